@@ -1,0 +1,4 @@
+//! dinoflow
+pub mod data;
+pub mod kernels;
+pub mod keyed;
