@@ -1,4 +1,11 @@
 //! dinoflow
 pub mod data;
+pub mod graph;
 pub mod kernels;
 pub mod keyed;
+pub mod nn;
+pub mod optim;
+pub mod plan;
+pub mod runtime;
+pub mod stages;
+pub mod tensor;

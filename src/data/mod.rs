@@ -1,1 +1,4 @@
-
+//! Pictures: sources, the sampler's order, decoding, augmentation.
+pub mod augment;
+pub mod rgb;
+pub mod source;

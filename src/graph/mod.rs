@@ -1,0 +1,2 @@
+//! From RON text to a checked specification.
+pub mod spec;

@@ -1,0 +1,156 @@
+//! What a graph file says: strings and numbers, nothing opened, nothing inferred.
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::optim::schedule::Span;
+use crate::stages::StageSpec;
+
+/// A whole graph as its file states it, after presets, `--swap` and `--set` were applied.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GraphSpec {
+    /// Names the run folder, `runs/<name>`.
+    pub name: String,
+    /// Every random draw of the run is keyed by this number.
+    #[serde(default)]
+    pub seed: u64,
+    /// Where the networks live.
+    #[serde(default)]
+    pub device: DeviceChoice,
+    /// The number type of activations and matrix products.
+    #[serde(default)]
+    pub precision: Precision,
+    /// Images behind one update of the weights.
+    pub global_batch: usize,
+    /// Images that are in the networks at once; gradients accumulate to `global_batch`, which it divides.
+    /// `None` takes the whole batch at once.
+    #[serde(default)]
+    pub micro_batch: Option<usize>,
+    /// How long training lasts. `Fraction` is refused here.
+    pub duration: Span,
+    /// The architecture that student and teacher share.
+    pub network: NetworkSpec,
+    /// The stages by name, in the order of the file.
+    pub nodes: IndexMap<String, NodeSpec>,
+}
+
+/// One stage of the graph and the wires that end at it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeSpec {
+    /// The stage with its parameters. In a file this may also be the path of a preset, `"stages/center/centering.ron"`.
+    pub stage: StageSpec,
+    /// Ordinary wires: input port to `"producer/port"`; they carry this step's value.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub inputs: IndexMap<String, String>,
+    /// Feedback wires: input port to `"producer/port"`; they carry the previous step's value.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub feedback: IndexMap<String, String>,
+}
+
+/// Where an island's tensors live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeviceChoice {
+    /// The first GPU when the program was built for one and there is one, else the CPU.
+    #[default]
+    Auto,
+    /// The processor's cores.
+    Cpu,
+    /// The NVIDIA GPU of this ordinal.
+    Cuda(usize),
+}
+
+/// The number type of activations and matrix products; weights and sums are f32 in all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Precision {
+    /// 32-bit floats throughout.
+    F32,
+    /// 16-bit brain floats in products and activations.
+    Bf16,
+    /// 16-bit IEEE floats with loss scaling (GPU).
+    F16,
+    /// The fastest that the device does well.
+    #[default]
+    Auto,
+}
+
+/// The value that student and teacher both refer to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkSpec {
+    pub backbone: Backbone,
+    pub head: HeadSpec,
+    /// Stochastic depth of the student: the drop probability of the last block, rising linearly over depth.
+    #[serde(default)]
+    pub drop_path: f64,
+    /// Where the first weights come from.
+    #[serde(default)]
+    pub init: Init,
+}
+
+/// The first weights of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum Init {
+    /// Drawn from the graph's seed (method: normal of deviation 0.02 and PyTorch's defaults).
+    #[default]
+    Seed,
+    /// Read from a safetensors file with the published keys.
+    Weights(std::path::PathBuf),
+}
+
+/// A backbone by the published name, with what may vary at run time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Backbone {
+    /// Width 128, 4 blocks, 2 heads.
+    VitMicro(VitSpec),
+    /// Width 192, 12 blocks, 3 heads.
+    VitTiny(VitSpec),
+    /// Width 384, 12 blocks, 6 heads.
+    VitSmall(VitSpec),
+    /// Width 768, 12 blocks, 12 heads.
+    VitBase(VitSpec),
+}
+
+/// What may vary between vision transformers of one name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VitSpec {
+    /// Side of a patch in pixels: 4, 8, 14 or 16.
+    pub patch: usize,
+    /// Side in pixels of the images that the position embeddings are laid out for; other sizes are interpolated.
+    pub image: usize,
+    /// What turns pixels to tokens.
+    #[serde(default)]
+    pub stem: Stem,
+}
+
+/// What turns pixels into a ViT's tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stem {
+    /// One linear projection of each patch, as in the paper.
+    #[default]
+    Patch,
+}
+
+/// DINO's projection head (section 3.1 and appendix C): MLP, L2-normalised bottleneck, weight-normalised linear layer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HeadSpec {
+    /// Width of the MLP's hidden layers.
+    pub hidden: usize,
+    /// Width of the L2-normalised bottleneck.
+    pub bottleneck: usize,
+    /// Number of prototypes, K.
+    pub out_dim: usize,
+    /// Batch norm after the MLP's hidden layers.
+    pub batch_norm: bool,
+    /// Keeps the magnitude of each prototype at 1 (the paper's `norm_last_layer`).
+    pub norm_last_layer: bool,
+}
+
+impl Default for HeadSpec {
+    fn default() -> Self {
+        HeadSpec { hidden: 2048, bottleneck: 256, out_dim: 65536, batch_norm: false, norm_last_layer: true }
+    }
+}

@@ -1,0 +1,2 @@
+//! Optimizers over named parameters, and the schedules that drive them.
+pub mod schedule;

@@ -1,0 +1,150 @@
+//! What runs: a stage on the thread that owns it, and the values it is handed.
+
+use std::collections::BTreeMap;
+
+use crate::data::augment::Crops;
+use crate::data::rgb::Rgb8;
+use crate::data::source::Raw;
+use crate::nn::network::Lent;
+use crate::optim::schedule::Horizon;
+use crate::tensor::{Batched, Device};
+
+/// When a stage fires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Optimizer updates before this one.
+    pub step: u64,
+    /// Which micro-batch of the step, and of how many.
+    pub micro: usize,
+    pub micros: usize,
+    pub horizon: Horizon,
+}
+
+impl Moment {
+    /// Passes over the source that are complete.
+    pub fn epoch(&self) -> u64 {
+        self.step / self.horizon.steps_per_epoch.max(1)
+    }
+}
+
+/// A picture's place in the run: which picture, in which epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Position in the whole run: step × global_batch + place in the batch.
+    pub sequence: u64,
+    pub epoch: u64,
+    /// Index in the source.
+    pub index: usize,
+}
+
+/// What travels on an edge.
+#[derive(Clone)]
+pub enum Value<D: Device> {
+    /// A picture to decode.
+    Raw(Sample, std::sync::Arc<Raw>),
+    /// A decoded picture.
+    Image(Sample, std::sync::Arc<Rgb8>),
+    /// The crops of one picture.
+    Crops(Sample, std::sync::Arc<Crops>),
+    /// Numbers on the device, with the axis that counts images.
+    Tensor(Batched<D>),
+    /// A network's weights, lent for the step.
+    Weights(Lent<D>),
+    /// The gradients of a network's parameters, in the order in which the network visits them.
+    Gradients(std::sync::Arc<crate::nn::network::Gradients<D>>),
+}
+
+/// The state of a stage by name, as a checkpoint keeps it: raw bytes with shape and type.
+pub type State = BTreeMap<String, SavedTensor>;
+
+/// One tensor of a saved state.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SavedTensor {
+    F32 { dims: Vec<usize>, values: Vec<f32> },
+    U64 { dims: Vec<usize>, values: Vec<u64> },
+}
+
+/// What a stage is handed when it fires: a value for each input port, in the order of its ports.
+pub struct Inputs<'a, D: Device> {
+    pub values: &'a [Option<Value<D>>],
+}
+
+/// What a stage gives back.
+pub struct Outputs<'a, D: Device> {
+    /// A place for each output port, in the order of its ports; `wanted` says to which something is wired.
+    pub values: &'a mut [Option<Value<D>>],
+    pub wanted: &'a [bool],
+    /// Numbers for the step's record; those of micro-batches are summed.
+    pub metrics: &'a mut Vec<(&'static str, f64)>,
+}
+
+/// A stage on the thread that owns it. It is built there and never leaves.
+///
+/// A step commits whole or not at all: what a firing computes for the next step stays pending until [`Stage::commit`]. The one
+/// exception is the owner of weights, which checks that everything it was given is finite before it touches any.
+pub trait Stage<D: Device> {
+    /// Before the first step: the values that feedback wires carry into it, in the order of the output ports.
+    fn first(&mut self, outputs: &mut Outputs<'_, D>) -> Result<(), StageError> {
+        let _ = outputs;
+        Ok(())
+    }
+
+    /// One firing: a value for every wired input, a value for every wanted output.
+    fn fire(
+        &mut self,
+        at: &Moment,
+        inputs: &mut Inputs<'_, D>,
+        outputs: &mut Outputs<'_, D>,
+    ) -> Result<(), StageError>;
+
+    /// The backward firing of a trained node. `inputs` are the gradients that arrive at its output ports (in their order), `outputs` the
+    /// gradients of its differentiable inputs (at those ports' indices).
+    fn backward(
+        &mut self,
+        at: &Moment,
+        inputs: &mut Inputs<'_, D>,
+        outputs: &mut Outputs<'_, D>,
+    ) -> Result<(), StageError> {
+        let _ = (at, inputs, outputs);
+        Err(StageError::Bug("this stage has no backward half".into()))
+    }
+
+    /// At the step's end, when every stage has fired without an error: what was pending becomes state. Must not fail.
+    fn commit(&mut self, at: &Moment) {
+        let _ = at;
+    }
+
+    /// Everything that a resumed run needs to go on bit for bit.
+    fn save(&self) -> Result<State, StageError> {
+        Ok(State::new())
+    }
+
+    /// Takes back what [`Stage::save`] gave.
+    fn restore(&mut self, state: State) -> Result<(), StageError> {
+        let _ = state;
+        Ok(())
+    }
+}
+
+/// Why a stage could not fire.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// A number that is no number: training stops with status 3 and all state as before the step.
+    #[error("{what} is not finite")]
+    NonFinite { what: String },
+    /// The data is not there or can't be used: status 2.
+    #[error("{0}")]
+    Data(String),
+    /// The device failed (out of memory).
+    #[error("the device failed: {0}")]
+    Device(String),
+    /// A file could not be read or written.
+    #[error("{path}: {source}")]
+    File { path: std::path::PathBuf, source: std::io::Error },
+    /// A saved state that does not fit the stage.
+    #[error("the saved state does not fit: {0}")]
+    Restore(String),
+    /// A mistake in dinoflow or in a custom stage.
+    #[error("internal error: {0}")]
+    Bug(String),
+}

@@ -1,0 +1,68 @@
+//! The stages: one file each, with its parameters, its ports, what runs, and its tests.
+//!
+//! A stage's parameters are a plain value that the graph file holds ([`StageSpec`]). From it follow, before any data
+//! is read, what it declares ([`Declare`]) and later, on the thread that will run it, the running stage.
+
+pub mod adamw;
+pub mod centering;
+pub mod checkpoint;
+pub mod collate;
+pub mod cross_entropy;
+pub mod declare;
+pub mod decode;
+pub mod ema;
+pub mod knn;
+pub mod multi_crop;
+pub mod source;
+pub mod student;
+pub mod teacher;
+
+use ron::value::RawValue;
+use serde::{Deserialize, Serialize};
+
+pub use declare::{Batch, Cost, Declare, EdgeType, Given, Port, Ports, Problem, Rate, Role, Scope};
+
+/// Every stage a graph file can name: the variant, the preset's file name in snake case and the word on the command
+/// line are the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum StageSpec {
+    // source
+    Folder(source::Folder),
+    List(source::List),
+    Shards(source::Shards),
+    Synthetic(source::Synthetic),
+    // host stages
+    Decode(decode::Decode),
+    MultiCrop(multi_crop::MultiCrop),
+    Collate(collate::Collate),
+    // networks
+    Student(student::Student),
+    Teacher(teacher::Teacher),
+    // targets and loss
+    Centering(centering::Centering),
+    CrossEntropy(cross_entropy::CrossEntropy),
+    // who owns the weights
+    AdamW(adamw::AdamW),
+    Momentum(ema::Momentum),
+    // at the barrier
+    Knn(knn::Knn),
+    Checkpoint(checkpoint::Checkpoint),
+    /// A stage of a user's crate, registered under `kind`.
+    Custom(Custom),
+}
+
+/// The open variant: a stage that a user's crate registers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Custom {
+    /// The name under which the stage is registered.
+    pub kind: String,
+    /// Its parameters, which its own crate parses.
+    pub with: Box<RawValue>,
+}
+
+impl PartialEq for Custom {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.with.get_ron() == other.with.get_ron()
+    }
+}

@@ -1,0 +1,50 @@
+//! What dinoflow asks of a dfdx device beyond dfdx's own traits.
+
+use dfdx::prelude::{CopySlice, Shape, Storage, Tensor, TensorFromVec, ZerosTensor};
+
+/// The number type of weights and of all sums.
+pub type Float = f32;
+
+/// A device that networks live on: dfdx's `Cpu`, and its `Cuda` behind the feature of that name.
+///
+/// dfdx hides the storage of a tensor; these functions lend it to kernels. A contiguous tensor is asked for
+/// throughout: dinoflow makes no others.
+pub trait Device:
+    Storage<Float>
+    + ZerosTensor<Float>
+    + TensorFromVec<Float>
+    + CopySlice<Float>
+    + Send
+    + Sync
+    + 'static
+    + Storage<Float, Vec: Send + Sync>
+{
+    /// A tensor's numbers, readable.
+    type View<'a>: Copy + Send + Sync;
+    /// A tensor's numbers, writable, nobody else looking.
+    type ViewMut<'a>: Send;
+
+    /// The word on the command line: `cpu`, `cuda:0`.
+    fn word(&self) -> String;
+
+    /// A tensor whose numbers are yet to be written by a kernel.
+    fn empty<S: Shape>(&self, shape: S) -> Result<Tensor<S, Float, Self>, Self::Err>;
+
+    /// Lends a tensor's numbers for reading.
+    fn view<S: Shape, T>(tensor: &Tensor<S, Float, Self, T>) -> Self::View<'_>;
+
+    /// Lends a tensor's numbers for writing. While a second handle lives, the writes go to a copy of this handle's own.
+    fn view_mut<S: Shape>(tensor: &mut Tensor<S, Float, Self>) -> Self::ViewMut<'_>;
+
+    /// Lends a bare buffer (a gradient) for reading.
+    fn buffer(buffer: &Self::Vec) -> Self::View<'_>;
+
+    /// Lends a bare buffer (a gradient) for writing.
+    fn buffer_mut(buffer: &mut Self::Vec) -> Self::ViewMut<'_>;
+
+    /// Copies a view to the host.
+    fn read(&self, view: Self::View<'_>) -> Result<Vec<Float>, Self::Err>;
+
+    /// Overwrites a view from the host; the lengths must agree.
+    fn write(&self, view: Self::ViewMut<'_>, values: &[Float]) -> Result<(), Self::Err>;
+}

@@ -1,0 +1,12 @@
+//! The seam to dfdx: the devices dinoflow trains on, its tape, and tensors whose shape is known only at run time.
+//!
+//! Everything outside this module and [`crate::kernels`] speaks of tensors through [`Device`]; unsafe code stays here.
+
+mod batched;
+mod cpu;
+mod device;
+mod tape;
+
+pub use batched::Batched;
+pub use device::{Device, Float};
+pub use tape::{BackwardError, GradTape};
