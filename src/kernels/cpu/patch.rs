@@ -1,0 +1,86 @@
+//! Images to patch rows, and patches with CLS token and position embeddings to tokens.
+
+use super::split::{each_part, sum_over_rows};
+
+/// Images (batch, 3, height, width) to rows (batch, height/patch · width/patch, 3 · patch · patch), in the order
+/// (channel, y, x) of a convolution's weight.
+pub fn unfold(batch: usize, height: usize, width: usize, patch: usize, images: &[f32], rows: &mut [f32]) {
+    let (grid_h, grid_w) = (height / patch, width / patch);
+    assert_eq!(images.len(), batch * 3 * height * width, "images are (batch, 3, height, width)");
+    assert_eq!(
+        rows.len(),
+        batch * grid_h * grid_w * 3 * patch * patch,
+        "rows are (batch, patches, 3 patch²)"
+    );
+    // a task is one row of patches
+    each_part(grid_w * 3 * patch * patch, rows, |task, rows| {
+        let (image, top) = (task / grid_h, task % grid_h * patch);
+        for channel in 0..3 {
+            for y in 0..patch {
+                let line = ((image * 3 + channel) * height + top + y) * width;
+                for x in 0..grid_w {
+                    let to = ((x * 3 + channel) * patch + y) * patch;
+                    rows[to..to + patch].copy_from_slice(&images[line + x * patch..][..patch]);
+                }
+            }
+        }
+    });
+}
+
+/// tokens (batch, 1 + patches, dim): the CLS token, then `projected` (batch, patches, dim), plus pos (1 + patches, dim).
+pub fn assemble(
+    batch: usize,
+    patches: usize,
+    dim: usize,
+    projected: &[f32],
+    cls: &[f32],
+    pos: &[f32],
+    tokens: &mut [f32],
+) {
+    let (inner, outer) = (patches * dim, (1 + patches) * dim);
+    assert_eq!([projected.len(), tokens.len()], [batch * inner, batch * outer], "patches and tokens");
+    assert_eq!([cls.len(), pos.len()], [dim, outer], "CLS token and position embeddings");
+    each_part(outer, tokens, |image, tokens| {
+        add_into(cls, &pos[..dim], &mut tokens[..dim]);
+        add_into(&projected[image * inner..][..inner], &pos[dim..], &mut tokens[dim..]);
+    });
+}
+
+/// dprojected overwritten; dcls and dpos added to.
+pub fn assemble_backward(
+    batch: usize,
+    patches: usize,
+    dim: usize,
+    dtokens: &[f32],
+    dprojected: &mut [f32],
+    dcls: &mut [f32],
+    dpos: &mut [f32],
+) {
+    let (inner, outer) = (patches * dim, (1 + patches) * dim);
+    assert_eq!([dprojected.len(), dtokens.len()], [batch * inner, batch * outer], "patches and tokens");
+    assert_eq!([dcls.len(), dpos.len()], [dim, outer], "CLS token and position embeddings");
+    each_part(inner.max(1), dprojected, |image, dprojected| {
+        dprojected.copy_from_slice(&dtokens[image * outer + dim..][..inner]);
+    });
+    sum_over_rows(batch, dcls, |images, sum| {
+        images.for_each(|image| accumulate(&dtokens[image * outer..][..dim], sum));
+    });
+    // a task is a token, its sum over images in order
+    each_part(dim, dpos, |token, sum| {
+        (0..batch).for_each(|image| accumulate(&dtokens[image * outer + token * dim..][..dim], sum));
+    });
+}
+
+vectorised! {
+    fn add_into<FUSED>(a: &[f32], b: &[f32], out: &mut [f32]) {
+        for ((o, a), b) in out.iter_mut().zip(a).zip(b) {
+            *o = a + b;
+        }
+    }
+
+    fn accumulate<FUSED>(x: &[f32], sum: &mut [f32]) {
+        for (s, x) in sum.iter_mut().zip(x) {
+            *s += x;
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Test inputs and comparisons.

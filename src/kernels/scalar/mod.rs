@@ -1,0 +1,11 @@
+//! The slow, obvious twin of every kernel: no threads, no unsafe code, sums in f64.
+
+pub mod attention;
+pub mod batch_norm;
+pub mod layer_norm;
+pub mod linear;
+pub mod loss;
+pub mod normalize;
+pub mod optimizer;
+pub mod patch;
+pub mod position;
