@@ -9,7 +9,11 @@
 #![allow(clippy::too_many_arguments)]
 
 pub mod cpu;
+mod family;
 pub mod scalar;
+
+pub use cpu::attention::Dims as AttentionDims;
+pub use family::*;
 
 #[cfg(test)]
 mod probe;

@@ -15,6 +15,7 @@ pub mod normalize;
 pub mod optimizer;
 pub mod patch;
 pub mod position;
+pub mod tokens;
 
 #[cfg(test)]
 pub(super) use isa::{Isa, force};
