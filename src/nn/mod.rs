@@ -5,4 +5,6 @@ pub mod layers;
 pub mod model;
 pub mod network;
 pub mod parameter;
+pub mod statistics;
 pub mod vit;
+pub mod weights;
