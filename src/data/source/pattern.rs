@@ -31,7 +31,7 @@ impl Pattern {
         let mut draws = key.named("pattern").draws();
         let angle = draws.uniform(0.0, std::f64::consts::TAU);
         // log-uniform: a frequency one octave up is as likely as one octave down
-        let period = size as f64 * draws.uniform(0.15f64.ln(), 0.36f64.ln()).exp();
+        let period = size as f64 * draws.uniform(0.18f64.ln(), 0.38f64.ln()).exp();
         let mut table = [0.0; TABLE * TABLE];
         let phase = (draws.uniform(0.0, 64.0) as f32, draws.uniform(0.0, 64.0) as f32);
         let weight = draws.unit() as f32;
@@ -58,7 +58,7 @@ impl Pattern {
                 let thin = 0.14 + 0.14 * w;
                 (fraction(u) < thin) | (fraction(v) < thin)
             }),
-            "blobs" => self.fill(size, |u, v| self.noise(2.2 * u, 2.2 * v) > 0.58 - 0.16 * w),
+            "blobs" => self.fill(size, |u, v| self.noise(2.6 * u, 2.6 * v) > 0.58 - 0.16 * w),
             "bricks" => self.fill(size, |u, v| {
                 let course = 1.3 * u;
                 let shift = 0.5 * (course.floor() * 0.5).fract().abs() * 2.0;

@@ -93,11 +93,11 @@ struct Paint {
 impl Paint {
     fn draw(size: usize, key: Key) -> Self {
         let mut draws = key.named("paint").draws();
-        let (middle, apart) = (draws.uniform(0.35, 0.65), draws.uniform(0.2, 0.6));
+        let (middle, apart) = (draws.uniform(0.42, 0.58), draws.uniform(0.25, 0.6));
         let sign = if draws.chance(0.5) { 0.5 } else { -0.5 };
         let mut tone = |level: f64| std::array::from_fn(|_| (level + draws.uniform(-0.03, 0.03)) as f32);
         let (ground, figure) = (tone(middle - sign * apart), tone(middle + sign * apart));
-        let (angle, slope) = (draws.uniform(0.0, std::f64::consts::TAU), draws.uniform(0.0, 0.5));
+        let (angle, slope) = (draws.uniform(0.0, std::f64::consts::TAU), draws.uniform(0.0, 0.3));
         let light = ((angle.sin() * slope) as f32, (angle.cos() * slope) as f32);
         Paint { size, ground, figure, light, noise: draws.uniform(0.005, 0.05) as f32 }
     }
@@ -159,8 +159,10 @@ impl Images for Synthetic {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::collections::HashSet;
+
+    use super::*;
+    use crate::data::wide::wide;
 
     fn open(count: usize, split: Split) -> Synthetic {
         Synthetic::open(&SyntheticParams { count, split, ..Default::default() }).unwrap()
@@ -209,38 +211,43 @@ mod tests {
         }
     }
 
-    /// 20-NN accuracy of raw pixels, in percent, by cosine similarity of centered pixels, one vote each.
-    fn raw_pixel_knn(train: &Synthetic, val: &Synthetic) -> f64 {
-        let features = |source: &Synthetic| -> Vec<Vec<f32>> {
-            let centered = |picture: Rgb8| {
-                let mean =
-                    picture.pixels.iter().map(|&v| f32::from(v)).sum::<f32>() / picture.pixels.len() as f32;
-                let x: Vec<f32> = picture.pixels.iter().map(|&v| f32::from(v) - mean).collect();
-                let norm = x.iter().map(|v| v * v).sum::<f32>().sqrt();
-                x.into_iter().map(|v| v / norm).collect()
-            };
-            (0..source.len()).map(|i| centered(source.draw(i))).collect()
-        };
-        let (bank, queries) = (features(train), features(val));
-        let right = queries.iter().enumerate().filter(|(query, x)| {
-            let near = |y: &Vec<f32>| wide(|| x.iter().zip(y).fold([0f32; 1], |[s], (a, b)| [s + a * b]))[0];
-            let mut order: Vec<(f32, usize)> = bank.iter().map(near).zip(0..).collect();
-            order.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
-            let mut votes = [0; FAMILIES.len()];
-            order[..20].iter().for_each(|(_, i)| votes[i % train.params.classes] += 1);
-            let winner = (0..votes.len()).rev().max_by_key(|&class| votes[class]);
-            winner == Some(query % val.params.classes)
-        });
-        100.0 * right.count() as f64 / queries.len() as f64
+    /// Pixels around mid grey, as a unit vector.
+    fn feature(picture: Rgb8) -> Vec<f32> {
+        let x: Vec<f32> = picture.pixels.iter().map(|&v| f32::from(v) - 115.0).collect();
+        let norm = x.iter().map(|v| v * v).sum::<f32>().sqrt();
+        x.into_iter().map(|v| v / norm).collect()
     }
 
-    use crate::data::wide::wide;
+    fn inner(x: &[f32], y: &[f32]) -> f32 {
+        wide(|| {
+            let mut sums = [0f32; 32];
+            for (x, y) in x.as_chunks::<32>().0.iter().zip(y.as_chunks::<32>().0) {
+                (0..32).for_each(|i| sums[i] += x[i] * y[i]);
+            }
+            sums.iter().sum()
+        })
+    }
+
+    /// Accuracy in percent of the paper's 20-NN on raw pixels (votes weighted by exp(similarity / 0.07)).
+    fn raw_pixel_knn(train: &Synthetic, val: &Synthetic) -> f64 {
+        let bank: Vec<_> = (0..train.len()).map(|i| feature(train.draw(i))).collect();
+        let right = (0..val.len()).filter(|&query| {
+            let x = feature(val.draw(query));
+            let mut near: Vec<(f32, usize)> = bank.iter().map(|y| inner(&x, y)).zip(0..).collect();
+            near.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
+            let mut votes = [0f32; FAMILIES.len()];
+            near[..20].iter().for_each(|(s, i)| votes[i % train.params.classes] += (s / 0.07).exp());
+            let winner = (0..votes.len()).max_by(|&a, &b| votes[a].total_cmp(&votes[b]));
+            winner == Some(query % val.params.classes)
+        });
+        100.0 * right.count() as f64 / val.len() as f64
+    }
 
     #[test]
     fn raw_pixels_tell_something_but_not_much() {
         let accuracy = raw_pixel_knn(&open(4000, Split::Train), &open(400, Split::Val));
         println!("raw pixels, 20-NN: {accuracy:.1} %");
         // chance is 12.5 %; the pictures must neither hide their class from pixels nor give it away
-        assert!((25.0..46.0).contains(&accuracy), "{accuracy} %");
+        assert!((27.0..46.0).contains(&accuracy), "{accuracy} %");
     }
 }
