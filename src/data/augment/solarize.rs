@@ -6,7 +6,7 @@ use crate::data::wide::wide;
 /// Inverts every value of at least `threshold`, in place (Pillow's `ImageOps.solarize`; DINO's threshold is 128).
 pub fn solarize(image: &mut Rgb8, threshold: u8) {
     let pixels = image.pixels.as_mut_slice();
-    wide(move || {
+    wide(#[inline(always)] move || {
         for value in pixels {
             *value = if *value < threshold { *value } else { 255 - *value };
         }

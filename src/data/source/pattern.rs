@@ -82,7 +82,7 @@ impl Pattern {
         let mut line = vec![0u8; fine];
         let places: Vec<f32> = (0..fine).map(|i| (i as f32 + 0.5) / FINE as f32).collect();
         let (by_row, by_column) = self.step;
-        wide(|| {
+        wide(#[inline(always)] || {
             for row in 0..fine {
                 let y = places[row];
                 let start = (self.phase.0 + y * by_row, self.phase.1 + y * by_column);

@@ -27,12 +27,11 @@ impl Block {
             g[i] = bytes[3 * i + 1];
             b[i] = bytes[3 * i + 2];
         }
-        Block { red: r.map(f32::from), green: g.map(f32::from), blue: b.map(f32::from) }
+        Block { red: widen(&r), green: widen(&g), blue: widen(&b) }
     }
 
     #[inline(always)]
     pub fn store(&self, bytes: &mut [u8; 3 * PIXELS]) {
-        let narrow = |lanes: &Lanes| lanes.map(|v| (v + LOW_BYTE).to_bits() as u8);
         let (r, g, b) = (narrow(&self.red), narrow(&self.green), narrow(&self.blue));
         for i in 0..PIXELS {
             bytes[3 * i] = r[i];
@@ -80,6 +79,26 @@ impl Block {
         }
         u64::from(greys.iter().sum::<u32>())
     }
+}
+
+// loops, not `map`: a standard function that is not inlined would be compiled for the baseline
+
+#[inline(always)]
+fn widen(levels: &[u8; PIXELS]) -> Lanes {
+    let mut lanes = [0.0; PIXELS];
+    for i in 0..PIXELS {
+        lanes[i] = f32::from(levels[i]);
+    }
+    lanes
+}
+
+#[inline(always)]
+fn narrow(lanes: &Lanes) -> [u8; PIXELS] {
+    let mut levels = [0; PIXELS];
+    for i in 0..PIXELS {
+        levels[i] = (lanes[i] + LOW_BYTE).to_bits() as u8;
+    }
+    levels
 }
 
 /// Pillow's grey: 16-bit fixed-point ITU-R 601 weights, rounded. Every term and sum is below 2^24: exact in `f32`.

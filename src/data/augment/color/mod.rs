@@ -66,14 +66,14 @@ pub fn adjust(image: &mut Rgb8, operations: &[Color]) {
     let mut steps: Vec<Step> = Vec::with_capacity(operations.len());
     while let Some(at) = rest.iter().position(|c| matches!(c, Color::Contrast(_))) {
         steps.extend(rest[..at].iter().map(|&c| Step::of(c, 0.0)));
-        let sum = wide(|| pass::<true>(&mut image.pixels, &steps));
+        let sum = wide(#[inline(always)] || pass::<true>(&mut image.pixels, &steps));
         steps.clear();
         steps.push(Step::of(rest[at], mean(sum, image.height * image.width)));
         rest = &rest[at + 1..];
     }
     steps.extend(rest.iter().map(|&c| Step::of(c, 0.0)));
     if !steps.is_empty() {
-        wide(|| pass::<false>(&mut image.pixels, &steps));
+        wide(#[inline(always)] || pass::<false>(&mut image.pixels, &steps));
     }
 }
 
