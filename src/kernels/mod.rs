@@ -8,8 +8,9 @@
 // the shapes of a kernel are its first arguments; bundling them would hide which is which
 #![allow(clippy::too_many_arguments)]
 
+#[cfg(test)]
+#[macro_use]
+mod probe;
+
 pub mod cpu;
 pub mod scalar;
-
-#[cfg(test)]
-mod probe;
