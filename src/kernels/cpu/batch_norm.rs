@@ -152,3 +152,70 @@ vectorised! {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::kernels::probe::{differentiates, poison, values, weighted};
+    use crate::kernels::scalar;
+
+    fn check(rows: usize, dim: usize) {
+        let (x, dy) = (values("x", rows * dim), values("dy", rows * dim));
+        let (gain, bias) = (values("gain", dim), values("bias", dim));
+        let (mut y, mut mean, mut variance, mut rstd) =
+            (poison(rows * dim), poison(dim), poison(dim), poison(dim));
+        scalar::batch_norm::forward(
+            rows,
+            dim,
+            1e-2,
+            &x,
+            &gain,
+            &bias,
+            &mut y,
+            &mut mean,
+            &mut variance,
+            &mut rstd,
+        );
+        twins!(
+            5e-6,
+            batch_norm::forward(rows, dim, 1e-2, &x, &gain, &bias, y, m, v, r),
+            y = poison(rows * dim),
+            m = poison(dim),
+            v = poison(dim),
+            r = poison(dim)
+        );
+        twins!(
+            2e-6,
+            batch_norm::apply(rows, dim, 1e-2, &x, &gain, &bias, &mean, &variance, y),
+            y = poison(rows * dim)
+        );
+        twins!(
+            5e-6,
+            batch_norm::backward(rows, dim, &dy, &x, &gain, &mean, &rstd, dx, dgain, dbias),
+            dx = values("dx", rows * dim),
+            dgain = values("dgain", dim),
+            dbias = values("dbias", dim)
+        );
+    }
+
+    #[test]
+    fn fast_batch_norm_agrees_with_its_twin() {
+        for (rows, dim) in [(1, 5), (3, 64), (37, 7), (70, 2048), (500, 31)] {
+            check(rows, dim);
+        }
+    }
+
+    #[test]
+    fn scalar_batch_norm_differentiates() {
+        let (x, dy, gain) = (values("x", 12), values("dy", 12), values("gain", 3));
+        let run = |x: &[f32], gain: &[f32]| {
+            let (mut y, mut m, mut v, mut r) = (poison(12), poison(3), poison(3), poison(3));
+            scalar::batch_norm::forward(4, 3, 1e-5, x, gain, &[0.1; 3], &mut y, &mut m, &mut v, &mut r);
+            (weighted(&dy, &y), m, r)
+        };
+        let (_, mean, rstd) = run(&x, &gain);
+        let (mut dx, mut dgain, mut dbias) = (vec![0.0; 12], vec![0.0; 3], vec![0.0; 3]);
+        scalar::batch_norm::backward(4, 3, &dy, &x, &gain, &mean, &rstd, &mut dx, &mut dgain, &mut dbias);
+        differentiates("dx", &x, &dx, |x| run(x, &gain).0);
+        differentiates("dgain", &gain, &dgain, |gain| run(&x, gain).0);
+    }
+}

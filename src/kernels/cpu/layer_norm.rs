@@ -119,3 +119,55 @@ fn two_means<const FUSED: bool>(dy: &[f32], x: &[f32], gain: &[f32], m: f32, r: 
     let count = dy.len() as f32;
     (halve(plain, |a, b| a + b) / count, halve(along, |a, b| a + b) / count)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::kernels::probe::{differentiates, poison, values, weighted};
+    use crate::kernels::scalar;
+
+    fn check(rows: usize, dim: usize, offset: f32) {
+        let x: Vec<f32> = values("x", rows * dim).into_iter().map(|v| v + offset).collect();
+        let (dy, gain, bias) = (values("dy", rows * dim), values("gain", dim), values("bias", dim));
+        let tolerance = 3e-6 + 1e-6 * f64::from(offset);
+        twins!(
+            tolerance,
+            layer_norm::forward(rows, dim, 1e-6, &x, &gain, &bias, y, mean, rstd),
+            y = poison(rows * dim),
+            mean = poison(rows),
+            rstd = poison(rows)
+        );
+        let (mut y, mut mean, mut rstd) = (poison(rows * dim), poison(rows), poison(rows));
+        scalar::layer_norm::forward(rows, dim, 1e-6, &x, &gain, &bias, &mut y, &mut mean, &mut rstd);
+        twins!(
+            tolerance,
+            layer_norm::backward(rows, dim, &dy, &x, &gain, &mean, &rstd, dx, dgain, dbias),
+            dx = values("dx", rows * dim),
+            dgain = values("dgain", dim),
+            dbias = values("dbias", dim)
+        );
+    }
+
+    #[test]
+    fn fast_layer_norm_agrees_with_its_twin() {
+        for (rows, dim) in [(1, 5), (3, 64), (17, 128), (37, 384), (197, 70), (1000, 33)] {
+            check(rows, dim, 0.0);
+            // the mean far from 0 is where one pass over the squares would fail
+            check(rows, dim, 30.0);
+        }
+    }
+
+    #[test]
+    fn scalar_layer_norm_differentiates() {
+        let (x, dy, gain) = (values("x", 10), values("dy", 10), values("gain", 5));
+        let run = |x: &[f32], gain: &[f32]| {
+            let (mut y, mut mean, mut rstd) = (poison(10), poison(2), poison(2));
+            scalar::layer_norm::forward(2, 5, 1e-6, x, gain, &[0.5; 5], &mut y, &mut mean, &mut rstd);
+            (weighted(&dy, &y), mean, rstd)
+        };
+        let (_, mean, rstd) = run(&x, &gain);
+        let (mut dx, mut dgain, mut dbias) = (vec![0.0; 10], vec![0.0; 5], vec![0.0; 5]);
+        scalar::layer_norm::backward(2, 5, &dy, &x, &gain, &mean, &rstd, &mut dx, &mut dgain, &mut dbias);
+        differentiates("dx", &x, &dx, |x| run(x, &gain).0);
+        differentiates("dgain", &gain, &dgain, |gain| run(&x, gain).0);
+    }
+}

@@ -165,3 +165,71 @@ vectorised! {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::kernels::probe::{differentiates, poison, values, weighted};
+    use crate::kernels::scalar;
+
+    fn check(rows: usize, inp: usize, out: usize) {
+        let (x, w, dy) = (values("x", rows * inp), values("w", out * inp), values("dy", rows * out));
+        let (bias, residual) = (values("bias", out), values("residual", rows * out));
+        let scale = values("scale", rows);
+        for bias in [None, Some(&bias[..])] {
+            twins!(5e-6, linear::forward(rows, inp, out, &x, &w, bias, y), y = poison(rows * out));
+            twins!(
+                5e-6,
+                linear::forward_gelu(rows, inp, out, &x, &w, bias, pre, y),
+                pre = poison(rows * out),
+                y = poison(rows * out)
+            );
+            for (scale, each) in [(None, 1), (Some(&scale[..]), 1), (Some(&scale[..]), 3)] {
+                twins!(
+                    5e-6,
+                    linear::forward_residual(rows, inp, out, &x, &w, bias, scale, each, &residual, y),
+                    y = poison(rows * out)
+                );
+            }
+        }
+        twins!(5e-6, linear::backward_input(rows, inp, out, &dy, &w, dx, false), dx = poison(rows * inp));
+        twins!(
+            5e-6,
+            linear::backward_input(rows, inp, out, &dy, &w, dx, true),
+            dx = values("dx", rows * inp)
+        );
+        twins!(5e-6, linear::backward_weight(rows, inp, out, &dy, &x, dw), dw = values("dw", out * inp));
+        twins!(1e-6, linear::backward_bias(rows, out, &dy, db), db = values("db", out));
+        twins!(5e-7, linear::gelu_forward(&dy, y), y = poison(rows * out));
+        twins!(5e-7, linear::gelu_backward(&dy, y), y = values("dgelu", rows * out));
+        twins!(0.0, linear::scale_rows(1, out, &scale, &dy, y), y = poison(rows * out));
+    }
+
+    #[test]
+    fn fast_linear_agrees_with_its_twin() {
+        for (rows, inp, out) in
+            [(1, 5, 7), (3, 64, 1), (17, 5, 128), (37, 128, 384), (197, 384, 130), (600, 70, 33)]
+        {
+            check(rows, inp, out);
+        }
+        check(0, 4, 4);
+    }
+
+    #[test]
+    fn scalar_linear_differentiates() {
+        let (rows, inp, out) = (2, 3, 4);
+        let (x, w, dy) = (values("x", 6), values("w", 12), values("dy", 8));
+        let loss = |x: &[f32], w: &[f32]| {
+            let (mut pre, mut y) = (poison(8), poison(8));
+            scalar::linear::forward_gelu(rows, inp, out, x, w, None, &mut pre, &mut y);
+            weighted(&dy, &y)
+        };
+        let (mut pre, mut dpre) = (poison(8), dy.clone());
+        scalar::linear::forward(rows, inp, out, &x, &w, None, &mut pre);
+        scalar::linear::gelu_backward(&pre, &mut dpre);
+        let (mut dx, mut dw) = (poison(6), vec![0.0; 12]);
+        scalar::linear::backward_input(rows, inp, out, &dpre, &w, &mut dx, false);
+        scalar::linear::backward_weight(rows, inp, out, &dpre, &x, &mut dw);
+        differentiates("dx", &x, &dx, |x| loss(x, &w));
+        differentiates("dw", &w, &dw, |w| loss(&x, w));
+    }
+}

@@ -151,3 +151,75 @@ vectorised! {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::kernels::probe::{differentiates, poison, values, weighted};
+    use crate::kernels::scalar::normalize as scalar;
+
+    fn check(rows: usize, dim: usize) {
+        let (mut x, dy, g) = (values("x", rows * dim), values("dy", rows * dim), values("g", rows));
+        // a row of zeros meets the clamp
+        if rows > 1 {
+            x[..dim].fill(0.0);
+        }
+        let (mut y, mut norms) = (poison(rows * dim), poison(rows));
+        scalar::l2_forward(rows, dim, 1e-2, &x, &mut y, &mut norms);
+        let (y0, n0) = (poison(rows * dim), poison(rows));
+        twins!(1e-6, normalize::l2_forward(rows, dim, 1e-2, &x, y, n), y = y0.clone(), n = n0.clone());
+        twins!(1e-6, normalize::l2_in_place(rows, dim, 1e-2, y), y = x.clone());
+        twins!(2e-6, normalize::l2_backward(rows, dim, &dy, &y, &norms, dx), dx = values("dx", rows * dim));
+        let v = values("v", rows * dim);
+        let norms: Vec<f32> = v.chunks(dim).map(|v| weighted(v, v).sqrt() as f32).collect();
+        let (dv, dg) = (values("dv", rows * dim), values("dg", rows));
+        for g in [None, Some(&g[..])] {
+            twins!(
+                1e-6,
+                normalize::weight_norm_forward(rows, dim, &v, g, w, n),
+                w = y0.clone(),
+                n = n0.clone()
+            );
+            twins!(
+                3e-6,
+                normalize::weight_norm_backward(rows, dim, &dy, &v, g, &norms, dv, Some(dg)),
+                dv = dv.clone(),
+                dg = dg.clone()
+            );
+            twins!(
+                3e-6,
+                normalize::weight_norm_backward(rows, dim, &dy, &v, g, &norms, dv, None),
+                dv = dv.clone()
+            );
+        }
+    }
+
+    #[test]
+    fn fast_normalisation_agrees_with_its_twin() {
+        for (rows, dim) in [(1, 5), (3, 64), (37, 256), (700, 31)] {
+            check(rows, dim);
+        }
+    }
+
+    #[test]
+    fn scalar_normalisation_differentiates() {
+        let (x, dy, g) = (values("x", 10), values("dy", 10), values("g", 2));
+        let unit = |x: &[f32]| {
+            let (mut y, mut norms) = (poison(10), poison(2));
+            scalar::l2_forward(2, 5, 1e-12, x, &mut y, &mut norms);
+            (weighted(&dy, &y), y, norms)
+        };
+        let (_, y, norms) = unit(&x);
+        let mut dx = vec![0.0; 10];
+        scalar::l2_backward(2, 5, &dy, &y, &norms, &mut dx);
+        differentiates("dx", &x, &dx, |x| unit(x).0);
+        let weight = |v: &[f32], g: &[f32]| {
+            let (mut w, mut norms) = (poison(10), poison(2));
+            scalar::weight_norm_forward(2, 5, v, Some(g), &mut w, &mut norms);
+            weighted(&dy, &w)
+        };
+        let (mut dv, mut dg) = (vec![0.0; 10], vec![0.0; 2]);
+        scalar::weight_norm_backward(2, 5, &dy, &x, Some(&g), &norms, &mut dv, Some(&mut dg));
+        differentiates("dv", &x, &dv, |v| weight(v, &g));
+        differentiates("dg", &g, &dg, |g| weight(&x, g));
+    }
+}
