@@ -1,4 +1,5 @@
 //! dinoflow
+pub mod checkpoint;
 pub mod data;
 pub mod graph;
 pub mod kernels;
