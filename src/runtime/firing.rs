@@ -6,7 +6,7 @@ use super::stage::{Moment, StageError};
 use super::trace::{Trace, Track};
 use crate::optim::schedule::Horizon;
 use crate::plan::{Actor, Direction, EdgeId, EdgeKind, NodeId, Plan};
-use crate::stages::Rate;
+use crate::stages::{EdgeType, Rate};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -117,13 +117,14 @@ impl Firing {
         let mut inputs = vec![Vec::new(); ins];
         let mut outputs = vec![Vec::new(); outs];
         for (index, edge) in plan.edges.iter().enumerate() {
-            if (edge.kind == EdgeKind::Gradient) == gradient {
-                if edge.to.node == actor.node {
-                    inputs[edge.to.port].push(EdgeId(index));
-                }
-                if edge.from.node == actor.node {
-                    outputs[edge.from.port].push(EdgeId(index));
-                }
+            // every gradient leaves a backward half; those of a network's weights arrive at the optimizer's forward half
+            let leaves = edge.kind == EdgeKind::Gradient;
+            let arrives = leaves && edge.ty != EdgeType::Gradients;
+            if edge.to.node == actor.node && arrives == gradient {
+                inputs[edge.to.port].push(EdgeId(index));
+            }
+            if edge.from.node == actor.node && leaves == gradient {
+                outputs[edge.from.port].push(EdgeId(index));
             }
         }
         let wanted = outputs.iter().map(|edges| !edges.is_empty()).collect();
