@@ -1,5 +1,9 @@
 //! Sources: where pictures come from. Parameters live with the readers in [`crate::data::source`].
+use std::sync::Arc;
+
+use super::StageSpec;
 use super::declare::*;
+use crate::data::source::{self, Images, SourceError};
 pub use crate::data::source::{
     FolderParams as Folder, ListParams as List, ShardsParams as Shards, SyntheticParams as Synthetic,
 };
@@ -61,4 +65,18 @@ source! {
         ],
         images: Some(self.count)
     }
+}
+
+/// Opens the pictures that a source's parameters name.
+///
+/// # Errors
+/// What is wrong with them, in words; a stage of another role.
+pub fn open(stage: &StageSpec) -> Result<Arc<dyn Images>, SourceError> {
+    Ok(match stage {
+        StageSpec::Folder(params) => Arc::new(source::Folder::open(params)?),
+        StageSpec::List(params) => Arc::new(source::List::open(params)?),
+        StageSpec::Shards(params) => Arc::new(source::Shards::open(params)?),
+        StageSpec::Synthetic(params) => Arc::new(source::Synthetic::open(params)?),
+        _ => return Err(SourceError::Unset("a source: Folder, List, Shards or Synthetic")),
+    })
 }
