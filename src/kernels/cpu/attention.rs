@@ -3,7 +3,7 @@
 //! qkv is (batch, tokens, 3, heads, head_dim), out (batch, queries, heads, head_dim), and the log of each query's sum of
 //! exponentials, `lse`, (batch, heads, queries): with it backward recomputes the scores and no probabilities are kept.
 
-use super::lanes::{dot, exp, fold, maximum};
+use super::lanes::{dot, exp_negative, maximum, sum};
 use super::product::{Matrix, Onto, product_at};
 use super::split::each_task;
 use gemm::Parallelism;
@@ -250,13 +250,13 @@ pub fn probabilities(d: Dims, scale: f32, qkv: &[f32], probs: &mut [f32]) {
 
 vectorised! {
     /// Turns rows of scores into probabilities and notes the log of each row's sum of exponentials.
-    fn exponentials<FUSED>(tokens: usize, scores: &mut [f32], lse: &mut [f32]) {
+    fn exponentials<I>(tokens: usize, scores: &mut [f32], lse: &mut [f32]) {
         for (row, lse) in scores.chunks_exact_mut(tokens).zip(lse) {
-            let max = maximum(row);
+            let max = maximum::<I>(row);
             for s in row.iter_mut() {
-                *s = exp::<FUSED>(*s - max);
+                *s = exp_negative::<I>(*s - max);
             }
-            let total = fold(row, 0.0, |a, v| a + v, |a, b| a + b);
+            let total = sum::<I>(row);
             let inverse = 1.0 / total;
             for s in row.iter_mut() {
                 *s *= inverse;
@@ -266,10 +266,10 @@ vectorised! {
     }
 
     /// For one query: scores to probabilities p, and dp in `grads` to the scores' gradient p · (dp - out·dout) · scale.
-    fn softmax_backward<FUSED>(scale: f32, lse: f32, out: &[f32], dout: &[f32], scores: &mut [f32], grads: &mut [f32]) {
-        let mean = dot::<FUSED>(out, dout);
+    fn softmax_backward<I>(scale: f32, lse: f32, out: &[f32], dout: &[f32], scores: &mut [f32], grads: &mut [f32]) {
+        let mean = dot::<I>(out, dout);
         for (s, g) in scores.iter_mut().zip(grads) {
-            let p = exp::<FUSED>(*s - lse);
+            let p = exp_negative::<I>(*s - lse);
             *g = p * (*g - mean) * scale;
             *s = p;
         }

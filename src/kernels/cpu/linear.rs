@@ -133,19 +133,19 @@ pub fn scale_rows(rows_per_scale: usize, width: usize, scale: &[f32], src: &[f32
 }
 
 vectorised! {
-    fn scale_add<FUSED>(scale: f32, residual: &[f32], y: &mut [f32]) {
+    fn scale_add<I>(scale: f32, residual: &[f32], y: &mut [f32]) {
         for (y, r) in y.iter_mut().zip(residual) {
-            *y = mul_add::<FUSED>(scale, *y, *r);
+            *y = mul_add::<I>(scale, *y, *r);
         }
     }
 
-    fn scale_into<FUSED>(scale: f32, src: &[f32], dst: &mut [f32]) {
+    fn scale_into<I>(scale: f32, src: &[f32], dst: &mut [f32]) {
         for (d, s) in dst.iter_mut().zip(src) {
             *d = scale * s;
         }
     }
 
-    fn add_rows<FUSED>(x: &[f32], sum: &mut [f32]) {
+    fn add_rows<I>(x: &[f32], sum: &mut [f32]) {
         for row in x.chunks_exact(sum.len()) {
             for (s, v) in sum.iter_mut().zip(row) {
                 *s += v;
@@ -153,15 +153,15 @@ vectorised! {
         }
     }
 
-    fn gelu_part<FUSED>(x: &[f32], y: &mut [f32]) {
+    fn gelu_part<I>(x: &[f32], y: &mut [f32]) {
         for (y, x) in y.iter_mut().zip(x) {
-            *y = gelu::<FUSED>(*x);
+            *y = gelu::<I>(*x);
         }
     }
 
-    fn gelu_backward_part<FUSED>(pre: &[f32], dy: &mut [f32]) {
+    fn gelu_backward_part<I>(pre: &[f32], dy: &mut [f32]) {
         for (dy, x) in dy.iter_mut().zip(pre) {
-            *dy *= gelu_slope::<FUSED>(*x);
+            *dy *= gelu_slope::<I>(*x);
         }
     }
 }
