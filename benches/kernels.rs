@@ -192,7 +192,10 @@ fn main() {
     }
     linears(&report, 80, 256, 65_536);
     linears(&report, 80, 2048, 2048);
+    linears(&report, 80, 2048, 256);
     linears(&report, 16, 384, 1536);
+    linears(&report, 256, 512, 128);
+    linears(&report, 640, 128, 512);
     attentions(&report, Dims { batch: 16, tokens: 197, queries: 197, heads: 6, head_dim: 64 });
     attentions(&report, Dims { batch: 64, tokens: 37, queries: 37, heads: 6, head_dim: 64 });
     attentions(&report, Dims { batch: 2, tokens: 785, queries: 785, heads: 12, head_dim: 64 });

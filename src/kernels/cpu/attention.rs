@@ -4,11 +4,10 @@
 //! exponentials, `lse`, (batch, heads, queries): with it backward recomputes the scores and no probabilities are kept.
 
 use super::lanes::{dot, exp_negative, maximum, sum};
-use super::product::{Matrix, Onto, product_at};
-use super::split::{each_part, each_task};
+use super::product::{Matrix, Onto, Pieces, product_at};
+use super::split::{each_part, each_task, with_scratch};
 use super::transpose::transpose;
 use gemm::Parallelism;
-use std::cell::RefCell;
 
 /// The shape of an attention; only the first `queries` tokens of each sequence ask (1 for the CLS token alone).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,35 +21,6 @@ pub struct Dims {
 
 /// Scores kept at a time: with the gradient's as many again, they fit an L2 cache of 1 MiB.
 const SCORES: usize = 1 << 16;
-
-thread_local! {
-    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Lends this thread's scratch memory. The contents are whatever the last user left.
-fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
-    SCRATCH.with_borrow_mut(|scratch| {
-        if scratch.len() < length {
-            scratch.resize(length, 0.0);
-        }
-        work(&mut scratch[..length])
-    })
-}
-
-/// An output that tasks write disjoint, interleaved pieces of.
-#[derive(Clone, Copy)]
-struct Pieces(*mut f32);
-// SAFETY: each task writes only the values of its own (batch, head)
-unsafe impl Send for Pieces {}
-// SAFETY: as above
-unsafe impl Sync for Pieces {}
-
-impl Pieces {
-    /// The address of one value, as a method so that closures capture the whole wrapper.
-    fn at(self, index: usize) -> *mut f32 {
-        self.0.wrapping_add(index)
-    }
-}
 
 impl Dims {
     /// From one token's query to the next token's.
@@ -163,7 +133,7 @@ fn inner_products(d: Dims, scale: f32, rows: Matrix<'_>, turned: Matrix<'_>, out
 /// out and lse of every query.
 pub fn forward(d: Dims, scale: f32, qkv: &[f32], out: &mut [f32], lse: &mut [f32]) {
     d.check(qkv, &[(out, d.head_dim), (lse, 1)]);
-    let (out, lse) = (Pieces(out.as_mut_ptr()), Pieces(lse.as_mut_ptr()));
+    let (out, lse) = (Pieces::of(out), Pieces::of(lse));
     each_task(d.batch * d.heads, |task| {
         with_parts(d, false, |s| {
             let keys = turn(d, qkv, task, 1, s.keys);
@@ -191,7 +161,7 @@ pub fn forward(d: Dims, scale: f32, qkv: &[f32], out: &mut [f32], lse: &mut [f32
 pub fn backward(d: Dims, scale: f32, qkv: &[f32], out: &[f32], lse: &[f32], dout: &[f32], dqkv: &mut [f32]) {
     d.check(qkv, &[(out, d.head_dim), (lse, 1), (dout, d.head_dim)]);
     assert_eq!(dqkv.len(), qkv.len(), "dqkv is shaped like qkv");
-    let dqkv = Pieces(dqkv.as_mut_ptr());
+    let dqkv = Pieces::of(dqkv);
     let given = Given { scale, qkv, out, lse, dout };
     each_task(d.batch * d.heads, |task| {
         with_parts(d, true, |s| {
@@ -243,7 +213,7 @@ fn backward_block(d: Dims, given: Given<'_>, dqkv: Pieces, task: usize, first: u
         let span = o + q * d.out_stride()..o + q * d.out_stride() + d.head_dim;
         let (out, dout, lse) =
             (&given.out[span.clone()], &given.dout[span], given.lse[task * d.queries + first + q]);
-        softmax_backward(given.scale, lse, out, dout, &mut scores[..d.tokens], &mut grads[..d.tokens]);
+        softmax_backward(given.scale, d.tokens, lse, out, dout, scores, grads);
     }
     let onto = if first == 0 { Onto::Overwrite } else { Onto::Add };
     let into = |part, token, m, k, a: Matrix<'_>, b: Matrix<'_>, onto| {
@@ -280,7 +250,8 @@ vectorised! {
     /// Turns rows of scores into probabilities and notes the log of each row's sum of exponentials.
     fn exponentials<I>(tokens: usize, padded: usize, scores: &mut [f32], lse: &mut [f32]) {
         for (row, lse) in scores.chunks_exact_mut(padded).zip(lse) {
-            let row = &mut row[..tokens];
+            // nothing comes of the rest, and whole vectors are quicker than their pieces
+            row[tokens..].fill(f32::NEG_INFINITY);
             let max = maximum::<I>(row);
             for s in row.iter_mut() {
                 *s = exp_negative::<I>(*s - max);
@@ -295,8 +266,9 @@ vectorised! {
     }
 
     /// For one query: scores to probabilities p, and dp in `grads` to the scores' gradient p · (dp - out·dout) · scale.
-    fn softmax_backward<I>(scale: f32, lse: f32, out: &[f32], dout: &[f32], scores: &mut [f32], grads: &mut [f32]) {
+    fn softmax_backward<I>(scale: f32, tokens: usize, lse: f32, out: &[f32], dout: &[f32], scores: &mut [f32], grads: &mut [f32]) {
         let mean = dot::<I>(out, dout);
+        scores[tokens..].fill(f32::NEG_INFINITY);
         for (s, g) in scores.iter_mut().zip(grads) {
             let p = exp_negative::<I>(*s - lse);
             *g = p * (*g - mean) * scale;
