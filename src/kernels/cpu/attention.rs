@@ -9,78 +9,8 @@ use super::split::{each_part, each_task, with_scratch};
 use super::transpose::transpose;
 use gemm::Parallelism;
 
-/// The shape of an attention; only the first `queries` tokens of each sequence ask (1 for the CLS token alone).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dims {
-    pub batch: usize,
-    pub tokens: usize,
-    pub queries: usize,
-    pub heads: usize,
-    pub head_dim: usize,
-}
-
-/// Scores kept at a time: with the gradient's as many again, they fit an L2 cache of 1 MiB.
-const SCORES: usize = 1 << 16;
-
-impl Dims {
-    /// From one token's query to the next token's.
-    fn stride(self) -> usize {
-        3 * self.heads * self.head_dim
-    }
-
-    /// From one query's output to the next one's.
-    fn out_stride(self) -> usize {
-        self.heads * self.head_dim
-    }
-
-    /// Whether so many queries ask that turning keys and values first pays.
-    fn turns(self) -> bool {
-        self.queries >= 8
-    }
-
-    /// The length of a row of scores: tokens, in whole vectors when keys are turned.
-    fn padded(self) -> usize {
-        if self.turns() { self.tokens.next_multiple_of(16) } else { self.tokens }
-    }
-
-    /// Queries to take at a time.
-    fn block(self) -> usize {
-        (SCORES / self.tokens).clamp(16, self.queries.max(16)).min(self.queries)
-    }
-
-    /// Where part 0 (query), 1 (key) or 2 (value) of a token starts in qkv.
-    fn at(self, task: usize, token: usize, part: usize) -> usize {
-        let (batch, head) = (task / self.heads, task % self.heads);
-        (batch * self.tokens + token) * self.stride() + (part * self.heads + head) * self.head_dim
-    }
-
-    /// Where a query stands in out.
-    fn out_at(self, task: usize, query: usize) -> usize {
-        let (batch, head) = (task / self.heads, task % self.heads);
-        (batch * self.queries + query) * self.out_stride() + head * self.head_dim
-    }
-
-    fn check(self, qkv: &[f32], rows: &[(&[f32], usize)]) {
-        assert!(
-            (1..=self.tokens).contains(&self.queries) && self.head_dim > 0,
-            "attention asks for 1 to {} queries, not {}",
-            self.tokens,
-            self.queries
-        );
-        assert_eq!(
-            qkv.len(),
-            self.batch * self.tokens * self.stride(),
-            "qkv is (batch, tokens, 3, heads, head_dim)"
-        );
-        for (slice, width) in rows {
-            assert_eq!(
-                slice.len(),
-                self.batch * self.heads * self.queries * width,
-                "a row for each head's query"
-            );
-        }
-    }
-}
+mod dims;
+pub use dims::Dims;
 
 /// Scratch of one task: keys and values transposed, then the scores of a block of queries and their gradient. The
 /// transposes spare each product from gathering its left factor, and whole vectors of tokens from being packed again.
@@ -278,56 +208,4 @@ vectorised! {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::Dims;
-    use crate::kernels::probe::{differentiates, poison, values, weighted};
-    use crate::kernels::scalar;
-
-    fn check(d: Dims) {
-        let scale = (d.head_dim as f32).powf(-0.5);
-        let (count, width) = (d.batch * d.heads * d.queries, d.stride());
-        let qkv = values("qkv", d.batch * d.tokens * width);
-        let dout = values("dout", count * d.head_dim);
-        let (mut out, mut lse) = (poison(count * d.head_dim), poison(count));
-        scalar::attention::forward(d, scale, &qkv, &mut out, &mut lse);
-        twins!(
-            3e-6,
-            attention::forward(d, scale, &qkv, o, l),
-            o = poison(count * d.head_dim),
-            l = poison(count)
-        );
-        twins!(3e-6, attention::probabilities(d, scale, &qkv, p), p = poison(count * d.tokens));
-        twins!(1e-5, attention::backward(d, scale, &qkv, &out, &lse, &dout, dqkv), dqkv = poison(qkv.len()));
-    }
-
-    #[test]
-    fn fast_attention_agrees_with_its_twin() {
-        for (batch, tokens, queries, heads, head_dim) in [
-            (1, 1, 1, 1, 5),
-            (2, 3, 3, 2, 64),
-            (2, 17, 1, 3, 16),
-            (1, 37, 37, 6, 64),
-            (3, 37, 1, 2, 64),
-            (1, 197, 197, 2, 64),
-            (2, 197, 5, 1, 33),
-            (1, 785, 300, 1, 64),
-        ] {
-            check(Dims { batch, tokens, queries, heads, head_dim });
-        }
-    }
-
-    #[test]
-    fn scalar_attention_differentiates() {
-        let d = Dims { batch: 1, tokens: 4, queries: 2, heads: 2, head_dim: 3 };
-        let (qkv, dout) = (values("qkv", 72), values("dout", 12));
-        let run = |qkv: &[f32]| {
-            let (mut out, mut lse) = (poison(12), poison(4));
-            scalar::attention::forward(d, 0.7, qkv, &mut out, &mut lse);
-            (weighted(&dout, &out), out, lse)
-        };
-        let (_, out, lse) = run(&qkv);
-        let mut dqkv = poison(72);
-        scalar::attention::backward(d, 0.7, &qkv, &out, &lse, &dout, &mut dqkv);
-        differentiates("dqkv", &qkv, &dqkv, |qkv| run(qkv).0);
-    }
-}
+mod tests;

@@ -17,15 +17,15 @@ fn last<I: Vectors>(rest: &[f32], pad: f32) -> I::V {
     I::load(&filled)
 }
 
-/// Folds a slice into two vectors in turn and joins all lanes pairwise. What `pad` stands for must not change a fold.
+/// Folds a slice into two vectors in turn and joins them. What `pad` stands for must not change a fold.
 #[inline(always)]
 pub fn fold<I: Vectors>(
     x: &[f32],
     pad: f32,
     start: f32,
     step: impl Fn(I::V, I::V) -> I::V,
-    join: impl Fn(f32, f32) -> f32,
-) -> f32 {
+    join: impl Fn(I::V, I::V) -> I::V,
+) -> I::V {
     let mut sums = [I::splat(start); 2];
     let (pairs, rest) = x.as_chunks::<{ 2 * WIDTH }>();
     for pair in pairs {
@@ -40,25 +40,13 @@ pub fn fold<I: Vectors>(
     if !rest.is_empty() {
         sums[1] = step(sums[1], last::<I>(rest, pad));
     }
-    halve(I::lanes(sums[0]), I::lanes(sums[1]), join)
-}
-
-/// Joins lanes pairwise.
-#[inline(always)]
-pub fn halve(a: [f32; WIDTH], b: [f32; WIDTH], join: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut lanes: [f32; WIDTH] = std::array::from_fn(|l| join(a[l], b[l]));
-    for width in [8, 4, 2, 1] {
-        for l in 0..width {
-            lanes[l] = join(lanes[l], lanes[l + width]);
-        }
-    }
-    lanes[0]
+    join(sums[0], sums[1])
 }
 
 /// Sum of a slice.
 #[inline(always)]
 pub fn sum<I: Vectors>(x: &[f32]) -> f32 {
-    fold::<I>(x, 0.0, 0.0, I::add, |a, b| a + b)
+    I::total(fold::<I>(x, 0.0, 0.0, I::add, I::add))
 }
 
 /// Inner product of two slices of one length.
@@ -78,7 +66,7 @@ pub fn dot<I: Vectors>(x: &[f32], y: &[f32]) -> f32 {
     if !x_rest.is_empty() {
         sums[1] = I::mul_add(last::<I>(x_rest, 0.0), last::<I>(y_rest, 0.0), sums[1]);
     }
-    halve(I::lanes(sums[0]), I::lanes(sums[1]), |a, b| a + b)
+    I::total(I::add(sums[0], sums[1]))
 }
 
 /// Σ (x - center)².
@@ -89,7 +77,7 @@ pub fn squares_around<I: Vectors>(x: &[f32], center: f32) -> f32 {
         let d = I::sub(x, middle);
         I::mul_add(d, d, sum)
     };
-    fold::<I>(x, center, 0.0, step, |a, b| a + b)
+    I::total(fold::<I>(x, center, 0.0, step, I::add))
 }
 
 /// Σ dy·gain and Σ dy·gain·(x - m)·r.
@@ -110,14 +98,13 @@ pub fn weighted_sums<I: Vectors>(dy: &[f32], x: &[f32], gain: &[f32], m: f32, r:
     if !dy.is_empty() {
         sums = step(sums, last::<I>(dy, 0.0), last::<I>(x, 0.0), last::<I>(gain, 0.0));
     }
-    let total = |v| halve(I::lanes(v), [0.0; WIDTH], |a, b| a + b);
-    (total(sums.0), total(sums.1))
+    (I::total(sums.0), I::total(sums.1))
 }
 
 /// Largest value, NaN when there is one among them (`f32::max` would hide it).
 #[inline(always)]
 pub fn maximum<I: Vectors>(x: &[f32]) -> f32 {
-    fold::<I>(x, f32::NEG_INFINITY, f32::NEG_INFINITY, I::larger, larger)
+    I::largest(fold::<I>(x, f32::NEG_INFINITY, f32::NEG_INFINITY, I::larger, I::larger))
 }
 
 /// The larger of two numbers, NaN when either is.
@@ -126,33 +113,12 @@ pub fn larger(a: f32, b: f32) -> f32 {
     if a.is_nan() || a > b { a } else { b }
 }
 
-/// e^x within 1 ulp or so; 0 below -86.6, infinite above 88.7, NaN for NaN.
-#[inline(always)]
-pub fn exp<I: Vectors>(x: f32) -> f32 {
-    const HIGHEST: f32 = 88.722_83;
-    // e^x = e^(x - ln 2) · 2 near the top: 2^128 is not a number, yet e^88.7 is one
-    let inside = if x > HIGHEST { HIGHEST } else { x };
-    let (y, double) = power::<I>(inside, 126);
-    let y = y * double * 2.0;
-    let y = if x < LOWEST { 0.0 } else { y };
-    if x > HIGHEST { f32::INFINITY } else { y }
-}
-
-/// e^x for x <= 0, as softmax and the normal density need it.
+/// e^x within 1 ulp or so for x <= 0, as softmax and the normal density need it; 0 below -86.6, NaN for NaN.
+///
+/// x = n ln 2 + r with |r| <= ln 2 / 2: e^r by a minimax polynomial (relative error 3e-9), 2^n through the exponent's bits.
 #[inline(always)]
 pub fn exp_negative<I: Vectors>(x: f32) -> f32 {
-    let (y, scale) = power::<I>(x, 127);
-    if x < LOWEST { 0.0 } else { y * scale }
-}
-
-/// Below this, e^x counts as 0.
-const LOWEST: f32 = -86.6;
-
-/// e^r and 2^(n + bias - 127), where x = n ln 2 + r with |r| <= ln 2 / 2.
-///
-/// e^r comes from a minimax polynomial (relative error 3e-9), the power of two through the exponent's bits.
-#[inline(always)]
-fn power<I: Vectors>(x: f32, bias: u32) -> (f32, f32) {
+    const LOWEST: f32 = -86.6;
     // ln 2 in two parts, the first with few enough bits for n * LN_2_HIGH to be exact
     const LN_2_HIGH: f32 = 0.693_145_75;
     const LN_2_LOW: f32 = 1.428_606_8e-6;
@@ -169,7 +135,8 @@ fn power<I: Vectors>(x: f32, bias: u32) -> (f32, f32) {
     p = mul_add::<I>(p, r, 0.166_665_21);
     p = mul_add::<I>(p, r, 0.499_999_93);
     let y = mul_add::<I>(p, r * r, r) + 1.0;
-    (y, f32::from_bits((shifted.to_bits() << 23).wrapping_add(bias << 23)))
+    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
+    if x < LOWEST { 0.0 } else { y * power }
 }
 
 /// The normal distribution's function and density at x: Φ(x) = (1 + erf(x / √2)) / 2 and φ(x) = e^(-x²/2) / √(2π).
@@ -208,87 +175,4 @@ pub fn gelu_slope<I: Vectors>(x: f32) -> f32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::vectors::Portable;
-    use super::*;
-
-    /// Portable vectors whose multiply-add rounds once, as AVX2's does: the functions of one value use nothing else.
-    #[derive(Clone, Copy)]
-    struct Fused;
-
-    impl Vectors for Fused {
-        const FUSED: bool = true;
-        type V = [f32; WIDTH];
-        fn splat(x: f32) -> Self::V {
-            Portable::splat(x)
-        }
-        fn load(x: &[f32; WIDTH]) -> Self::V {
-            *x
-        }
-        fn lanes(v: Self::V) -> [f32; WIDTH] {
-            v
-        }
-        fn add(a: Self::V, b: Self::V) -> Self::V {
-            Portable::add(a, b)
-        }
-        fn sub(a: Self::V, b: Self::V) -> Self::V {
-            Portable::sub(a, b)
-        }
-        fn mul(a: Self::V, b: Self::V) -> Self::V {
-            Portable::mul(a, b)
-        }
-        fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-            std::array::from_fn(|l| a[l].mul_add(b[l], c[l]))
-        }
-        fn larger(a: Self::V, b: Self::V) -> Self::V {
-            Portable::larger(a, b)
-        }
-    }
-
-    fn check(
-        name: &str,
-        points: impl Iterator<Item = f32>,
-        f: impl Fn(f32) -> f32,
-        truth: impl Fn(f64) -> f64,
-        relative: f64,
-        absolute: f64,
-    ) {
-        for x in points {
-            let (got, want) = (f64::from(f(x)), truth(f64::from(x)));
-            assert!(
-                (got - want).abs() <= relative * want.abs() + absolute,
-                "{name}({x}) = {got}, not {want}"
-            );
-        }
-    }
-
-    #[test]
-    fn exp_is_right_to_rounding() {
-        for f in [exp::<Fused>, exp::<Portable>] {
-            check("exp", (-86_500..88_700).map(|i| i as f32 * 1e-3), f, f64::exp, 1.5e-7, 0.0);
-            assert_eq!([f(0.0), f(-90.0), f(f32::NEG_INFINITY), f(89.0)], [1.0, 0.0, 0.0, f32::INFINITY]);
-            assert!(f(f32::NAN).is_nan());
-        }
-        for f in [exp_negative::<Fused>, exp_negative::<Portable>] {
-            check("exp", (-86_500..1).map(|i| i as f32 * 1e-3), f, f64::exp, 1.5e-7, 0.0);
-            assert_eq!([f(0.0), f(-90.0), f(f32::NEG_INFINITY)], [1.0, 0.0, 0.0]);
-            assert!(f(f32::NAN).is_nan());
-        }
-    }
-
-    #[test]
-    fn gelu_is_right_to_rounding_and_keeps_nan() {
-        let points = || (-9_000..9_000).map(|i| i as f32 * 1e-3);
-        let cdf = |x: f64| crate::kernels::scalar::linear::normal_cdf(x);
-        let slope = |x: f64| cdf(x) + x * (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt();
-        for (f, d) in [
-            (gelu::<Fused> as fn(f32) -> f32, gelu_slope::<Fused> as fn(f32) -> f32),
-            (gelu::<Portable>, gelu_slope::<Portable>),
-        ] {
-            check("gelu", points(), f, |x| x * cdf(x), 4e-7, 2e-9);
-            check("gelu'", points(), d, slope, 2e-7, 2e-7);
-            assert!(f(f32::NAN).is_nan() && d(f32::NAN).is_nan());
-            assert_eq!([f(-40.0), f(40.0), f(0.0), d(-40.0), d(40.0)], [0.0, 40.0, 0.0, 0.0, 1.0]);
-        }
-    }
-}
+mod tests;

@@ -1,8 +1,11 @@
 //! DINO's loss (Caron et al. 2021, equations 2 and 3) and the targets it is taken against.
 
 use super::lanes::{dot, exp_negative, maximum, mul_add, sum};
-use super::split::{TASK, each_part, each_part2};
+use super::split::{each_part, each_part2};
 use rayon::prelude::*;
+
+mod sinkhorn;
+pub use sinkhorn::sinkhorn;
 
 /// Prototypes whose exponentials are made and added up while they are in the L1 cache.
 const BLOCK: usize = 512;
@@ -89,44 +92,6 @@ pub fn entropy_of_mean(rows: usize, k: usize, targets: &[f32]) -> f64 {
     parts.iter().sum()
 }
 
-/// Sinkhorn-Knopp targets over all rows at once (Caron et al. 2020): exp((t - max) / temperature), then alternately every
-/// prototype's total and every row's total made equal; rows end with sum 1.
-pub fn sinkhorn(
-    rows: usize,
-    k: usize,
-    iterations: usize,
-    temperature: f32,
-    logits: &[f32],
-    targets: &mut [f32],
-) {
-    assert_eq!([logits.len(), targets.len()], [rows * k; 2], "logits and targets are (rows, k)");
-    let maxima: Vec<f32> = logits.par_chunks(TASK).map(maximum_of).collect();
-    let max = maximum_of(&maxima);
-    each_part(TASK, targets, |i, t| exponentials(&logits[i * TASK..][..t.len()], max, 1.0 / temperature, t));
-    // the matrix stays; only its rows' and columns' factors change
-    let (mut row_factor, mut column_factor) = (vec![1.0f64; rows], vec![1.0f64; k]);
-    for _ in 0..iterations {
-        each_part(STRIP, &mut column_factor, |i, factor| {
-            factor.fill(0.0);
-            for (row, scale) in row_factor.iter().enumerate() {
-                add_scaled(*scale, &targets[row * k + i * STRIP..][..factor.len()], factor);
-            }
-            factor.iter_mut().for_each(|f| *f = share(*f, k));
-        });
-        each_part(1, &mut row_factor, |row, factor| {
-            factor[0] = share(weighted_sum(&targets[row * k..][..k], &column_factor), rows);
-        });
-    }
-    each_part(k.max(1), targets, |row, t| {
-        scale_columns(row_factor[row] * rows as f64, &column_factor, t);
-    });
-}
-
-/// The factor that brings a total to 1 / count; nothing can be brought there from 0.
-fn share(total: f64, count: usize) -> f64 {
-    if total == 0.0 { 0.0 } else { 1.0 / (total * count as f64) }
-}
-
 vectorised! {
     fn softmax_row<I>(logits: &[f32], center: Option<&[f32]>, inverse: f32, targets: &mut [f32]) -> f32 {
         match center {
@@ -201,111 +166,7 @@ vectorised! {
             *s += x;
         }
     }
-
-    fn maximum_of<I>(x: &[f32]) -> f32 {
-        maximum::<I>(x)
-    }
-
-    fn exponentials<I>(logits: &[f32], max: f32, inverse: f32, out: &mut [f32]) {
-        for (o, l) in out.iter_mut().zip(logits) {
-            *o = exp_negative::<I>((l - max) * inverse);
-        }
-    }
-
-    fn add_scaled<I>(scale: f64, x: &[f32], sum: &mut [f64]) {
-        for (s, x) in sum.iter_mut().zip(x) {
-            *s += scale * f64::from(*x);
-        }
-    }
-
-    fn weighted_sum<I>(x: &[f32], weights: &[f64]) -> f64 {
-        let mut lanes = [0.0f64; 8];
-        let ((xs, x_rest), (weights, weight_rest)) = (x.as_chunks::<8>(), weights.as_chunks::<8>());
-        for (x, w) in xs.iter().zip(weights) {
-            for l in 0..8 {
-                lanes[l] += f64::from(x[l]) * w[l];
-            }
-        }
-        for ((lane, x), w) in lanes.iter_mut().zip(x_rest).zip(weight_rest) {
-            *lane += f64::from(*x) * w;
-        }
-        lanes.iter().sum()
-    }
-
-    fn scale_columns<I>(scale: f64, factors: &[f64], x: &mut [f32]) {
-        for (x, f) in x.iter_mut().zip(factors) {
-            *x = (f64::from(*x) * f * scale) as f32;
-        }
-    }
 }
 
 #[cfg(test)]
-mod tests {
-    use crate::kernels::probe::{agree, differentiates, distributions, poison, values};
-    use crate::kernels::{cpu, scalar};
-
-    fn check(views: usize, batch: usize, k: usize, temperature: f32) {
-        let (rows, size) = (2 * batch, 2 * batch * k);
-        let (logits, center) = (values("teacher", size), values("center", k));
-        // a sharper temperature magnifies the rounding of logits minus centre
-        let tolerance = 2e-6 / f64::from(temperature);
-        for center in [None, Some(&center[..])] {
-            twins!(
-                tolerance,
-                loss::centered_softmax(rows, k, &logits, center, temperature, t, entropy),
-                t = poison(size),
-                entropy = poison(rows)
-            );
-        }
-        twins!(1e-6, loss::column_mean(rows, k, &logits, mean), mean = poison(k));
-        twins!(tolerance, loss::sinkhorn(rows, k, 3, temperature, &logits, t), t = poison(size));
-        let (student, targets) = (values("student", views * batch * k), distributions("q", rows, k));
-        agree(
-            "cross_entropy",
-            5e-6,
-            [poison(student.len()), vec![0.0; 2]],
-            |[d, scalars]| {
-                let loss =
-                    cpu::loss::cross_entropy(views, batch, k, &student, &targets, temperature, 0.25, d);
-                scalars.copy_from_slice(&[loss as f32, cpu::loss::entropy_of_mean(rows, k, &targets) as f32]);
-            },
-            |[d, scalars]| {
-                let loss =
-                    scalar::loss::cross_entropy(views, batch, k, &student, &targets, temperature, 0.25, d);
-                scalars
-                    .copy_from_slice(&[loss as f32, scalar::loss::entropy_of_mean(rows, k, &targets) as f32]);
-            },
-        );
-    }
-
-    #[test]
-    fn fast_loss_agrees_with_its_twin() {
-        for (views, batch, k) in [(2, 1, 1), (2, 3, 7), (5, 4, 512), (3, 2, 5000), (10, 1, 65_536)] {
-            check(views, batch, k, 0.1);
-            check(views, batch, k, 0.04 * 8.0);
-        }
-    }
-
-    #[test]
-    fn scalar_loss_differentiates() {
-        let (views, batch, k) = (4, 2, 3);
-        let (student, targets) = (values("student", 24), distributions("q", 4, 3));
-        let run = |student: &[f32]| {
-            let mut d = poison(24);
-            (scalar::loss::cross_entropy(views, batch, k, student, &targets, 0.5, 0.1, &mut d), d)
-        };
-        differentiates("dstudent", &student, &run(&student).1, |student| run(student).0);
-    }
-
-    #[test]
-    fn a_nan_logit_reaches_the_loss() {
-        let mut student = values("student", 2 * 512);
-        student[700] = f32::NAN;
-        let mut d = poison(1024);
-        let targets = distributions("q", 2, 512);
-        assert!(cpu::loss::cross_entropy(2, 1, 512, &student, &targets, 0.1, 1.0, &mut d).is_nan());
-        let (mut t, mut entropy) = (poison(1024), poison(2));
-        cpu::loss::centered_softmax(2, 512, &student, None, 0.1, &mut t, &mut entropy);
-        assert!(entropy[0].is_finite() && entropy[1].is_nan());
-    }
-}
+mod tests;

@@ -63,14 +63,11 @@ unsafe fn tile_avx2(x: *const f32, x_row: usize, y: *mut f32, y_row: usize) {
             _mm256_shuffle_ps::<0xEE>(b, d),
         ]
     });
-    for c in 0..4 {
+    for (c, (low, high)) in quads[0].into_iter().zip(quads[1]).enumerate() {
         // SAFETY: the caller vouches for the eight rows
         unsafe {
-            _mm256_storeu_ps(y.add(c * y_row), _mm256_permute2f128_ps::<0x20>(quads[0][c], quads[1][c]));
-            _mm256_storeu_ps(
-                y.add((c + 4) * y_row),
-                _mm256_permute2f128_ps::<0x31>(quads[0][c], quads[1][c]),
-            );
+            _mm256_storeu_ps(y.add(c * y_row), _mm256_permute2f128_ps::<0x20>(low, high));
+            _mm256_storeu_ps(y.add((c + 4) * y_row), _mm256_permute2f128_ps::<0x31>(low, high));
         }
     }
 }

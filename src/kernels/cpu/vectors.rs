@@ -13,7 +13,6 @@ pub trait Vectors: Copy {
     type V: Copy;
     fn splat(x: f32) -> Self::V;
     fn load(x: &[f32; WIDTH]) -> Self::V;
-    fn lanes(v: Self::V) -> [f32; WIDTH];
     fn add(a: Self::V, b: Self::V) -> Self::V;
     fn sub(a: Self::V, b: Self::V) -> Self::V;
     fn mul(a: Self::V, b: Self::V) -> Self::V;
@@ -21,6 +20,21 @@ pub trait Vectors: Copy {
     fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// The larger of each pair, NaN when either is.
     fn larger(a: Self::V, b: Self::V) -> Self::V;
+    /// The sum of all lanes.
+    fn total(v: Self::V) -> f32;
+    /// The largest lane, NaN when there is one among them.
+    fn largest(v: Self::V) -> f32;
+}
+
+/// Joins lanes pairwise.
+#[inline(always)]
+fn halve(mut lanes: [f32; WIDTH], join: impl Fn(f32, f32) -> f32) -> f32 {
+    for width in [8, 4, 2, 1] {
+        for l in 0..width {
+            lanes[l] = join(lanes[l], lanes[l + width]);
+        }
+    }
+    lanes[0]
 }
 
 #[derive(Clone, Copy)]
@@ -37,10 +51,6 @@ impl Vectors for Portable {
     #[inline(always)]
     fn load(x: &[f32; WIDTH]) -> Self::V {
         *x
-    }
-    #[inline(always)]
-    fn lanes(v: Self::V) -> [f32; WIDTH] {
-        v
     }
     #[inline(always)]
     fn add(a: Self::V, b: Self::V) -> Self::V {
@@ -61,6 +71,14 @@ impl Vectors for Portable {
     #[inline(always)]
     fn larger(a: Self::V, b: Self::V) -> Self::V {
         std::array::from_fn(|l| super::lanes::larger(a[l], b[l]))
+    }
+    #[inline(always)]
+    fn total(v: Self::V) -> f32 {
+        halve(v, |a, b| a + b)
+    }
+    #[inline(always)]
+    fn largest(v: Self::V) -> f32 {
+        halve(v, super::lanes::larger)
     }
 }
 
@@ -92,13 +110,6 @@ mod x86 {
             unsafe { _mm512_loadu_ps(x.as_ptr()) }
         }
         #[inline(always)]
-        fn lanes(v: __m512) -> [f32; WIDTH] {
-            let mut lanes = [0.0; WIDTH];
-            // SAFETY: see above
-            unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), v) };
-            lanes
-        }
-        #[inline(always)]
         fn add(a: __m512, b: __m512) -> __m512 {
             // SAFETY: see above
             unsafe { _mm512_add_ps(a, b) }
@@ -123,6 +134,18 @@ mod x86 {
             // SAFETY: see above; max returns its second operand when one is NaN, so only a's has to be kept by hand
             unsafe { _mm512_mask_mov_ps(_mm512_max_ps(a, b), _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a), a) }
         }
+        #[inline(always)]
+        fn total(v: __m512) -> f32 {
+            // SAFETY: see above
+            unsafe { _mm512_reduce_add_ps(v) }
+        }
+        #[inline(always)]
+        fn largest(v: __m512) -> f32 {
+            // SAFETY: see above
+            let (largest, nan) =
+                unsafe { (_mm512_reduce_max_ps(v), _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v)) };
+            if nan == 0 { largest } else { f32::NAN }
+        }
     }
 
     #[derive(Clone, Copy)]
@@ -141,15 +164,6 @@ mod x86 {
         fn load(x: &[f32; WIDTH]) -> Self::V {
             // SAFETY: see above
             [0, 8].map(|at| unsafe { _mm256_loadu_ps(x[at..].as_ptr()) })
-        }
-        #[inline(always)]
-        fn lanes(v: Self::V) -> [f32; WIDTH] {
-            let mut lanes = [0.0; WIDTH];
-            for (half, v) in lanes.chunks_exact_mut(8).zip(v) {
-                // SAFETY: see above
-                unsafe { _mm256_storeu_ps(half.as_mut_ptr(), v) };
-            }
-            lanes
         }
         #[inline(always)]
         fn add(a: Self::V, b: Self::V) -> Self::V {
@@ -178,6 +192,25 @@ mod x86 {
                 _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a))
             };
             [one(a[0], b[0]), one(a[1], b[1])]
+        }
+        #[inline(always)]
+        fn total(v: Self::V) -> f32 {
+            // SAFETY: see above
+            unsafe {
+                let eight = _mm256_add_ps(v[0], v[1]);
+                let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+                let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+                _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+            }
+        }
+        #[inline(always)]
+        fn largest(v: Self::V) -> f32 {
+            let mut lanes = [0.0; WIDTH];
+            for (half, v) in lanes.chunks_exact_mut(8).zip(v) {
+                // SAFETY: see above
+                unsafe { _mm256_storeu_ps(half.as_mut_ptr(), v) };
+            }
+            super::halve(lanes, crate::kernels::cpu::lanes::larger)
         }
     }
 }
