@@ -13,9 +13,12 @@ pub fn transpose((rows, cols): (usize, usize), x: &[f32], x_row: usize, y: &mut 
     assert!((rows - 1) * x_row + cols <= x.len() && cols <= x_row, "the matrix to transpose is too short");
     assert!((cols - 1) * y_row + rows <= y.len() && rows <= y_row, "the transpose has too little room");
     let tiles = (rows / TILE * TILE, cols / TILE * TILE);
-    for r in (0..tiles.0).step_by(TILE) {
-        for c in (0..tiles.1).step_by(TILE) {
-            tile(&x[r * x_row + c..], x_row, &mut y[c * y_row + r..], y_row);
+    // two tiles at a time in both directions: whole cache lines on both sides
+    for (r, c) in pairs(tiles.0).flat_map(|r| pairs(tiles.1).map(move |c| (r, c))) {
+        for r in (r..tiles.0.min(r + 2 * TILE)).step_by(TILE) {
+            for c in (c..tiles.1.min(c + 2 * TILE)).step_by(TILE) {
+                tile(&x[r * x_row + c..], x_row, &mut y[c * y_row + r..], y_row);
+            }
         }
     }
     for r in 0..rows {
@@ -24,6 +27,11 @@ pub fn transpose((rows, cols): (usize, usize), x: &[f32], x_row: usize, y: &mut 
             y[c * y_row + r] = x[r * x_row + c];
         }
     }
+}
+
+/// Where pairs of tiles start.
+fn pairs(end: usize) -> impl Iterator<Item = usize> {
+    (0..end).step_by(2 * TILE)
 }
 
 fn tile(x: &[f32], x_row: usize, y: &mut [f32], y_row: usize) {
