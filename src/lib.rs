@@ -7,6 +7,7 @@ pub mod keyed;
 pub mod nn;
 pub mod optim;
 pub mod plan;
+pub mod report;
 pub mod runtime;
 pub mod stages;
 pub mod tensor;
