@@ -5,6 +5,7 @@ pub mod graph;
 pub mod kernels;
 pub mod keyed;
 pub mod nn;
+pub mod ops;
 pub mod optim;
 pub mod plan;
 pub mod report;

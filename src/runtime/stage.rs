@@ -95,6 +95,39 @@ pub struct Inputs<'a, D: Device> {
     pub values: &'a [Option<Value<D>>],
 }
 
+impl<D: Device> Inputs<'_, D> {
+    /// The tensor at an input port.
+    pub fn tensor(&self, port: usize) -> Result<&Batched<D>, StageError> {
+        self.maybe_tensor(port)?.ok_or_else(|| StageError::Bug(format!("input {port} got nothing")))
+    }
+
+    /// The tensor at an input port that may be unwired.
+    pub fn maybe_tensor(&self, port: usize) -> Result<Option<&Batched<D>>, StageError> {
+        match self.values.get(port) {
+            Some(Some(Value::Tensor(tensor))) => Ok(Some(tensor)),
+            Some(Some(other)) => {
+                Err(StageError::Bug(format!("input {port} wants a tensor, got {}", other.kind())))
+            }
+            Some(None) | None => Ok(None),
+        }
+    }
+
+    /// The weights lent at an input port.
+    pub fn weights(&self, port: usize) -> Result<&Lent<D>, StageError> {
+        match self.values.get(port) {
+            Some(Some(Value::Weights(weights))) => Ok(weights),
+            _ => Err(StageError::Bug(format!("input {port} wants weights"))),
+        }
+    }
+}
+
+impl<D: Device> Outputs<'_, D> {
+    /// Whether something is wired to an output port.
+    pub fn wants(&self, port: usize) -> bool {
+        self.wanted.get(port).copied().unwrap_or(false)
+    }
+}
+
 /// What a stage gives back.
 pub struct Outputs<'a, D: Device> {
     /// A place for each output port, in the order of its ports; `wanted` says to which something is wired.

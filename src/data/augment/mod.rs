@@ -1,15 +1,32 @@
-//! DINO's augmentations.
-use serde::{Deserialize, Serialize};
-/// The crops of one picture, 8-bit.
-pub struct Crops {
-    pub global: Vec<super::rgb::Rgb8>,
-    pub local: Vec<super::rgb::Rgb8>,
-}
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct MultiCrop {
-    pub global_size: usize,
-    pub local_size: usize,
-    pub local_count: usize,
-    pub workers: usize,
-}
+//! DINO's augmentations (Caron et al. 2021, section 3.2; the operations are BYOL's), on 8-bit pixels.
+//!
+//! One file an operation, each with explicit parameters and the arithmetic of Pillow and torchvision, so that a
+//! recipe tuned there behaves the same here. [`MultiCropSpec`] says what may happen, [`draw`] decides by key what
+//! does happen to one crop, [`apply`] does it, [`multi_crop`] does all crops of a picture.
+
+mod apply;
+mod blur;
+pub mod color;
+mod crop;
+mod draw;
+mod eval_view;
+mod flip;
+mod multi_crop;
+mod normalize;
+mod solarize;
+mod spec;
+
+pub use apply::apply;
+pub use blur::gaussian_blur;
+pub use color::{Color, adjust, brightness, contrast, grayscale, hue, saturation};
+pub use crop::{Scratch, resized_crop};
+pub use draw::{ViewDraw, draw};
+pub use eval_view::eval_view;
+pub use flip::horizontal_flip;
+pub use multi_crop::{Crops, multi_crop};
+pub use normalize::{IMAGENET_DEVIATION, IMAGENET_MEAN, normalize_into};
+pub use solarize::solarize;
+pub use spec::{MultiCropSpec, SpecFault, ViewSpec};
+
+#[cfg(test)]
+mod reference_tests;

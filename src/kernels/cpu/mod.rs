@@ -1,0 +1,21 @@
+//! Fast kernels for the processor at hand: AVX-512, AVX2 with FMA, or portable code, chosen at run time.
+
+#[macro_use]
+mod isa;
+mod lanes;
+mod product;
+mod split;
+
+pub mod attention;
+pub mod batch_norm;
+pub mod layer_norm;
+pub mod linear;
+pub mod loss;
+pub mod normalize;
+pub mod optimizer;
+pub mod patch;
+pub mod position;
+pub mod tokens;
+
+#[cfg(test)]
+pub(super) use isa::{Isa, force};

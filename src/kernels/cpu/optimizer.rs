@@ -1,0 +1,196 @@
+//! What an optimizer and an average of weights do to flat parameters.
+
+use super::lanes::mul_add;
+use super::split::{TASK, each_part, each_part2, each_part3};
+use rayon::prelude::*;
+
+/// Σ x², accumulated in f64 over a fixed partition.
+pub fn sum_of_squares(x: &[f32]) -> f64 {
+    if x.len() <= TASK {
+        return squares(x);
+    }
+    let parts: Vec<f64> = x.par_chunks(TASK).map(squares).collect();
+    parts.iter().sum()
+}
+
+/// Whether no value is infinite or NaN.
+pub fn all_finite(x: &[f32]) -> bool {
+    if x.len() <= TASK { finite(x) } else { x.par_chunks(TASK).all(finite) }
+}
+
+/// One step of AdamW (Loshchilov and Hutter 2019) on p with gradient `grad_scale · g`; `step` counts from 1.
+///
+/// p -= lr · decay · p + lr / (1 - β₁ᵗ) · m / (√v / √(1 - β₂ᵗ) + eps), in one rounding: the decay's factor 1 - lr · decay
+/// would lose digits in f32.
+pub fn adamw(
+    p: &mut [f32],
+    g: &[f32],
+    m: &mut [f32],
+    v: &mut [f32],
+    lr: f64,
+    decay: f64,
+    beta1: f64,
+    beta2: f64,
+    eps: f64,
+    step: u64,
+    grad_scale: f32,
+) {
+    assert_eq!([g.len(), m.len(), v.len()], [p.len(); 3], "gradient and moments of a parameter");
+    let power = |beta: f64| beta.powf(step as f64);
+    let factors = Factors {
+        decay: (lr * decay) as f32,
+        rate: (lr / (1.0 - power(beta1))) as f32,
+        root: (1.0 / (1.0 - power(beta2)).sqrt()) as f32,
+        eps: eps as f32,
+        new1: (1.0 - beta1) as f32,
+        new2: (1.0 - beta2) as f32,
+        grad: grad_scale,
+    };
+    each_part3((TASK, p), (TASK, m), (TASK, v), |i, p, m, v| {
+        adamw_part(factors, p, &g[i * TASK..][..p.len()], m, v);
+    });
+}
+
+/// AdamW's hyper-parameters after the arithmetic that needs f64.
+#[derive(Clone, Copy)]
+struct Factors {
+    decay: f32,
+    rate: f32,
+    root: f32,
+    eps: f32,
+    new1: f32,
+    new2: f32,
+    grad: f32,
+}
+
+/// One step of SGD with momentum as PyTorch defines it: b = momentum · b + g + decay · p, p -= lr · b, with b 0 at first.
+pub fn sgd(p: &mut [f32], g: &[f32], b: &mut [f32], lr: f64, decay: f64, momentum: f64, grad_scale: f32) {
+    assert_eq!([g.len(), b.len()], [p.len(); 2], "gradient and momentum of a parameter");
+    let (lr, decay, momentum) = (lr as f32, decay as f32, momentum as f32);
+    each_part2((TASK, p), (TASK, b), |i, p, b| {
+        sgd_part(lr, decay, momentum, grad_scale, p, &g[i * TASK..][..p.len()], b);
+    });
+}
+
+/// target = momentum · target + (1 - momentum) · source, as a step towards the source: equal weights stay equal.
+pub fn lerp(target: &mut [f32], source: &[f32], momentum: f64) {
+    assert_eq!(target.len(), source.len(), "an average has the size of what it follows");
+    let share = (1.0 - momentum) as f32;
+    each_part(TASK, target, |i, target| lerp_part(target, &source[i * TASK..][..target.len()], share));
+}
+
+/// y += a x.
+pub fn axpy(y: &mut [f32], a: f32, x: &[f32]) {
+    assert_eq!(y.len(), x.len(), "a sum of slices of one length");
+    each_part(TASK, y, |i, y| axpy_part(y, a, &x[i * TASK..][..y.len()]));
+}
+
+/// y *= a.
+pub fn scale(y: &mut [f32], a: f32) {
+    each_part(TASK, y, |_, y| scale_part(y, a));
+}
+
+vectorised! {
+    fn squares<FUSED>(x: &[f32]) -> f64 {
+        let mut lanes = [0.0f64; 32];
+        for x in x.chunks(32) {
+            for l in 0..x.len() {
+                // the square of an f32 is exact in f64
+                lanes[l] += f64::from(x[l]) * f64::from(x[l]);
+            }
+        }
+        lanes.iter().sum()
+    }
+
+    fn finite<FUSED>(x: &[f32]) -> bool {
+        // all ones in the exponent mark infinities and NaN
+        let worst = x.iter().fold(0u32, |worst, x| worst.max(x.to_bits() & 0x7f80_0000));
+        worst != 0x7f80_0000
+    }
+
+    fn adamw_part<FUSED>(f: Factors, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
+        for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
+            let g = g * f.grad;
+            *m = mul_add::<FUSED>(f.new1, g - *m, *m);
+            *v = mul_add::<FUSED>(f.new2, mul_add::<FUSED>(g, g, -*v), *v);
+            let direction = *m / mul_add::<FUSED>(v.sqrt(), f.root, f.eps);
+            *p -= mul_add::<FUSED>(f.decay, *p, f.rate * direction);
+        }
+    }
+
+    fn sgd_part<FUSED>(lr: f32, decay: f32, momentum: f32, scale: f32, p: &mut [f32], g: &[f32], b: &mut [f32]) {
+        for ((p, g), b) in p.iter_mut().zip(g).zip(b) {
+            let g = mul_add::<FUSED>(decay, *p, g * scale);
+            *b = mul_add::<FUSED>(momentum, *b, g);
+            *p = mul_add::<FUSED>(-lr, *b, *p);
+        }
+    }
+
+    fn lerp_part<FUSED>(target: &mut [f32], source: &[f32], share: f32) {
+        for (t, s) in target.iter_mut().zip(source) {
+            *t = mul_add::<FUSED>(share, s - *t, *t);
+        }
+    }
+
+    fn axpy_part<FUSED>(y: &mut [f32], a: f32, x: &[f32]) {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y = mul_add::<FUSED>(a, *x, *y);
+        }
+    }
+
+    fn scale_part<FUSED>(y: &mut [f32], a: f32) {
+        for y in y {
+            *y *= a;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::kernels::probe::{agree, values};
+    use crate::kernels::{cpu, scalar};
+
+    fn check(n: usize) {
+        let (p, g, m) = (values("p", n), values("g", n), values("m", n));
+        let v: Vec<f32> = values("v", n).into_iter().map(|v| v * v).collect();
+        for (step, decay) in [(1, 0.0), (1000, 0.4)] {
+            twins!(
+                5e-7,
+                optimizer::adamw(p, &g, m, v, 5e-4, decay, 0.9, 0.999, 1e-8, step, 0.3),
+                p = p.clone(),
+                m = m.clone(),
+                v = v.clone()
+            );
+        }
+        twins!(5e-7, optimizer::sgd(p, &g, b, 0.03, 1e-4, 0.9, 0.5), p = p.clone(), b = m.clone());
+        twins!(5e-7, optimizer::lerp(p, &g, 0.996), p = p.clone());
+        twins!(5e-7, optimizer::axpy(p, 0.7, &g), p = p.clone());
+        twins!(0.0, optimizer::scale(p, 0.7), p = p.clone());
+        agree(
+            "sum_of_squares",
+            1e-7,
+            [vec![0.0]],
+            |[s]| s[0] = cpu::optimizer::sum_of_squares(&p) as f32,
+            |[s]| s[0] = scalar::optimizer::sum_of_squares(&p) as f32,
+        );
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut p = p.clone();
+            assert!(cpu::optimizer::all_finite(&p));
+            *p.last_mut().unwrap() = bad;
+            assert!(!cpu::optimizer::all_finite(&p));
+        }
+    }
+
+    #[test]
+    fn fast_optimizer_agrees_with_its_twin() {
+        [1, 17, 384, 20_000, 100_003].into_iter().for_each(check);
+    }
+
+    #[test]
+    fn an_average_of_equal_weights_stays_where_it_is() {
+        let source = values("p", 1000);
+        let mut target = source.clone();
+        (0..100).for_each(|_| cpu::optimizer::lerp(&mut target, &source, 0.996));
+        assert_eq!(target, source);
+    }
+}

@@ -1,0 +1,185 @@
+//! The kernels by family: what an operation asks of a device. One line a kernel; the CPU's implementation stands in
+//! [`super::cpu`] under the same family, its oracle in [`super::scalar`].
+
+use dfdx::prelude::{Cpu, HasErr};
+
+use super::{AttentionDims, cpu};
+use crate::tensor::Device;
+
+/// Declares a family: a trait whose methods take views of the device's buffers, and its implementation for the CPU.
+///
+/// `read` is a buffer that the kernel reads, `maybe` one that may be absent, `write` one that it writes or adds to.
+macro_rules! family {
+    ($(#[$doc:meta])* $family:ident in $module:ident {
+        $($(#[$about:meta])* fn $method:ident = $kernel:ident($($name:ident: $kind:tt),* $(,)?) $(-> $result:ty)?;)*
+    }) => {
+        $(#[$doc])*
+        pub trait $family: Device {
+            $($(#[$about])*
+            #[allow(clippy::too_many_arguments)]
+            fn $method(&self, $($name: family!(@trait $kind)),*) -> Result<family!(@result $($result)?), Self::Err>;)*
+        }
+
+        impl $family for Cpu {
+            $(#[allow(clippy::too_many_arguments)]
+            fn $method(&self, $($name: family!(@cpu $kind)),*) -> Result<family!(@result $($result)?), <Cpu as HasErr>::Err> {
+                Ok(cpu::$module::$kernel($($name),*))
+            })*
+        }
+    };
+    (@result) => { () };
+    (@result $result:ty) => { $result };
+    (@trait read) => { Self::View<'_> };
+    (@trait maybe) => { Option<Self::View<'_>> };
+    (@trait write) => { Self::ViewMut<'_> };
+    (@trait maybe_write) => { Option<Self::ViewMut<'_>> };
+    (@trait $kind:ty) => { $kind };
+    (@cpu read) => { &[f32] };
+    (@cpu maybe) => { Option<&[f32]> };
+    (@cpu write) => { &mut [f32] };
+    (@cpu maybe_write) => { Option<&mut [f32]> };
+    (@cpu $kind:ty) => { $kind };
+}
+
+family! {
+    /// Linear layers with PyTorch's weight layout, (out, inp), and what is fused with them.
+    LinearKernels in linear {
+        /// y = x wᵀ + b
+        fn linear = forward(rows: usize, inp: usize, out: usize, x: read, w: read, bias: maybe, y: write);
+        /// pre = x wᵀ + b, y = gelu(pre)
+        fn linear_gelu = forward_gelu(rows: usize, inp: usize, out: usize, x: read, w: read, bias: maybe, pre: write, y: write);
+        /// y = residual + s (x wᵀ + b), s by runs of rows
+        fn linear_residual = forward_residual(rows: usize, inp: usize, out: usize, x: read, w: read, bias: maybe,
+            row_scale: maybe, rows_per_scale: usize, residual: read, y: write);
+        /// dx (+)= dy w
+        fn linear_backward_input = backward_input(rows: usize, inp: usize, out: usize, dy: read, w: read, dx: write, accumulate: bool);
+        /// dw += dyᵀ x
+        fn linear_backward_weight = backward_weight(rows: usize, inp: usize, out: usize, dy: read, x: read, dw: write);
+        /// db += column sums of dy
+        fn linear_backward_bias = backward_bias(rows: usize, out: usize, dy: read, db: write);
+        /// y = gelu(x), the exact one
+        fn gelu = gelu_forward(x: read, y: write);
+        /// dy *= gelu'(pre)
+        fn gelu_backward = gelu_backward(pre: read, dy: write);
+        /// dst = s src, s by runs of rows
+        fn scale_rows = scale_rows(rows_per_scale: usize, width: usize, scale: read, src: read, dst: write);
+    }
+}
+
+family! {
+    /// Layer normalisation over the last axis.
+    LayerNormKernels in layer_norm {
+        fn layer_norm = forward(rows: usize, dim: usize, eps: f32, x: read, gain: read, bias: read, y: write, mean: write, rstd: write);
+        /// dx, dgain, dbias +=
+        fn layer_norm_backward = backward(rows: usize, dim: usize, dy: read, x: read, gain: read, mean: read, rstd: read,
+            dx: write, dgain: write, dbias: write);
+    }
+}
+
+family! {
+    /// Multi-head attention over packed queries, keys and values, (batch, tokens, 3, heads, head_dim).
+    AttentionKernels in attention {
+        fn attention = forward(dims: AttentionDims, scale: f32, qkv: read, out: write, lse: write);
+        fn attention_backward = backward(dims: AttentionDims, scale: f32, qkv: read, out: read, lse: read, dout: read, dqkv: write);
+        fn attention_probabilities = probabilities(dims: AttentionDims, scale: f32, qkv: read, probs: write);
+    }
+}
+
+family! {
+    /// Patches of pixels, and the tokens made of them.
+    PatchKernels in patch {
+        /// (batch, 3, height, width) to (batch, patches, 3 · patch²), inner order (channel, y, x)
+        fn unfold = unfold(batch: usize, height: usize, width: usize, patch: usize, images: read, rows: write);
+        /// CLS before the patches, positions added
+        fn assemble = assemble(batch: usize, patches: usize, dim: usize, projected: read, cls: read, pos: read, tokens: write);
+        fn assemble_backward = assemble_backward(batch: usize, patches: usize, dim: usize, dtokens: read,
+            dprojected: write, dcls: write, dpos: write);
+    }
+}
+
+family! {
+    /// Copies of parts: an image's first tokens, a stretch of rows.
+    TokenKernels in tokens {
+        /// (batch, tokens, dim) to (batch, keep, dim)
+        fn first_tokens = first(batch: usize, tokens: usize, keep: usize, dim: usize, src: read, dst: write);
+        /// (batch, tokens, dim) += (batch, keep, dim)
+        fn add_first_tokens = add_first(batch: usize, tokens: usize, keep: usize, dim: usize, src: read, dst: write);
+        fn copy_to = copy_to(offset: usize, src: read, dst: write);
+        fn add_from = add_from(offset: usize, src: read, dst: write);
+    }
+}
+
+family! {
+    /// Position embeddings resampled to another grid, bicubic.
+    PositionKernels in position {
+        fn interpolate = interpolate(grid_h: usize, grid_w: usize, to_h: usize, to_w: usize, dim: usize, pos: read, out: write);
+        fn interpolate_backward = interpolate_backward(grid_h: usize, grid_w: usize, to_h: usize, to_w: usize, dim: usize,
+            dout: read, dpos: write);
+    }
+}
+
+family! {
+    /// Rows of unit length, and weight normalisation.
+    NormalizeKernels in normalize {
+        fn l2 = l2_forward(rows: usize, dim: usize, eps: f32, x: read, y: write, norms: write);
+        fn l2_backward = l2_backward(rows: usize, dim: usize, dy: read, y: read, norms: read, dx: write);
+        fn weight_norm = weight_norm_forward(rows: usize, dim: usize, v: read, g: maybe, w: write, norms: write);
+        fn weight_norm_backward = weight_norm_backward(rows: usize, dim: usize, dw: read, v: read, g: maybe, norms: read,
+            dv: write, dg: maybe_write);
+    }
+}
+
+family! {
+    /// Batch normalisation over rows.
+    BatchNormKernels in batch_norm {
+        fn batch_norm = forward(rows: usize, dim: usize, eps: f32, x: read, gain: read, bias: read, y: write,
+            mean: write, variance: write, rstd: write);
+        fn batch_norm_backward = backward(rows: usize, dim: usize, dy: read, x: read, gain: read, mean: read, rstd: read,
+            dx: write, dgain: write, dbias: write);
+        fn batch_norm_apply = apply(rows: usize, dim: usize, eps: f32, x: read, gain: read, bias: read, mean: read, variance: read, y: write);
+    }
+}
+
+family! {
+    /// The teacher's targets and the cross-entropy to them.
+    LossKernels in loss {
+        fn centered_softmax = centered_softmax(rows: usize, k: usize, logits: read, center: maybe, temperature: f32,
+            targets: write, entropy: write);
+        /// The weighted sum over pairs and rows, and its gradient in the student's logits.
+        fn cross_entropy = cross_entropy(views: usize, batch: usize, k: usize, student: read, targets: read, temperature: f32,
+            weight: f32, dstudent: write) -> f64;
+        fn column_mean = column_mean(rows: usize, k: usize, x: read, mean: write);
+        fn entropy_of_mean = entropy_of_mean(rows: usize, k: usize, targets: read) -> f64;
+    }
+}
+
+family! {
+    /// Norms, finiteness, and updates of weights in place.
+    UpdateKernels in optimizer {
+        fn sum_of_squares = sum_of_squares(x: read) -> f64;
+        fn all_finite = all_finite(x: read) -> bool;
+        fn adamw = adamw(p: write, g: read, m: write, v: write, lr: f64, decay: f64, beta1: f64, beta2: f64, eps: f64,
+            step: u64, grad_scale: f32);
+        /// target = momentum · target + (1 - momentum) · source
+        fn lerp = lerp(target: write, source: read, momentum: f64);
+        /// y += a x
+        fn axpy = axpy(y: write, a: f32, x: read);
+    }
+}
+
+/// Every kernel that training needs: what a device must bring to run a graph.
+pub trait Kernels:
+    LinearKernels
+    + LayerNormKernels
+    + AttentionKernels
+    + PatchKernels
+    + TokenKernels
+    + PositionKernels
+    + NormalizeKernels
+    + BatchNormKernels
+    + LossKernels
+    + UpdateKernels
+{
+}
+
+impl Kernels for Cpu {}

@@ -1,0 +1,54 @@
+//! Layer norm, slowly.
+
+/// y = (x - mean) · rstd · gain + bias.
+pub fn forward(
+    rows: usize,
+    dim: usize,
+    eps: f32,
+    x: &[f32],
+    gain: &[f32],
+    bias: &[f32],
+    y: &mut [f32],
+    mean: &mut [f32],
+    rstd: &mut [f32],
+) {
+    for r in 0..rows {
+        let row = &x[r * dim..(r + 1) * dim];
+        let m = row.iter().map(|&v| f64::from(v)).sum::<f64>() / dim as f64;
+        let variance = row.iter().map(|&v| (f64::from(v) - m).powi(2)).sum::<f64>() / dim as f64;
+        let s = 1.0 / (variance + f64::from(eps)).sqrt();
+        for i in 0..dim {
+            y[r * dim + i] = ((f64::from(row[i]) - m) * s * f64::from(gain[i]) + f64::from(bias[i])) as f32;
+        }
+        (mean[r], rstd[r]) = (m as f32, s as f32);
+    }
+}
+
+/// dx, dgain and dbias are added to.
+pub fn backward(
+    rows: usize,
+    dim: usize,
+    dy: &[f32],
+    x: &[f32],
+    gain: &[f32],
+    mean: &[f32],
+    rstd: &[f32],
+    dx: &mut [f32],
+    dgain: &mut [f32],
+    dbias: &mut [f32],
+) {
+    let z = |i: usize| f64::from(x[i] - mean[i / dim]) * f64::from(rstd[i / dim]);
+    let d = |i: usize| f64::from(dy[i]) * f64::from(gain[i % dim]);
+    for r in 0..rows {
+        let row = r * dim..(r + 1) * dim;
+        let plain = row.clone().map(d).sum::<f64>() / dim as f64;
+        let along = row.clone().map(|i| d(i) * z(i)).sum::<f64>() / dim as f64;
+        for i in row {
+            dx[i] += (f64::from(rstd[r]) * (d(i) - plain - z(i) * along)) as f32;
+        }
+    }
+    for c in 0..dim {
+        dgain[c] += (0..rows).map(|r| f64::from(dy[r * dim + c]) * z(r * dim + c)).sum::<f64>() as f32;
+        dbias[c] += (0..rows).map(|r| f64::from(dy[r * dim + c])).sum::<f64>() as f32;
+    }
+}

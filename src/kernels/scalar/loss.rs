@@ -1,0 +1,97 @@
+//! DINO's loss and its targets, slowly.
+
+fn softmax(z: impl Iterator<Item = f64> + Clone) -> Vec<f64> {
+    let max = z.clone().fold(f64::NEG_INFINITY, f64::max);
+    let total: f64 = z.clone().map(|z| (z - max).exp()).sum();
+    z.map(|z| (z - max).exp() / total).collect()
+}
+
+/// targets = softmax((logits - center) / temperature), and each row's entropy in nats.
+pub fn centered_softmax(
+    rows: usize,
+    k: usize,
+    logits: &[f32],
+    center: Option<&[f32]>,
+    temperature: f32,
+    targets: &mut [f32],
+    entropy: &mut [f32],
+) {
+    for r in 0..rows {
+        let z = |i| {
+            (f64::from(logits[r * k + i]) - center.map_or(0.0, |c| f64::from(c[i]))) / f64::from(temperature)
+        };
+        let p = softmax((0..k).map(z));
+        entropy[r] = p.iter().map(|&p| if p == 0.0 { 0.0 } else { -p * p.ln() }).sum::<f64>() as f32;
+        p.into_iter().enumerate().for_each(|(i, p)| targets[r * k + i] = p as f32);
+    }
+}
+
+/// The sum over pairs and rows of -Σ q · log softmax(s / temperature), times `weight`, and its gradient.
+pub fn cross_entropy(
+    views: usize,
+    batch: usize,
+    k: usize,
+    student: &[f32],
+    targets: &[f32],
+    temperature: f32,
+    weight: f32,
+    dstudent: &mut [f32],
+) -> f64 {
+    let mut loss = 0.0;
+    dstudent.fill(0.0);
+    for teacher in 0..2 {
+        for view in (0..views).filter(|&v| v != teacher) {
+            for b in 0..batch {
+                let (s, q) = ((view * batch + b) * k, (teacher * batch + b) * k);
+                let p = softmax((0..k).map(|i| f64::from(student[s + i]) / f64::from(temperature)));
+                let mass: f64 = (0..k).map(|i| f64::from(targets[q + i])).sum();
+                for i in 0..k {
+                    let q = f64::from(targets[q + i]);
+                    loss -= if q == 0.0 { 0.0 } else { q * p[i].ln() };
+                    let d = (mass * p[i] - q) / f64::from(temperature) * f64::from(weight);
+                    dstudent[s + i] += d as f32;
+                }
+            }
+        }
+    }
+    loss * f64::from(weight)
+}
+
+/// mean (k) of the rows of x.
+pub fn column_mean(rows: usize, k: usize, x: &[f32], mean: &mut [f32]) {
+    for i in 0..k {
+        mean[i] = ((0..rows).map(|r| f64::from(x[r * k + i])).sum::<f64>() / rows as f64) as f32;
+    }
+}
+
+/// Entropy in nats of the mean of the targets' rows.
+pub fn entropy_of_mean(rows: usize, k: usize, targets: &[f32]) -> f64 {
+    let mut mean = vec![0.0; k];
+    column_mean(rows, k, targets, &mut mean);
+    mean.iter().map(|&p| f64::from(p)).filter(|&p| p != 0.0).map(|p| -p * p.ln()).sum()
+}
+
+/// Sinkhorn-Knopp: the matrix normalised in place, as it is written down.
+pub fn sinkhorn(
+    rows: usize,
+    k: usize,
+    iterations: usize,
+    temperature: f32,
+    logits: &[f32],
+    targets: &mut [f32],
+) {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut q: Vec<f64> =
+        logits.iter().map(|&l| (f64::from(l - max) / f64::from(temperature)).exp()).collect();
+    for _ in 0..iterations {
+        for c in 0..k {
+            let total: f64 = (0..rows).map(|r| q[r * k + c]).sum();
+            (0..rows).for_each(|r| q[r * k + c] /= total * k as f64);
+        }
+        for row in q.chunks_mut(k) {
+            let total: f64 = row.iter().sum();
+            row.iter_mut().for_each(|q| *q /= total * rows as f64);
+        }
+    }
+    targets.iter_mut().zip(q).for_each(|(t, q)| *t = (q * rows as f64) as f32);
+}

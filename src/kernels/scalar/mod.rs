@@ -1,0 +1,13 @@
+//! The slow, obvious twin of every kernel: no threads, no unsafe code, sums in f64.
+// an index says more about a formula than an iterator does
+#![allow(clippy::needless_range_loop)]
+
+pub mod attention;
+pub mod batch_norm;
+pub mod layer_norm;
+pub mod linear;
+pub mod loss;
+pub mod normalize;
+pub mod optimizer;
+pub mod patch;
+pub mod position;

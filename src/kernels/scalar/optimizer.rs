@@ -1,0 +1,65 @@
+//! Optimizer steps and averages, slowly.
+
+/// Σ x².
+pub fn sum_of_squares(x: &[f32]) -> f64 {
+    x.iter().map(|&x| f64::from(x).powi(2)).sum()
+}
+
+/// Whether no value is infinite or NaN.
+pub fn all_finite(x: &[f32]) -> bool {
+    x.iter().all(|x| x.is_finite())
+}
+
+/// One step of AdamW in the order PyTorch documents; `step` counts from 1.
+pub fn adamw(
+    p: &mut [f32],
+    g: &[f32],
+    m: &mut [f32],
+    v: &mut [f32],
+    lr: f64,
+    decay: f64,
+    beta1: f64,
+    beta2: f64,
+    eps: f64,
+    step: u64,
+    grad_scale: f32,
+) {
+    for i in 0..p.len() {
+        let gradient = f64::from(g[i]) * f64::from(grad_scale);
+        let decayed = f64::from(p[i]) * (1.0 - lr * decay);
+        let first = beta1 * f64::from(m[i]) + (1.0 - beta1) * gradient;
+        let second = beta2 * f64::from(v[i]) + (1.0 - beta2) * gradient * gradient;
+        let first_unbiased = first / (1.0 - beta1.powf(step as f64));
+        let second_unbiased = second / (1.0 - beta2.powf(step as f64));
+        p[i] = (decayed - lr * first_unbiased / (second_unbiased.sqrt() + eps)) as f32;
+        (m[i], v[i]) = (first as f32, second as f32);
+    }
+}
+
+/// One step of SGD with momentum.
+pub fn sgd(p: &mut [f32], g: &[f32], b: &mut [f32], lr: f64, decay: f64, momentum: f64, grad_scale: f32) {
+    for i in 0..p.len() {
+        let gradient = f64::from(g[i]) * f64::from(grad_scale) + decay * f64::from(p[i]);
+        let velocity = momentum * f64::from(b[i]) + gradient;
+        (p[i], b[i]) = ((f64::from(p[i]) - lr * velocity) as f32, velocity as f32);
+    }
+}
+
+/// target = momentum · target + (1 - momentum) · source.
+pub fn lerp(target: &mut [f32], source: &[f32], momentum: f64) {
+    for (t, s) in target.iter_mut().zip(source) {
+        *t = (momentum * f64::from(*t) + (1.0 - momentum) * f64::from(*s)) as f32;
+    }
+}
+
+/// y += a x.
+pub fn axpy(y: &mut [f32], a: f32, x: &[f32]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y = (f64::from(*y) + f64::from(a) * f64::from(*x)) as f32;
+    }
+}
+
+/// y *= a.
+pub fn scale(y: &mut [f32], a: f32) {
+    y.iter_mut().for_each(|y| *y *= a);
+}

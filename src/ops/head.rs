@@ -1,0 +1,127 @@
+//! What DINO's head needs beyond linear layers: batch norm, unit length, the weight-normalised last layer.
+
+use dfdx::prelude::{Dim, HasShape, PutTape, SplitTape, Tape, Tensor};
+
+use super::{take, with_gradients};
+use crate::kernels::Kernels;
+use crate::tensor::Float;
+
+type Rows<W, D, T = dfdx::prelude::NoneTape> = Tensor<(usize, W), Float, D, T>;
+
+/// PyTorch's `BatchNorm1d` default.
+const BATCH_NORM_EPSILON: f32 = 1e-5;
+/// PyTorch's `F.normalize` default.
+const UNIT_EPSILON: f32 = 1e-12;
+
+/// Mean and biased variance of each feature over a batch's rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Statistics {
+    pub mean: Vec<Float>,
+    pub variance: Vec<Float>,
+    /// Rows that they were taken over.
+    pub rows: usize,
+}
+
+/// (rows, W) to the same, each feature normalised over the rows. PyTorch equivalent: `BatchNorm1d(W)` in training mode.
+pub fn batch_norm<W: Dim, D: Kernels, T: Tape<Float, D>>(
+    x: Rows<W, D, T>,
+    gain: &Tensor<(W,), Float, D>,
+    bias: &Tensor<(W,), Float, D>,
+) -> Result<(Rows<W, D, T>, Statistics), D::Err> {
+    let (x, mut tape) = x.split_tape();
+    let device = x.device().clone();
+    let (rows, dim) = (x.shape().0, x.shape().1.size());
+    let (mut y, mut mean) = (device.empty(*x.shape())?, device.empty((dim,))?);
+    let (mut variance, mut rstd) = (device.empty((dim,))?, device.empty((dim,))?);
+    device.batch_norm(
+        rows,
+        dim,
+        BATCH_NORM_EPSILON,
+        D::view(&x),
+        D::view(gain),
+        D::view(bias),
+        D::view_mut(&mut y),
+        D::view_mut(&mut mean),
+        D::view_mut(&mut variance),
+        D::view_mut(&mut rstd),
+    )?;
+    let statistics =
+        Statistics { mean: device.read(D::view(&mean))?, variance: device.read(D::view(&variance))?, rows };
+    if T::OWNS_TAPE {
+        let (gain, bias, y) = (gain.clone(), bias.clone(), y.ghost());
+        tape.add_backward_op(move |grads| {
+            let dy = take(&device, grads.get_or_alloc_mut(&y)?)?;
+            with_gradients!(&device, grads; dx = &x, dgain = &gain, dbias = &bias => {
+                device.batch_norm_backward(
+                    rows, dim, D::buffer(&dy), D::view(&x), D::view(&gain), D::view(&mean), D::view(&rstd),
+                    D::buffer_mut(&mut dx), D::buffer_mut(&mut dgain), D::buffer_mut(&mut dbias),
+                )?;
+            });
+            Ok(())
+        });
+    }
+    Ok((y.put_tape(tape), statistics))
+}
+
+/// (rows, W) to the same, each row of length 1. PyTorch equivalent: `F.normalize(x, dim=-1)`.
+pub fn l2_normalize<W: Dim, D: Kernels, T: Tape<Float, D>>(
+    x: Rows<W, D, T>,
+) -> Result<Rows<W, D, T>, D::Err> {
+    let (x, mut tape) = x.split_tape();
+    let device = x.device().clone();
+    let (rows, dim) = (x.shape().0, x.shape().1.size());
+    let (mut y, mut norms) = (device.empty(*x.shape())?, device.empty((rows,))?);
+    device.l2(rows, dim, UNIT_EPSILON, D::view(&x), D::view_mut(&mut y), D::view_mut(&mut norms))?;
+    if T::OWNS_TAPE {
+        let (x, kept, y) = (x.ghost(), y.clone(), y.ghost());
+        tape.add_backward_op(move |grads| {
+            let dy = take(&device, grads.get_or_alloc_mut(&y)?)?;
+            let dx = D::buffer_mut(grads.get_or_alloc_mut(&x)?);
+            device.l2_backward(rows, dim, D::buffer(&dy), D::view(&kept), D::view(&norms), dx)
+        });
+    }
+    Ok(y.put_tape(tape))
+}
+
+/// (rows, I) to (rows, O) by directions `v` of length 1 times magnitudes `g` (all 1 and untrained when `fixed`).
+/// PyTorch equivalent: `weight_norm(Linear(I, O, bias=False))`.
+pub fn weight_normed<I: Dim, O: Dim, D: Kernels, T: Tape<Float, D>>(
+    x: Rows<I, D, T>,
+    v: &Tensor<(O, I), Float, D>,
+    g: &Tensor<(O,), Float, D>,
+    fixed: bool,
+) -> Result<Rows<O, D, T>, D::Err> {
+    let (x, mut tape) = x.split_tape();
+    let device = x.device().clone();
+    let (rows, inp, out) = (x.shape().0, x.shape().1.size(), v.shape().0.size());
+    let (mut w, mut norms) = (device.empty(*v.shape())?, device.empty((out,))?);
+    let (w_out, norms_out) = (D::view_mut(&mut w), D::view_mut(&mut norms));
+    device.weight_norm(out, inp, D::view(v), Some(D::view(g)), w_out, norms_out)?;
+    let mut y = device.empty((rows, v.shape().0))?;
+    device.linear(rows, inp, out, D::view(&x), D::view(&w), None, D::view_mut(&mut y))?;
+    if T::OWNS_TAPE {
+        let (v, g, y) = (v.clone(), g.clone(), y.ghost());
+        tape.add_backward_op(move |grads| {
+            let dy = take(&device, grads.get_or_alloc_mut(&y)?)?;
+            let mut dw = device.zeroed(out * inp)?;
+            device.linear_backward_weight(
+                rows,
+                inp,
+                out,
+                D::buffer(&dy),
+                D::view(&x),
+                D::buffer_mut(&mut dw),
+            )?;
+            let dx = D::buffer_mut(grads.get_or_alloc_mut(&x)?);
+            device.linear_backward_input(rows, inp, out, D::buffer(&dy), D::view(&w), dx, true)?;
+            with_gradients!(&device, grads; dv = &v, dg = &g => {
+                let dg = (!fixed).then(|| D::buffer_mut(&mut dg));
+                let (v, g) = (D::view(&v), Some(D::view(&g)));
+                let (dw, dv) = (D::buffer(&dw), D::buffer_mut(&mut dv));
+                device.weight_norm_backward(out, inp, dw, v, g, D::view(&norms), dv, dg)?;
+            });
+            Ok(())
+        });
+    }
+    Ok(y.put_tape(tape))
+}
