@@ -73,5 +73,11 @@ fn tensor(name: &str, view: &TensorView<'_>) -> Result<SavedTensor> {
     }
 }
 
-/// The tensors of a checkpoint by the stem of their file: `student`, `teacher`, `state`.
-pub type Files = BTreeMap<String, State>;
+/// The tensors of a checkpoint.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Saved {
+    /// By the stem of their file, `student`, `teacher`, `state`, and their name there.
+    pub files: BTreeMap<String, State>,
+    /// For what stands under its published key: the node that saved it, by `student/backbone.cls_token`.
+    pub owners: BTreeMap<String, String>,
+}

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::atomic;
 use super::files::{Seal, seal};
 use super::kinship::GraphKeys;
+use super::saved::Snapshot;
 
 /// The format this program writes, and the only one it reads.
 const FORMAT: u32 = 1;
@@ -29,6 +30,8 @@ pub struct Manifest {
     pub graph: GraphKeys,
     /// The other files of the folder.
     pub files: BTreeMap<String, Seal>,
+    /// The stage that each tensor of a weights file is the state of.
+    pub owners: BTreeMap<String, String>,
 }
 
 /// The manifest as it stands in its file, with a checksum of its own.
@@ -40,8 +43,10 @@ struct Sealed {
 }
 
 impl Manifest {
-    pub fn new(step: u64, evaluated: bool, graph: GraphKeys, files: BTreeMap<String, Seal>) -> Self {
-        Manifest { format: FORMAT, step, evaluated, graph_hash: hash(&graph), graph, files }
+    pub fn new(snapshot: &Snapshot, graph: GraphKeys, files: BTreeMap<String, Seal>) -> Self {
+        let Snapshot { step, evaluated, saved } = snapshot;
+        let (step, evaluated, owners) = (*step, *evaluated, saved.owners.clone());
+        Manifest { format: FORMAT, step, evaluated, graph_hash: hash(&graph), graph, files, owners }
     }
 
     /// Writes `manifest.json` into a checkpoint's folder.

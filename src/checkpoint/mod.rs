@@ -17,6 +17,7 @@ mod logs;
 mod manifest;
 mod saved;
 
+pub use files::Saved;
 pub use folder::{FolderError, Reuse, RunFolder};
 pub use kinship::{GraphKeys, differences, graph_keys};
 pub use logs::cut_back;

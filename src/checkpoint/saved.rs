@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::atomic::{self, sync_folder, unfinished};
-use super::files::{self, Files};
+use super::files::{self, Saved};
 use super::folder::{FolderError, RunFolder, remove, step_name};
 use super::kinship::{GraphKeys, differences};
 use super::manifest::Manifest;
@@ -16,8 +16,7 @@ pub struct Snapshot {
     pub step: u64,
     /// Whether what evaluates at the barrier has done so at this step.
     pub evaluated: bool,
-    /// Tensors by the stem of their file: `student`, `teacher`, `state`.
-    pub files: Files,
+    pub saved: Saved,
 }
 
 /// Where a run goes on.
@@ -65,11 +64,11 @@ pub fn mark_evaluated(folder: &RunFolder, step: u64) -> Result<(), FolderError> 
 fn put(parent: &Path, target: &Path, snapshot: &Snapshot, graph: &GraphKeys) -> std::io::Result<()> {
     let temporary = unfinished(0o777).tempdir_in(parent)?;
     let mut seals = BTreeMap::new();
-    for (stem, tensors) in &snapshot.files {
+    for (stem, tensors) in &snapshot.saved.files {
         let name = format!("{stem}.safetensors");
         seals.insert(name.clone(), files::write(&temporary.path().join(&name), tensors)?);
     }
-    Manifest::new(snapshot.step, snapshot.evaluated, graph.clone(), seals).write(temporary.path())?;
+    Manifest::new(snapshot, graph.clone(), seals).write(temporary.path())?;
     sync_folder(temporary.path())?;
     if target.exists() {
         // a folder can't be renamed over a full one
@@ -149,6 +148,7 @@ fn load(path: &Path, manifest: &Manifest) -> std::io::Result<Snapshot> {
         let stem = name.trim_end_matches(".safetensors").to_owned();
         Ok((stem, files::read(&path.join(name))?))
     };
-    let files: std::io::Result<Files> = manifest.files.keys().map(read).collect();
-    Ok(Snapshot { step: manifest.step, evaluated: manifest.evaluated, files: files? })
+    let files = manifest.files.keys().map(read).collect::<std::io::Result<_>>()?;
+    let saved = Saved { files, owners: manifest.owners.clone() };
+    Ok(Snapshot { step: manifest.step, evaluated: manifest.evaluated, saved })
 }

@@ -29,14 +29,14 @@ pub struct Rejected {
 /// yet part of the run, and their order must not depend on who was faster.
 #[derive(Debug, Default)]
 pub struct Rejections {
-    /// By sequence, and by attempt within it.
-    waiting: Mutex<BTreeMap<(u64, usize), Rejected>>,
+    /// By sequence; one place may see several, in the order in which they were tried.
+    waiting: Mutex<BTreeMap<u64, Vec<Rejected>>>,
 }
 
 impl Rejections {
-    /// Reports a picture; `attempt` counts the pictures tried before it for the same place.
-    pub fn report(&self, attempt: usize, rejected: Rejected) {
-        lock(&self.waiting).insert((rejected.sequence, attempt), rejected);
+    /// Reports a picture.
+    pub fn report(&self, rejected: Rejected) {
+        lock(&self.waiting).entry(rejected.sequence).or_default().push(rejected);
     }
 
     /// Appends those up to and including `step` to the log; returns how many.
@@ -46,9 +46,8 @@ impl Rejections {
     pub fn append(&self, path: &Path, step: u64) -> Result<u64> {
         let done: Vec<Rejected> = {
             let mut waiting = lock(&self.waiting);
-            let (done, later) = std::mem::take(&mut *waiting).into_iter().partition(|(_, r)| r.step <= step);
-            *waiting = later;
-            BTreeMap::into_values(done).collect()
+            let done = waiting.extract_if(.., |_, of| of.iter().all(|r| r.step <= step));
+            done.flat_map(|(_, of)| of).collect()
         };
         if !done.is_empty() {
             let mut text = String::new();
@@ -80,7 +79,7 @@ mod tests {
             replaced_by: 1,
         };
         for (step, sequence) in [(2, 9), (1, 5), (1, 4), (3, 12)] {
-            rejections.report(0, rejected(step, sequence));
+            rejections.report(rejected(step, sequence));
         }
         assert_eq!(rejections.append(&path, 0).unwrap(), 0);
         assert!(!path.exists());

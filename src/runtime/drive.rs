@@ -149,7 +149,7 @@ impl<D: Device> Drive<'_, '_, D> {
             _ => None,
         });
         let keep = keep.unwrap_or(crate::stages::checkpoint::Checkpoint::default().keep);
-        let snapshot = Snapshot { step, evaluated, files: self.island.save(step)? };
+        let snapshot = Snapshot { step, evaluated, saved: self.island.save(step)? };
         let keys = self.records.keys;
         self.report(step, |folder, _| checkpoint::write(folder, &snapshot, keys, keep))
     }

@@ -152,7 +152,7 @@ fn island<'a, D: Device>(
     };
     let (known, evaluated) = (resumed.is_some(), resumed.as_ref().is_some_and(|r| r.snapshot.evaluated));
     match resumed {
-        Some(resumed) => island.restore(resumed.snapshot.files, resumed.snapshot.step)?,
+        Some(resumed) => island.restore(resumed.snapshot.saved, resumed.snapshot.step)?,
         None => island.first()?,
     }
     Drive { run, island, feed, records, interrupt }.steps(known, evaluated)

@@ -117,13 +117,13 @@ impl Firing {
         let mut inputs = vec![Vec::new(); ins];
         let mut outputs = vec![Vec::new(); outs];
         for (index, edge) in plan.edges.iter().enumerate() {
-            if (edge.kind == EdgeKind::Gradient) == gradient {
-                if edge.to.node == actor.node {
-                    inputs[edge.to.port].push(EdgeId(index));
-                }
-                if edge.from.node == actor.node {
-                    outputs[edge.from.port].push(EdgeId(index));
-                }
+            let against = edge.kind == EdgeKind::Gradient;
+            // an optimizer has no backward half: gradients are what its forward half is about
+            if edge.to.node == actor.node && (against && fires_backward(plan, actor.node)) == gradient {
+                inputs[edge.to.port].push(EdgeId(index));
+            }
+            if edge.from.node == actor.node && against == gradient {
+                outputs[edge.from.port].push(EdgeId(index));
             }
         }
         let wanted = outputs.iter().map(|edges| !edges.is_empty()).collect();
@@ -134,4 +134,9 @@ impl Firing {
     pub fn forward(plan: &Plan, node: NodeId) -> Self {
         Firing::of(plan, Actor { node, direction: Direction::Forward })
     }
+}
+
+fn fires_backward(plan: &Plan, node: NodeId) -> bool {
+    let mut actors = plan.phases.iter().flat_map(|phase| &phase.actors);
+    actors.any(|actor| *actor == Actor { node, direction: Direction::Backward })
 }

@@ -17,3 +17,8 @@ pub mod slots;
 pub mod stage;
 pub mod threads;
 pub mod trace;
+
+#[cfg(test)]
+mod doubles;
+#[cfg(test)]
+mod tests;

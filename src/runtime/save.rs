@@ -7,12 +7,10 @@ use super::fault::guard;
 use super::firing::Firing;
 use super::island::Island;
 use super::stage::{SavedTensor, StageError, State, Value};
+use crate::checkpoint::Saved;
 use crate::plan::{NodeId, Plan};
 use crate::stages::{EdgeType, Role};
 use crate::tensor::{Batched, Device};
-
-/// Tensors by the stem of their file.
-type Files = BTreeMap<String, State>;
 
 /// What a stage calls the tensors that go into a weights file.
 const WEIGHTS: &str = "weights/";
@@ -40,26 +38,30 @@ fn place(plan: &Plan, node: NodeId, key: &str) -> (String, String) {
 
 impl<D: Device> Island<'_, D> {
     /// Every stage's state and every feedback wire's tensor. Lent weights are part of their owner's state.
-    pub fn save(&mut self, step: u64) -> Result<Files, Stopped> {
+    pub fn save(&mut self, step: u64) -> Result<Saved, Stopped> {
         let plan = self.run.plan;
-        let mut files = Files::from([("state".to_owned(), State::new())]);
-        for index in 0..plan.nodes.len() {
+        let mut saved = Saved::default();
+        saved.files.insert("state".to_owned(), State::new());
+        for (index, node) in plan.nodes.iter().enumerate() {
             let Some(stage) = &self.stages[index] else { continue };
-            let saved = guard(|| {
+            let state = guard(|| {
                 let mut state = stage.save()?;
                 self.save_feedback(NodeId(index), &mut state)?;
                 Ok(state)
             });
-            let state = saved.map_err(|cause| self.run.fail(plan.nodes[index].name.clone(), step, cause))?;
+            let state = state.map_err(|cause| self.run.fail(node.name.clone(), step, cause))?;
             for (key, tensor) in state {
                 let (stem, name) = place(plan, NodeId(index), &key);
-                if files.entry(stem.clone()).or_default().insert(name.clone(), tensor).is_some() {
+                if stem != "state" {
+                    saved.owners.insert(format!("{stem}/{name}"), node.name.clone());
+                }
+                if saved.files.entry(stem.clone()).or_default().insert(name.clone(), tensor).is_some() {
                     let cause = StageError::Bug(format!("two stages save {name} in {stem}.safetensors"));
-                    return Err(self.run.fail(plan.nodes[index].name.clone(), step, cause));
+                    return Err(self.run.fail(node.name.clone(), step, cause));
                 }
             }
         }
-        Ok(files)
+        Ok(saved)
     }
 
     fn save_feedback(&self, node: NodeId, state: &mut State) -> Result<(), StageError> {
@@ -77,31 +79,44 @@ impl<D: Device> Island<'_, D> {
     }
 
     /// Gives every stage its state back, then fills the feedback wires.
-    pub fn restore(&mut self, files: Files, step: u64) -> Result<(), Stopped> {
+    pub fn restore(&mut self, saved: Saved, step: u64) -> Result<(), Stopped> {
         let plan = self.run.plan;
-        let mut states: Vec<State> = plan.nodes.iter().map(|_| State::new()).collect();
-        for index in 0..plan.nodes.len() {
-            let prefix = format!("{}/", plan.nodes[index].name);
-            let own = |(name, tensor): (&String, &SavedTensor)| {
-                name.strip_prefix(&prefix).map(|key| (key.to_owned(), tensor.clone()))
-            };
-            states[index].extend(files.get("state").into_iter().flatten().filter_map(own));
-            let weights = weights_file(plan, NodeId(index)).and_then(|stem| files.get(stem));
-            let named =
-                |(name, tensor): (&String, &SavedTensor)| (format!("{WEIGHTS}{name}"), tensor.clone());
-            states[index].extend(weights.into_iter().flatten().map(named));
-        }
-        drop(files);
+        let mut states = self.sort(saved, step)?;
         let mut feedback = Vec::new();
-        for (index, mut state) in states.into_iter().enumerate() {
+        for (index, node) in plan.nodes.iter().enumerate() {
             let Some(stage) = self.stages[index].as_mut() else { continue };
+            let mut state = states.remove(&node.name).unwrap_or_default();
             let tokens = state.extract_if(.., |key, _| key.starts_with(FEEDBACK));
             feedback.extend(tokens.map(|(key, tensor)| (NodeId(index), key, tensor)));
-            guard(|| stage.restore(state))
-                .map_err(|cause| self.run.fail(plan.nodes[index].name.clone(), step, cause))?;
+            guard(|| stage.restore(state)).map_err(|cause| self.run.fail(node.name.clone(), step, cause))?;
         }
         self.first()?;
         feedback.into_iter().try_for_each(|(node, key, saved)| self.restore_feedback(node, &key, saved, step))
+    }
+
+    /// The saved tensors by the node that saved them, under the names that it gave them.
+    fn sort(&self, saved: Saved, step: u64) -> Result<BTreeMap<String, State>, Stopped> {
+        let mut states: BTreeMap<String, State> = BTreeMap::new();
+        for (stem, tensors) in saved.files {
+            for (name, tensor) in tensors {
+                let owned = match saved.owners.get(&format!("{stem}/{name}")) {
+                    Some(node) => Some((node.clone(), format!("{WEIGHTS}{name}"))),
+                    None => name.split_once('/').map(|(node, key)| (node.to_owned(), key.to_owned())),
+                };
+                let node = owned
+                    .as_ref()
+                    .and_then(|(owner, _)| self.run.plan.nodes.iter().position(|node| node.name == *owner));
+                match (owned, node) {
+                    (Some((owner, key)), Some(_)) => states.entry(owner).or_default().insert(key, tensor),
+                    _ => {
+                        let cause =
+                            StageError::Restore(format!("{name} in {stem}.safetensors is no stage's"));
+                        return Err(self.run.fail("checkpoint".into(), step, cause));
+                    }
+                };
+            }
+        }
+        Ok(states)
     }
 
     fn restore_feedback(
