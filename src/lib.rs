@@ -9,6 +9,7 @@ pub mod nn;
 pub mod ops;
 pub mod optim;
 pub mod plan;
+pub mod report;
 pub mod runtime;
 pub mod stages;
 pub mod tensor;

@@ -10,7 +10,7 @@ use std::path::Path;
 /// When the folder is not there or can't be written; `path` is then as before.
 pub fn write(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let folder = parent(path);
-    let mut file = unfinished().tempfile_in(folder)?;
+    let mut file = unfinished(0o666).tempfile_in(folder)?;
     let mut buffer = BufWriter::new(file.as_file_mut());
     fill(&mut buffer)?;
     buffer.flush()?;
@@ -36,15 +36,18 @@ pub fn sync_folder(folder: &Path) -> Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
-/// Temporary files are readable by their owner alone unless told otherwise; results are ordinary files.
-pub fn unfinished() -> tempfile::Builder<'static, 'static> {
+/// Temporary files are readable by their owner alone unless told otherwise; results are ordinary files and folders, `mode`
+/// being what the user's mask is taken from.
+pub fn unfinished(mode: u32) -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(TEMPORARY);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
+        builder.permissions(std::fs::Permissions::from_mode(mode));
     }
+    #[cfg(not(unix))]
+    let _ = mode;
     builder
 }
 

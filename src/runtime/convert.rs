@@ -134,8 +134,7 @@ mod tests {
     fn gradients_add_and_their_readers_keep_theirs() {
         let device = Cpu::default();
         let gradients = |x: f32| {
-            use dfdx::prelude::{Cpu, Storage};
-            let mut buffer = device.try_alloc_len(2).unwrap();
+            let mut buffer = device.zeroed(2).unwrap();
             buffer.copy_from_slice(&[x, 10.0 * x]);
             Arc::new(Gradients::<Cpu> { buffers: vec![buffer] })
         };

@@ -7,7 +7,7 @@ use std::thread::Scope;
 
 use super::build::Build;
 use super::channel::{Credits, InOrder, Receiving, Refund, Sending, Stopped, credits, open};
-use super::fault::{Cause, guard, lock};
+use super::fault::{guard, lock};
 use super::firing::{Firing, Run};
 use super::host::{Bundle, Feed, HostNode};
 use super::island::feeders;
@@ -240,9 +240,4 @@ impl<D: Device> Channels<D> {
 /// Pictures behind one firing of a node.
 fn pictures(run: &Run<'_>, node: NodeId) -> usize {
     run.plan.batch.global / run.per_step(run.plan.nodes[node.0].rate)
-}
-
-/// A failure of the runtime itself on the island's thread.
-pub fn lost(run: &Run<'_>, step: u64) -> Stopped {
-    run.fail("runtime".into(), step, Cause::Error(StageError::Bug("the host stages ended early".into())))
 }
