@@ -65,10 +65,16 @@ pub fn gaussian_blur(image: &mut Rgb8, radius: f64, scratch: &mut Scratch) {
     }
     let kernel = BoxKernel::of(radius);
     let buffers = &mut scratch.blur;
-    wide(#[inline(always)] || rows(image, kernel, buffers));
+    wide(
+        #[inline(always)]
+        || rows(image, kernel, buffers),
+    );
     buffers.plane.resize(image.pixels.len(), 0);
     for _ in 0..PASSES {
-        wide(#[inline(always)] || columns(&image.pixels, &mut buffers.plane, image.height, kernel));
+        wide(
+            #[inline(always)]
+            || columns(&image.pixels, &mut buffers.plane, image.height, kernel),
+        );
         std::mem::swap(&mut image.pixels, &mut buffers.plane);
     }
 }

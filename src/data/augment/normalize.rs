@@ -18,14 +18,17 @@ pub fn normalize_into(image: &Rgb8, mean: [f32; 3], deviation: [f32; 3], out: &m
     let (red, rest) = out.split_at_mut(plane);
     let (green, blue) = rest.split_at_mut(plane);
     let pixels = image.pixels.as_chunks::<3>().0;
-    wide(#[inline(always)] move || {
-        // in torchvision's order of operations, so that both agree to the last bit
-        let value =
-            |level: u8, channel: usize| (f32::from(level) / 255.0 - mean[channel]) / deviation[channel];
-        for (((pixel, r), g), b) in pixels.iter().zip(red).zip(green).zip(blue) {
-            (*r, *g, *b) = (value(pixel[0], 0), value(pixel[1], 1), value(pixel[2], 2));
-        }
-    });
+    wide(
+        #[inline(always)]
+        move || {
+            // in torchvision's order of operations, so that both agree to the last bit
+            let value =
+                |level: u8, channel: usize| (f32::from(level) / 255.0 - mean[channel]) / deviation[channel];
+            for (((pixel, r), g), b) in pixels.iter().zip(red).zip(green).zip(blue) {
+                (*r, *g, *b) = (value(pixel[0], 0), value(pixel[1], 1), value(pixel[2], 2));
+            }
+        },
+    );
 }
 
 #[cfg(test)]

@@ -6,11 +6,14 @@ use crate::data::wide::wide;
 /// Inverts every value of at least `threshold`, in place (Pillow's `ImageOps.solarize`; DINO's threshold is 128).
 pub fn solarize(image: &mut Rgb8, threshold: u8) {
     let pixels = image.pixels.as_mut_slice();
-    wide(#[inline(always)] move || {
-        for value in pixels {
-            *value = if *value < threshold { *value } else { 255 - *value };
-        }
-    });
+    wide(
+        #[inline(always)]
+        move || {
+            for value in pixels {
+                *value = if *value < threshold { *value } else { 255 - *value };
+            }
+        },
+    );
 }
 
 #[cfg(test)]

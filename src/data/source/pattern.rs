@@ -82,19 +82,22 @@ impl Pattern {
         let mut line = vec![0u8; fine];
         let places: Vec<f32> = (0..fine).map(|i| (i as f32 + 0.5) / FINE as f32).collect();
         let (by_row, by_column) = self.step;
-        wide(#[inline(always)] || {
-            for row in 0..fine {
-                let y = places[row];
-                let start = (self.phase.0 + y * by_row, self.phase.1 + y * by_column);
-                for (hit, &x) in line.iter_mut().zip(&places) {
-                    *hit = u8::from(inside(start.0 + x * by_column, start.1 - x * by_row));
+        wide(
+            #[inline(always)]
+            || {
+                for row in 0..fine {
+                    let y = places[row];
+                    let start = (self.phase.0 + y * by_row, self.phase.1 + y * by_column);
+                    for (hit, &x) in line.iter_mut().zip(&places) {
+                        *hit = u8::from(inside(start.0 + x * by_column, start.1 - x * by_row));
+                    }
+                    let pixels = &mut coverage[row / FINE * size..][..size];
+                    for (pixel, hits) in pixels.iter_mut().zip(line.as_chunks::<FINE>().0) {
+                        *pixel += f32::from(hits.iter().sum::<u8>()) * (1.0 / (FINE * FINE) as f32);
+                    }
                 }
-                let pixels = &mut coverage[row / FINE * size..][..size];
-                for (pixel, hits) in pixels.iter_mut().zip(line.as_chunks::<FINE>().0) {
-                    *pixel += f32::from(hits.iter().sum::<u8>()) * (1.0 / (FINE * FINE) as f32);
-                }
-            }
-        });
+            },
+        );
         coverage
     }
 
@@ -161,10 +164,10 @@ mod tests {
 
     #[test]
     fn edges_are_smooth() {
-        for family in 0..FAMILIES.len() {
+        for (family, name) in FAMILIES.iter().enumerate() {
             let coverage = Pattern::draw(family, 32, Key::new(family as u64)).coverage(32);
             assert!(coverage.iter().all(|c| (0.0..1.001).contains(c)));
-            assert!(coverage.iter().any(|c| (0.2..0.8).contains(c)), "{}", FAMILIES[family]);
+            assert!(coverage.iter().any(|c| (0.2..0.8).contains(c)), "{name}");
         }
     }
 }

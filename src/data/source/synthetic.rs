@@ -219,13 +219,16 @@ mod tests {
     }
 
     fn inner(x: &[f32], y: &[f32]) -> f32 {
-        wide(#[inline(always)] || {
-            let mut sums = [0f32; 32];
-            for (x, y) in x.as_chunks::<32>().0.iter().zip(y.as_chunks::<32>().0) {
-                (0..32).for_each(|i| sums[i] += x[i] * y[i]);
-            }
-            sums.iter().sum()
-        })
+        wide(
+            #[inline(always)]
+            || {
+                let mut sums = [0f32; 32];
+                for (x, y) in x.as_chunks::<32>().0.iter().zip(y.as_chunks::<32>().0) {
+                    (0..32).for_each(|i| sums[i] += x[i] * y[i]);
+                }
+                sums.iter().sum()
+            },
+        )
     }
 
     /// Accuracy in percent of the paper's 20-NN on raw pixels (votes weighted by exp(similarity / 0.07)).

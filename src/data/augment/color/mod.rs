@@ -66,14 +66,20 @@ pub fn adjust(image: &mut Rgb8, operations: &[Color]) {
     let mut steps: Vec<Step> = Vec::with_capacity(operations.len());
     while let Some(at) = rest.iter().position(|c| matches!(c, Color::Contrast(_))) {
         steps.extend(rest[..at].iter().map(|&c| Step::of(c, 0.0)));
-        let sum = wide(#[inline(always)] || pass::<true>(&mut image.pixels, &steps));
+        let sum = wide(
+            #[inline(always)]
+            || pass::<true>(&mut image.pixels, &steps),
+        );
         steps.clear();
         steps.push(Step::of(rest[at], mean(sum, image.height * image.width)));
         rest = &rest[at + 1..];
     }
     steps.extend(rest.iter().map(|&c| Step::of(c, 0.0)));
     if !steps.is_empty() {
-        wide(#[inline(always)] || pass::<false>(&mut image.pixels, &steps));
+        wide(
+            #[inline(always)]
+            || pass::<false>(&mut image.pixels, &steps),
+        );
     }
 }
 
@@ -93,8 +99,7 @@ fn pass<const SUM: bool>(pixels: &mut [u8], steps: &[Step]) -> u64 {
     if !tail.is_empty() {
         let mut bytes = [0; 3 * PIXELS];
         bytes[..tail.len()].copy_from_slice(tail);
-        // what is added to fill the block is black, and black stays black where greys are summed: blends go
-        // towards black or are not followed by a sum in the same pass
+        // the block is filled up with black pixels, and what becomes of them is taken off the sum again
         let padding = PIXELS - tail.len() / 3;
         sum += block_pass::<SUM>(&mut bytes, steps);
         if SUM {
