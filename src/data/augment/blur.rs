@@ -116,15 +116,7 @@ fn replicate(line: &mut [u8], border: usize) {
 fn box_line<const TAPS: usize>(line: &[u8], out: &mut [u8], kernel: BoxKernel) {
     let length = out.len();
     let taps: [&[u8]; TAPS] = std::array::from_fn(|tap| &line[3 * (tap + 1)..][..length]);
-    let (first, last) = (&line[..length], &line[3 * (TAPS + 1)..][..length]);
-    for i in 0..length {
-        let mut inner = 0u16;
-        for tap in taps {
-            inner += u16::from(tap[i]);
-        }
-        let ends = u16::from(first[i]) + u16::from(last[i]);
-        out[i] = kernel.weigh(u32::from(inner), u32::from(ends));
-    }
+    box_rows(taps, &line[..length], &line[3 * (TAPS + 1)..][..length], out, kernel);
 }
 
 /// [`box_line`] of any radius, by a running sum.
@@ -163,7 +155,10 @@ fn columns(pixels: &[u8], out: &mut [u8], height: usize, kernel: BoxKernel) {
     }
 }
 
-/// One row of a pass along the columns.
+/// Values that are weighed at once.
+const CHUNK: usize = 64;
+
+/// One line: weighs the inner taps and the two ends, each a line of as many values as `out`.
 #[inline(always)]
 fn box_rows<const TAPS: usize>(
     taps: [&[u8]; TAPS],
@@ -172,16 +167,50 @@ fn box_rows<const TAPS: usize>(
     out: &mut [u8],
     kernel: BoxKernel,
 ) {
-    let length = out.len();
-    let (taps, first, last) = (taps.map(|tap| &tap[..length]), &first[..length], &last[..length]);
-    for i in 0..length {
-        let mut inner = 0u16;
-        for tap in taps {
-            inner += u16::from(tap[i]);
+    let mut at = 0;
+    while at < out.len() {
+        if out.len() >= CHUNK {
+            // the last chunk is moved back to end with the line, and does some values again
+            at = at.min(out.len() - CHUNK);
+            box_chunk::<TAPS, CHUNK>(taps, first, last, out, at, kernel);
+            at += CHUNK;
+        } else {
+            box_chunk::<TAPS, 1>(taps, first, last, out, at, kernel);
+            at += 1;
         }
-        let ends = u16::from(first[i]) + u16::from(last[i]);
-        out[i] = kernel.weigh(u32::from(inner), u32::from(ends));
     }
+}
+
+/// `N` values of a line.
+#[inline(always)]
+fn box_chunk<const TAPS: usize, const N: usize>(
+    taps: [&[u8]; TAPS],
+    first: &[u8],
+    last: &[u8],
+    out: &mut [u8],
+    at: usize,
+    kernel: BoxKernel,
+) {
+    // through locals: the compiler cannot know that lines and output do not overlap
+    let local = |line: &[u8]| {
+        let mut values = [0u8; N];
+        values.copy_from_slice(&line[at..at + N]);
+        values
+    };
+    let (first, last) = (local(first), local(last));
+    let mut inner = [0u16; N];
+    for tap in taps {
+        let tap = local(tap);
+        for i in 0..N {
+            inner[i] += u16::from(tap[i]);
+        }
+    }
+    let mut weighed = [0u8; N];
+    for i in 0..N {
+        let ends = u16::from(first[i]) + u16::from(last[i]);
+        weighed[i] = kernel.weigh(u32::from(inner[i]), u32::from(ends));
+    }
+    out[at..at + N].copy_from_slice(&weighed);
 }
 
 #[cfg(test)]
