@@ -42,10 +42,9 @@ fn filled(n: usize) -> Vec<f32> {
     (0..n).map(|i| ((i * 7919) % 2003) as f32 / 1001.5 - 1.0).collect()
 }
 
+/// The `gemm` crate alone, to compare with.
 fn gemm(
-    m: usize,
-    n: usize,
-    k: usize,
+    (m, n, k): (usize, usize, usize),
     a: &[f32],
     a_strides: (isize, isize),
     b: &[f32],
@@ -86,13 +85,13 @@ fn linears(report: &Report, rows: usize, inp: usize, out: usize) {
     let flops = 2.0 * (rows * inp * out) as f64;
     let name = |what: &str| format!("{what} {rows}x{inp}->{out}");
     report.flops(&name("gemm, forward"), flops, || {
-        gemm(rows, out, inp, &x, (inp as isize, 1), &w, (1, inp as isize), &mut y)
+        gemm((rows, out, inp), &x, (inp as isize, 1), &w, (1, inp as isize), &mut y)
     });
     report.flops(&name("gemm, input"), flops, || {
-        gemm(rows, inp, out, &dy, (out as isize, 1), &w, (inp as isize, 1), &mut dx)
+        gemm((rows, inp, out), &dy, (out as isize, 1), &w, (inp as isize, 1), &mut dx)
     });
     report.flops(&name("gemm, weight"), flops, || {
-        gemm(out, inp, rows, &dy, (1, out as isize), &x, (inp as isize, 1), &mut dw)
+        gemm((out, inp, rows), &dy, (1, out as isize), &x, (inp as isize, 1), &mut dw)
     });
     report.flops(&name("linear forward"), flops, || {
         linear::forward(rows, inp, out, &x, &w, Some(&bias), &mut y)
@@ -147,6 +146,7 @@ fn elementwise(report: &Report) {
     report.bytes("gelu backward", 3 * wide, || linear::gelu_backward(&pre, &mut act));
     let (views, batch, k) = (10, 8, 65_536);
     let (student, teacher, center) = (filled(views * batch * k), filled(2 * batch * k), filled(k));
+    let mut column = vec![0.0; k];
     let (mut d, mut targets, mut entropy) = (filled(student.len()), filled(teacher.len()), filled(2 * batch));
     report.bytes("loss centered_softmax", 2 * teacher.len(), || {
         loss::centered_softmax(2 * batch, k, &teacher, Some(&center), 0.04, &mut targets, &mut entropy);
@@ -154,9 +154,8 @@ fn elementwise(report: &Report) {
     report.bytes("loss cross_entropy", 2 * student.len() + 2 * views * batch * k, || {
         loss::cross_entropy(views, batch, k, &student, &targets, 0.1, 1e-2, &mut d);
     });
-    report.bytes("loss column_mean", teacher.len(), || {
-        loss::column_mean(2 * batch, k, &teacher, &mut entropy_of(k))
-    });
+    report
+        .bytes("loss column_mean", teacher.len(), || loss::column_mean(2 * batch, k, &teacher, &mut column));
     let n = 65_536 * 256;
     let (v, g) = (filled(n), filled(n));
     let (mut p, mut m, mut s, mut norms) = (filled(n), vec![0.0; n], vec![0.0; n], filled(65_536));
@@ -174,10 +173,6 @@ fn elementwise(report: &Report) {
     report.bytes("optimizer all_finite", n, || assert!(optimizer::all_finite(&v)));
 }
 
-fn entropy_of(k: usize) -> Vec<f32> {
-    vec![0.0; k]
-}
-
 fn main() {
     let filter = std::env::args().skip(1).find(|a| !a.starts_with('-')).unwrap_or_default();
     let report = Report { filter };
@@ -192,7 +187,10 @@ fn main() {
     }
     linears(&report, 80, 256, 65_536);
     linears(&report, 80, 2048, 2048);
+    linears(&report, 80, 2048, 256);
     linears(&report, 16, 384, 1536);
+    linears(&report, 256, 512, 128);
+    linears(&report, 640, 128, 512);
     attentions(&report, Dims { batch: 16, tokens: 197, queries: 197, heads: 6, head_dim: 64 });
     attentions(&report, Dims { batch: 64, tokens: 37, queries: 37, heads: 6, head_dim: 64 });
     attentions(&report, Dims { batch: 2, tokens: 785, queries: 785, heads: 12, head_dim: 64 });

@@ -1,6 +1,7 @@
 //! dinoflow
 pub mod checkpoint;
 pub mod data;
+pub mod eval;
 pub mod graph;
 pub mod kernels;
 pub mod keyed;

@@ -1,2 +1,3 @@
 //! From RON text to a checked specification.
+pub mod architecture;
 pub mod spec;

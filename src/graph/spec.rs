@@ -112,6 +112,37 @@ pub enum Backbone {
     VitBase(VitSpec),
 }
 
+impl Backbone {
+    /// What may vary at run time.
+    pub fn vit(&self) -> &VitSpec {
+        match self {
+            Backbone::VitMicro(vit)
+            | Backbone::VitTiny(vit)
+            | Backbone::VitSmall(vit)
+            | Backbone::VitBase(vit) => vit,
+        }
+    }
+
+    /// Width, blocks and heads of the published architectures.
+    pub fn shape(&self) -> VitShape {
+        let (width, depth, heads) = match self {
+            Backbone::VitMicro(_) => (128, 4, 2),
+            Backbone::VitTiny(_) => (192, 12, 3),
+            Backbone::VitSmall(_) => (384, 12, 6),
+            Backbone::VitBase(_) => (768, 12, 12),
+        };
+        VitShape { width, depth, heads }
+    }
+}
+
+/// What a vision transformer's name fixes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VitShape {
+    pub width: usize,
+    pub depth: usize,
+    pub heads: usize,
+}
+
 /// What may vary between vision transformers of one name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::model::Model;
 use super::network::Lent;
-use crate::graph::spec::{Backbone, NetworkSpec, VitSpec};
+use crate::graph::spec::{Backbone, NetworkSpec};
 use crate::kernels::Kernels;
 use crate::keyed::Key;
 use crate::tensor::Float;
@@ -18,7 +18,7 @@ pub fn build<D: Kernels>(device: &D, spec: &NetworkSpec, seed: u64) -> Result<Le
     let owned = Arc::get_mut(&mut network).expect("a network that was just made has one owner");
     for parameter in owned.parameters_mut() {
         let key = Key::new(seed).named("first weights").named(&parameter.name);
-        let values = first_values(&parameter.name, &parameter.dims, vit(&spec.backbone).patch, key);
+        let values = first_values(&parameter.name, &parameter.dims, spec.backbone.vit().patch, key);
         device.write(parameter.tensor.view_mut(), &values)?;
     }
     Ok(network)
@@ -44,16 +44,6 @@ fn zeros<D: Kernels>(device: &D, spec: &NetworkSpec) -> Result<Lent<D>, D::Err> 
         Backbone::VitSmall(vit) => patches!(vit, 384, 12, 6),
         Backbone::VitBase(vit) => patches!(vit, 768, 12, 12),
     })
-}
-
-/// The vision transformer's free numbers.
-pub fn vit(backbone: &Backbone) -> &VitSpec {
-    match backbone {
-        Backbone::VitMicro(vit)
-        | Backbone::VitTiny(vit)
-        | Backbone::VitSmall(vit)
-        | Backbone::VitBase(vit) => vit,
-    }
 }
 
 /// A parameter's first numbers by its published name: norms 1 and 0, biases 0, the patch projection and the prototypes uniform in

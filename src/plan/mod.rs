@@ -2,6 +2,9 @@
 //!
 //! A [`Plan`] names no tensor and no device; building one needs neither data nor a GPU.
 
+pub mod build;
+mod order;
+
 use std::ops::Range;
 
 use crate::graph::spec::GraphSpec;

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use std::sync::Arc;
 
+use super::declare::*;
+use crate::graph::architecture;
 use crate::kernels::Kernels;
 use crate::nn::network::{Gradients, Lent};
 use crate::nn::weights::{self, failed};
@@ -65,6 +67,75 @@ impl Default for AdamW {
             clip: Clip::PerParameter(3.0),
             freeze_last_layer: Span::Epochs(1.0),
         }
+    }
+}
+
+impl Declare for AdamW {
+    fn role(&self) -> Role {
+        Role::Optimizer
+    }
+
+    fn rate(&self) -> Rate {
+        Rate::Step
+    }
+
+    fn ports(&self) -> Ports {
+        Ports {
+            // no file writes this wire: the plan draws it from each node that `trains` names
+            inputs: vec![Port::new("gradients", "the gradients of the networks it trains").mirrored()],
+            outputs: vec![Port::new("weights", "the student's weights after the update")],
+        }
+    }
+
+    fn problems(&self, scope: &Scope) -> Vec<Problem> {
+        let number =
+            |good: bool, key: &str, value: f64, expected: &str| Problem::unless(good, key, value, expected);
+        let below_one = |beta: f64| (0.0..1.0).contains(&beta);
+        let mut problems: Vec<_> = [
+            number(self.lr >= 0.0 && self.lr.is_finite(), "lr", self.lr, "a number of at least 0"),
+            number(
+                below_one(self.betas.0) && below_one(self.betas.1),
+                "betas",
+                self.betas.0,
+                "two numbers in 0..1",
+            ),
+            number(
+                self.epsilon > 0.0 && self.epsilon.is_finite(),
+                "epsilon",
+                self.epsilon,
+                "a number above 0",
+            ),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if let LrScaling::Linear { per: 0 } = self.lr_scaling {
+            problems.extend(Problem::unless(false, "lr_scaling.per", 0, "at least 1"));
+        }
+        if let Clip::PerParameter(most) = self.clip {
+            problems.extend(number(
+                most > 0.0 && most.is_finite(),
+                "clip",
+                most,
+                "a number above 0, or None",
+            ));
+        }
+        problems.extend(Problem::of_course("lr_course", &self.lr_course, scope));
+        let decay =
+            Problem::of_schedule("weight_decay", &self.weight_decay, scope, |d| d >= 0.0, "at least 0");
+        problems.extend(decay);
+        problems.extend(Problem::of_span("freeze_last_layer", self.freeze_last_layer, scope));
+        problems
+    }
+
+    fn infer(&self, _: &Scope, _: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
+        Ok(vec![EdgeType::Weights])
+    }
+
+    fn cost(&self, scope: &Scope, _: &Given) -> Cost {
+        let parameters = architecture::parameters(&scope.graph.network);
+        // weights, two moments; the gradients are the student's
+        Cost { parameters, flops: 14.0 * parameters as f64, bytes: 12.0 * parameters as f64 }
     }
 }
 

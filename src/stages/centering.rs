@@ -2,6 +2,7 @@
 use crate::optim::schedule::{Every, Schedule, Span};
 use serde::{Deserialize, Serialize};
 
+use super::declare::*;
 use crate::kernels::Kernels;
 use crate::nn::weights::failed;
 use crate::runtime::stage::{Inputs, Moment, Outputs, SavedTensor, Stage, StageError, State, Value};
@@ -23,6 +24,52 @@ impl Default for Centering {
         let temperature =
             Schedule::Linear { from: 0.04, to: 0.07, over: Span::Epochs(30.0), every: Every::Epoch };
         Centering { momentum: 0.9, temperature }
+    }
+}
+
+impl Declare for Centering {
+    fn role(&self) -> Role {
+        Role::Center
+    }
+
+    fn rate(&self) -> Rate {
+        Rate::Step
+    }
+
+    fn ports(&self) -> Ports {
+        Ports {
+            inputs: vec![Port::new("logits", "the teacher's logits of the whole batch, (2, B, K)")],
+            outputs: vec![Port::new("targets", "probabilities, (2, B, K)")],
+        }
+    }
+
+    fn problems(&self, scope: &Scope) -> Vec<Problem> {
+        let momentum = (0.0..=1.0).contains(&self.momentum);
+        let mut problems = Vec::from_iter(Problem::unless(momentum, "momentum", self.momentum, "0 to 1"));
+        problems.extend(Problem::of_schedule(
+            "temperature",
+            &self.temperature,
+            scope,
+            |t| t > 0.0,
+            "above 0",
+        ));
+        problems
+    }
+
+    fn infer(&self, _: &Scope, given: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
+        let EdgeType::Tensor { dims, batch: Some((axis, _)) } = given.need("logits")? else {
+            return Err(given.mismatch("logits", "logits, (2, B, K)"));
+        };
+        if dims.len() != 3 {
+            return Err(given.mismatch("logits", "logits, (2, B, K)"));
+        }
+        Ok(vec![EdgeType::Tensor { dims: dims.clone(), batch: Some((*axis, Batch::Whole)) }])
+    }
+
+    fn cost(&self, _: &Scope, given: &Given) -> Cost {
+        let numbers = given.get("logits").map_or(0.0, EdgeType::numbers);
+        // the logits joined and the targets; the centre is one row
+        Cost { parameters: 0, flops: 10.0 * numbers, bytes: 8.0 * numbers }
     }
 }
 

@@ -1,4 +1,5 @@
 //! `checkpoint`: when the run's whole state is written.
+use super::declare::*;
 use crate::optim::schedule::Span;
 use serde::{Deserialize, Serialize};
 
@@ -15,5 +16,27 @@ pub struct Checkpoint {
 impl Default for Checkpoint {
     fn default() -> Self {
         Checkpoint { every: Span::Epochs(1.0), keep: 3 }
+    }
+}
+
+impl Declare for Checkpoint {
+    fn role(&self) -> Role {
+        Role::Checkpoint
+    }
+
+    fn rate(&self) -> Rate {
+        Rate::Barrier
+    }
+
+    fn ports(&self) -> Ports {
+        Ports::default()
+    }
+
+    fn problems(&self, scope: &Scope) -> Vec<Problem> {
+        Problem::of_span("every", self.every, scope)
+    }
+
+    fn infer(&self, _: &Scope, _: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
+        Ok(vec![])
     }
 }

@@ -1,6 +1,7 @@
 //! `loss`: cross-entropy between the teacher's targets and the student's logits (equations 2 and 3).
 use serde::{Deserialize, Serialize};
 
+use super::declare::*;
 use crate::kernels::Kernels;
 use crate::nn::weights::failed;
 use crate::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError, Value};
@@ -17,6 +18,58 @@ pub struct CrossEntropy {
 impl Default for CrossEntropy {
     fn default() -> Self {
         CrossEntropy { temperature: 0.1 }
+    }
+}
+
+impl Declare for CrossEntropy {
+    fn role(&self) -> Role {
+        Role::Loss
+    }
+
+    fn rate(&self) -> Rate {
+        Rate::Micro
+    }
+
+    fn ports(&self) -> Ports {
+        Ports {
+            inputs: vec![
+                Port::new("logits", "the student's logits of every crop, (2+L, B, K)").differentiable(),
+                Port::new("targets", "the teacher's targets, (2, B, K)"),
+            ],
+            outputs: vec![Port::new("loss", "the mean over pairs and pictures, in nats").optional()],
+        }
+    }
+
+    fn problems(&self, _: &Scope) -> Vec<Problem> {
+        let good = self.temperature > 0.0 && self.temperature.is_finite();
+        Problem::unless(good, "temperature", self.temperature, "a number above 0").into_iter().collect()
+    }
+
+    fn infer(&self, _: &Scope, given: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
+        let dims = |port| match given.get(port) {
+            Some(EdgeType::Tensor { dims, .. }) => Ok(Some(dims)),
+            Some(_) => Err(given.mismatch(port, "(views, B, K)")),
+            None => Ok(None),
+        };
+        let (logits, targets) = (dims("logits")?, dims("targets")?);
+        if let (Some(logits), Some(targets)) = (logits, targets)
+            && (logits.len() != 3 || targets.len() != 3 || logits[2] != targets[2])
+        {
+            let k = logits.last().copied().unwrap_or(0);
+            return Err(given.mismatch("targets", &format!("(2, B, {k}) as the logits' {logits:?} ask")));
+        }
+        if logits.is_some_and(|l| l.first().is_some_and(|&views| views < 2)) {
+            return Err(
+                given.mismatch("logits", "at least two views, since a view is never held against itself")
+            );
+        }
+        Ok(vec![EdgeType::Tensor { dims: vec![], batch: None }])
+    }
+
+    fn cost(&self, scope: &Scope, given: &Given) -> Cost {
+        let numbers = given.get("logits").map_or(0.0, EdgeType::numbers);
+        // the gradient, as large as the logits
+        Cost { parameters: 0, flops: 12.0 * numbers * scope.micros(), bytes: 4.0 * numbers }
     }
 }
 

@@ -1,4 +1,5 @@
 //! `decode`: bytes to 8-bit RGB.
+use super::declare::*;
 use serde::{Deserialize, Serialize};
 
 /// Decodes JPEG, PNG and WebP; grey, CMYK and 16-bit become 8-bit RGB.
@@ -19,5 +20,37 @@ pub struct Decode {
 impl Default for Decode {
     fn default() -> Self {
         Decode { workers: 2, strict: false, exif_orientation: true, max_pixels: 200_000_000 }
+    }
+}
+
+impl Declare for Decode {
+    fn role(&self) -> Role {
+        Role::Decode
+    }
+
+    fn rate(&self) -> Rate {
+        Rate::Sample
+    }
+
+    fn ports(&self) -> Ports {
+        Ports {
+            inputs: vec![Port::new("bytes", "an encoded picture")],
+            outputs: vec![Port::new("images", "the picture as 8-bit RGB")],
+        }
+    }
+
+    fn problems(&self, _: &Scope) -> Vec<Problem> {
+        let workers =
+            Problem::unless((1..=1024).contains(&self.workers), "workers", self.workers, "1 to 1024 threads");
+        let pixels = Problem::unless(self.max_pixels > 0, "max_pixels", self.max_pixels, "at least 1 pixel");
+        workers.into_iter().chain(pixels).collect()
+    }
+
+    fn infer(&self, _: &Scope, _: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
+        Ok(vec![EdgeType::Image])
+    }
+
+    fn workers(&self) -> usize {
+        self.workers
     }
 }

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use std::sync::Arc;
 
+use super::declare::*;
+use crate::graph::architecture;
 use crate::kernels::Kernels;
 use crate::nn::network::Lent;
 use crate::nn::weights::{self, failed};
@@ -21,6 +23,36 @@ pub struct Momentum {
 impl Default for Momentum {
     fn default() -> Self {
         Momentum { momentum: Schedule::Cosine { from: 0.996, to: 1.0 } }
+    }
+}
+
+impl Declare for Momentum {
+    fn role(&self) -> Role {
+        Role::Ema
+    }
+
+    fn rate(&self) -> Rate {
+        Rate::Step
+    }
+
+    fn ports(&self) -> Ports {
+        Ports {
+            inputs: vec![Port::new("student", "the student's weights after the update")],
+            outputs: vec![Port::new("weights", "the teacher's weights")],
+        }
+    }
+
+    fn problems(&self, scope: &Scope) -> Vec<Problem> {
+        Problem::of_schedule("momentum", &self.momentum, scope, |m| (0.0..=1.0).contains(&m), "0 to 1")
+    }
+
+    fn infer(&self, _: &Scope, _: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
+        Ok(vec![EdgeType::Weights])
+    }
+
+    fn cost(&self, scope: &Scope, _: &Given) -> Cost {
+        let parameters = architecture::parameters(&scope.graph.network);
+        Cost { parameters, flops: 3.0 * parameters as f64, bytes: 4.0 * parameters as f64 }
     }
 }
 

@@ -13,6 +13,7 @@ pub mod decode;
 pub mod ema;
 pub mod knn;
 pub mod multi_crop;
+pub mod registry;
 pub mod source;
 pub mod student;
 pub mod teacher;
@@ -20,7 +21,7 @@ pub mod teacher;
 use ron::value::RawValue;
 use serde::{Deserialize, Serialize};
 
-pub use declare::{Batch, Cost, Declare, EdgeType, Given, Port, Ports, Problem, Rate, Role, Scope};
+pub use declare::{Batch, Cost, Declare, EdgeType, Fault, Given, Port, Ports, Problem, Rate, Role, Scope};
 
 /// Every stage a graph file can name: the variant, the preset's file name in snake case and the word on the command
 /// line are the same.
@@ -59,6 +60,30 @@ pub struct Custom {
     pub kind: String,
     /// Its parameters, which its own crate parses.
     pub with: Box<RawValue>,
+}
+
+impl StageSpec {
+    /// What a stage of dinoflow's own declares; none for a custom one, whose crate does.
+    pub fn built_in(&self) -> Option<&dyn Declare> {
+        Some(match self {
+            StageSpec::Folder(stage) => stage,
+            StageSpec::List(stage) => stage,
+            StageSpec::Shards(stage) => stage,
+            StageSpec::Synthetic(stage) => stage,
+            StageSpec::Decode(stage) => stage,
+            StageSpec::MultiCrop(stage) => stage,
+            StageSpec::Collate(stage) => stage,
+            StageSpec::Student(stage) => stage,
+            StageSpec::Teacher(stage) => stage,
+            StageSpec::Centering(stage) => stage,
+            StageSpec::CrossEntropy(stage) => stage,
+            StageSpec::AdamW(stage) => stage,
+            StageSpec::Momentum(stage) => stage,
+            StageSpec::Knn(stage) => stage,
+            StageSpec::Checkpoint(stage) => stage,
+            StageSpec::Custom(_) => return None,
+        })
+    }
 }
 
 impl PartialEq for Custom {

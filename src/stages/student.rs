@@ -3,6 +3,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::declare::*;
+use crate::graph::architecture;
 use crate::graph::spec::GraphSpec;
 use crate::keyed::Key;
 use crate::nn::network::{Asked, Backward, DropPath, Gradients, Lent};
@@ -16,6 +18,42 @@ use crate::tensor::Device;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Student {}
+
+impl Declare for Student {
+    fn role(&self) -> Role {
+        Role::Student
+    }
+
+    fn rate(&self) -> Rate {
+        Rate::Micro
+    }
+
+    fn ports(&self) -> Ports {
+        Ports {
+            inputs: vec![
+                Port::new("global", "the global crops, (2, B, 3, H, W)"),
+                Port::new("local", "the local crops, (L, B, 3, h, w)").optional(),
+                Port::new("weights", "the weights to use, lent by the optimizer").feedback(),
+            ],
+            outputs: vec![
+                Port::new("logits", "the head's output for every crop, (2+L, B, K)"),
+                Port::new("cls", "the backbone's CLS feature of every crop, (2+L, B, D)").optional(),
+            ],
+        }
+    }
+
+    fn problems(&self, _: &Scope) -> Vec<Problem> {
+        Vec::new()
+    }
+
+    fn infer(&self, scope: &Scope, given: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
+        architecture::outputs(scope, given, &["global", "local"])
+    }
+
+    fn cost(&self, scope: &Scope, given: &Given) -> Cost {
+        architecture::cost(scope, given, &["global", "local"], architecture::Pass::Traced)
+    }
+}
 
 /// The running student. Between its two firings it holds the pass's tape and the weights that were lent to it.
 pub struct Running<D: Device> {
@@ -33,7 +71,6 @@ const LOCAL: usize = 1;
 const WEIGHTS: usize = 2;
 const LOGITS: usize = 0;
 const CLS: usize = 1;
-const PATCHES: usize = 2;
 
 impl<D: Device> Running<D> {
     /// A student of this graph's network.
@@ -62,9 +99,9 @@ impl<D: Device> Stage<D> for Running<D> {
         }
         let (global, weights) = (inputs.tensor(GLOBAL)?, inputs.weights(WEIGHTS)?);
         let mut groups = vec![global];
-        groups.extend(inputs.maybe_tensor(LOCAL)?);
-        let asked =
-            Asked { logits: outputs.wanted[LOGITS], patches: outputs.wants(PATCHES), attention: false };
+        // a graph may cut no local crops and leave their wire where it is
+        groups.extend(inputs.maybe_tensor(LOCAL)?.filter(|local| local.dims[0] > 0));
+        let asked = Asked { logits: outputs.wanted[LOGITS], ..Asked::default() };
         let first_image = at.micro * global.dims[1];
         let drop_path = DropPath { rate: self.drop_path, key: self.key.with(at.step), first_image };
         let (answer, backward) = weights.forward_traced(&groups, asked, Some(drop_path)).map_err(failed)?;
@@ -72,9 +109,6 @@ impl<D: Device> Stage<D> for Running<D> {
         self.pass = Some((backward, weights.clone()));
         outputs.values[LOGITS] = answer.logits.map(Value::Tensor);
         outputs.values[CLS] = Some(Value::Tensor(answer.cls));
-        if let (true, Some(tokens)) = (outputs.wants(PATCHES), answer.tokens.into_iter().next()) {
-            outputs.values[PATCHES] = Some(Value::Tensor(tokens));
-        }
         Ok(())
     }
 

@@ -1,6 +1,8 @@
 //! `teacher`: the averaged network on the global crops, never traced.
 use serde::{Deserialize, Serialize};
 
+use super::declare::*;
+use crate::graph::architecture;
 use crate::nn::network::Asked;
 use crate::nn::statistics::RunningStatistics;
 use crate::nn::weights::failed;
@@ -11,6 +13,41 @@ use crate::tensor::Device;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Teacher {}
+
+impl Declare for Teacher {
+    fn role(&self) -> Role {
+        Role::Teacher
+    }
+
+    fn rate(&self) -> Rate {
+        Rate::Micro
+    }
+
+    fn ports(&self) -> Ports {
+        Ports {
+            inputs: vec![
+                Port::new("global", "the global crops, (2, B, 3, H, W)"),
+                Port::new("weights", "the weights to use, lent by the teacher's rule").feedback(),
+            ],
+            outputs: vec![
+                Port::new("logits", "the head's output for every global crop, (2, B, K)"),
+                Port::new("cls", "the backbone's CLS feature of every global crop, (2, B, D)").optional(),
+            ],
+        }
+    }
+
+    fn problems(&self, _: &Scope) -> Vec<Problem> {
+        Vec::new()
+    }
+
+    fn infer(&self, scope: &Scope, given: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
+        architecture::outputs(scope, given, &["global"])
+    }
+
+    fn cost(&self, scope: &Scope, given: &Given) -> Cost {
+        architecture::cost(scope, given, &["global"], architecture::Pass::Forward)
+    }
+}
 
 /// The running teacher.
 #[derive(Default)]

@@ -4,4 +4,5 @@
 
 mod backbones;
 mod fixture;
+mod knn;
 mod schedules;

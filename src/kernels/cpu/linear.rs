@@ -1,8 +1,11 @@
 //! Linear layers in PyTorch's layout: x (rows, inp), w (out, inp), y (rows, out).
 
 use super::lanes::{gelu, gelu_slope, mul_add};
-use super::product::{Matrix, Onto, product};
+use super::product::{Matrix, Onto, product, product_by_strips};
 use super::split::{TASK, each_part, rows_per_task, sum_over_rows};
+
+/// Up to so many rows the weights' own transposition counts.
+const FEW: usize = 768;
 
 /// y = x wᵀ + bias.
 pub fn forward(
@@ -24,7 +27,11 @@ pub fn forward(
         }
         None => Onto::Overwrite,
     };
-    product((rows, out, inp), Matrix::rows(x, inp), Matrix::transposed(w, inp), y, onto);
+    if rows <= FEW {
+        product_by_strips((rows, out, inp), x, w, y, onto);
+    } else {
+        product((rows, out, inp), Matrix::rows(x, inp), Matrix::transposed(w, inp), y, onto);
+    }
 }
 
 /// pre = x wᵀ + bias, y = gelu(pre), both (rows, out).
@@ -133,19 +140,19 @@ pub fn scale_rows(rows_per_scale: usize, width: usize, scale: &[f32], src: &[f32
 }
 
 vectorised! {
-    fn scale_add<FUSED>(scale: f32, residual: &[f32], y: &mut [f32]) {
+    fn scale_add<I>(scale: f32, residual: &[f32], y: &mut [f32]) {
         for (y, r) in y.iter_mut().zip(residual) {
-            *y = mul_add::<FUSED>(scale, *y, *r);
+            *y = mul_add::<I>(scale, *y, *r);
         }
     }
 
-    fn scale_into<FUSED>(scale: f32, src: &[f32], dst: &mut [f32]) {
+    fn scale_into<I>(scale: f32, src: &[f32], dst: &mut [f32]) {
         for (d, s) in dst.iter_mut().zip(src) {
             *d = scale * s;
         }
     }
 
-    fn add_rows<FUSED>(x: &[f32], sum: &mut [f32]) {
+    fn add_rows<I>(x: &[f32], sum: &mut [f32]) {
         for row in x.chunks_exact(sum.len()) {
             for (s, v) in sum.iter_mut().zip(row) {
                 *s += v;
@@ -153,15 +160,15 @@ vectorised! {
         }
     }
 
-    fn gelu_part<FUSED>(x: &[f32], y: &mut [f32]) {
+    fn gelu_part<I>(x: &[f32], y: &mut [f32]) {
         for (y, x) in y.iter_mut().zip(x) {
-            *y = gelu::<FUSED>(*x);
+            *y = gelu::<I>(*x);
         }
     }
 
-    fn gelu_backward_part<FUSED>(pre: &[f32], dy: &mut [f32]) {
+    fn gelu_backward_part<I>(pre: &[f32], dy: &mut [f32]) {
         for (dy, x) in dy.iter_mut().zip(pre) {
-            *dy *= gelu_slope::<FUSED>(*x);
+            *dy *= gelu_slope::<I>(*x);
         }
     }
 }
@@ -206,9 +213,15 @@ mod tests {
 
     #[test]
     fn fast_linear_agrees_with_its_twin() {
-        for (rows, inp, out) in
-            [(1, 5, 7), (3, 64, 1), (17, 5, 128), (37, 128, 384), (197, 384, 130), (600, 70, 33)]
-        {
+        for (rows, inp, out) in [
+            (1, 5, 7),
+            (3, 64, 1),
+            (17, 5, 128),
+            (37, 128, 384),
+            (197, 384, 130),
+            (800, 70, 33),
+            (1000, 384, 300),
+        ] {
             check(rows, inp, out);
         }
         check(0, 4, 4);

@@ -5,6 +5,8 @@ mod isa;
 mod lanes;
 mod product;
 mod split;
+mod transpose;
+mod vectors;
 
 pub mod attention;
 pub mod batch_norm;

@@ -85,10 +85,10 @@ pub fn l2_in_place(rows: usize, dim: usize, eps: f32, x: &mut [f32]) {
 }
 
 vectorised! {
-    fn l2_rows<FUSED>(eps: f32, x: &[f32], y: &mut [f32], norms: &mut [f32]) {
+    fn l2_rows<I>(eps: f32, x: &[f32], y: &mut [f32], norms: &mut [f32]) {
         let dim = y.len() / norms.len();
         for ((x, y), norm) in x.chunks_exact(dim).zip(y.chunks_exact_mut(dim)).zip(norms) {
-            let length = dot::<FUSED>(x, x).sqrt();
+            let length = dot::<I>(x, x).sqrt();
             let clamped = length < eps;
             let divisor = if clamped { eps } else { length };
             *norm = if clamped { -eps } else { length };
@@ -99,9 +99,9 @@ vectorised! {
         }
     }
 
-    fn l2_rows_in_place<FUSED>(dim: usize, eps: f32, x: &mut [f32]) {
+    fn l2_rows_in_place<I>(dim: usize, eps: f32, x: &mut [f32]) {
         for x in x.chunks_exact_mut(dim) {
-            let length = dot::<FUSED>(x, x).sqrt();
+            let length = dot::<I>(x, x).sqrt();
             let inverse = 1.0 / if length < eps { eps } else { length };
             for x in x.iter_mut() {
                 *x *= inverse;
@@ -109,23 +109,23 @@ vectorised! {
         }
     }
 
-    fn l2_backward_rows<FUSED>(dy: &[f32], y: &[f32], norms: &[f32], dx: &mut [f32]) {
+    fn l2_backward_rows<I>(dy: &[f32], y: &[f32], norms: &[f32], dx: &mut [f32]) {
         let dim = dx.len() / norms.len();
         let rows = dy.chunks_exact(dim).zip(y.chunks_exact(dim)).zip(dx.chunks_exact_mut(dim));
         for (((dy, y), dx), norm) in rows.zip(norms) {
             // a constant divisor has no gradient of its own
-            let along = if *norm < 0.0 { 0.0 } else { dot::<FUSED>(dy, y) };
+            let along = if *norm < 0.0 { 0.0 } else { dot::<I>(dy, y) };
             let inverse = 1.0 / norm.abs();
             for ((dx, dy), y) in dx.iter_mut().zip(dy).zip(y) {
-                *dx = mul_add::<FUSED>(mul_add::<FUSED>(-along, *y, *dy), inverse, *dx);
+                *dx = mul_add::<I>(mul_add::<I>(-along, *y, *dy), inverse, *dx);
             }
         }
     }
 
-    fn weight_norm_rows<FUSED>(v: &[f32], g: Option<&[f32]>, w: &mut [f32], norms: &mut [f32]) {
+    fn weight_norm_rows<I>(v: &[f32], g: Option<&[f32]>, w: &mut [f32], norms: &mut [f32]) {
         let dim = w.len() / norms.len();
         for (r, ((v, w), norm)) in v.chunks_exact(dim).zip(w.chunks_exact_mut(dim)).zip(norms).enumerate() {
-            *norm = dot::<FUSED>(v, v).sqrt();
+            *norm = dot::<I>(v, v).sqrt();
             let scale = g.map_or(1.0, |g| g[r]) / *norm;
             for (w, v) in w.iter_mut().zip(v) {
                 *w = scale * v;
@@ -133,20 +133,20 @@ vectorised! {
         }
     }
 
-    fn weight_norm_backward_rows<FUSED>(
+    fn weight_norm_backward_rows<I>(
         dw: &[f32], v: &[f32], g: Option<&[f32]>, norms: &[f32], dv: &mut [f32], dg: Option<&mut [f32]>,
     ) {
         let dim = dv.len() / norms.len();
         let mut dg = dg;
         let rows = dw.chunks_exact(dim).zip(v.chunks_exact(dim)).zip(dv.chunks_exact_mut(dim));
         for (r, (((dw, v), dv), norm)) in rows.zip(norms).enumerate() {
-            let along = dot::<FUSED>(dw, v) / norm;
+            let along = dot::<I>(dw, v) / norm;
             if let Some(dg) = dg.as_deref_mut() {
                 dg[r] += along;
             }
             let (scale, along) = (g.map_or(1.0, |g| g[r]) / norm, along / norm);
             for ((dv, dw), v) in dv.iter_mut().zip(dw).zip(v) {
-                *dv = mul_add::<FUSED>(mul_add::<FUSED>(-along, *v, *dw), scale, *dv);
+                *dv = mul_add::<I>(mul_add::<I>(-along, *v, *dw), scale, *dv);
             }
         }
     }

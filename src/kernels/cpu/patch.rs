@@ -72,13 +72,13 @@ pub fn assemble_backward(
 }
 
 vectorised! {
-    fn add_into<FUSED>(a: &[f32], b: &[f32], out: &mut [f32]) {
+    fn add_into<I>(a: &[f32], b: &[f32], out: &mut [f32]) {
         for ((o, a), b) in out.iter_mut().zip(a).zip(b) {
             *o = a + b;
         }
     }
 
-    fn accumulate<FUSED>(x: &[f32], sum: &mut [f32]) {
+    fn accumulate<I>(x: &[f32], sum: &mut [f32]) {
         for (s, x) in sum.iter_mut().zip(x) {
             *s += x;
         }

@@ -93,9 +93,9 @@ fn check(grid_h: usize, grid_w: usize, to_h: usize, to_w: usize, dim: usize, pos
 }
 
 vectorised! {
-    fn add_scaled<FUSED>(scale: f32, x: &[f32], y: &mut [f32]) {
+    fn add_scaled<I>(scale: f32, x: &[f32], y: &mut [f32]) {
         for (y, x) in y.iter_mut().zip(x) {
-            *y = mul_add::<FUSED>(scale, *x, *y);
+            *y = mul_add::<I>(scale, *x, *y);
         }
     }
 }
