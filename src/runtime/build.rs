@@ -1,7 +1,15 @@
 //! From a stage's parameters to the stage that runs, on the thread that will own it.
 
 use super::stage::{Stage, StageError};
-use crate::plan::NodeId;
+use crate::graph::spec::GraphSpec;
+use crate::kernels::Kernels;
+use crate::nn::weights::{self, failed};
+use crate::plan::{NodeId, Plan};
+use crate::stages::source::Pictures;
+use crate::stages::{
+    StageSpec, adamw, centering, collate, cross_entropy, decode, ema, knn, multi_crop, source, student,
+    teacher,
+};
 use crate::tensor::Device;
 
 /// Builds the stages of a run. Shared by all threads; each builds its own stages, which never leave it.
@@ -16,5 +24,45 @@ where
 {
     fn build(&self, node: NodeId) -> Result<Box<dyn Stage<D>>, StageError> {
         self(node)
+    }
+}
+
+/// Builds the stages that graphs name.
+pub struct Workshop<'a, D: Device> {
+    pub plan: &'a Plan,
+    pub device: &'a D,
+    pub pictures: &'a Pictures,
+}
+
+impl<D: Kernels> Build<D> for Workshop<'_, D> {
+    fn build(&self, node: NodeId) -> Result<Box<dyn Stage<D>>, StageError> {
+        let (graph, device): (&GraphSpec, &D) = (&self.plan.graph, self.device);
+        let first = || weights::first(device, &graph.network, graph.seed);
+        let batch = graph.global_batch;
+        Ok(match &self.plan.nodes[node.0].stage {
+            StageSpec::Folder(_) | StageSpec::List(_) | StageSpec::Shards(_) | StageSpec::Synthetic(_) => {
+                Box::new(source::Running::new(self.pictures.clone()))
+            }
+            StageSpec::Decode(stage) => Box::new(decode::Running::new(stage, self.pictures.clone())),
+            StageSpec::MultiCrop(stage) => Box::new(multi_crop::Running::new(stage, graph.seed)),
+            StageSpec::Collate(stage) => Box::new(collate::Running::new(stage, device)),
+            StageSpec::Student(_) => Box::new(student::Running::new(graph)),
+            StageSpec::Teacher(_) => Box::new(teacher::Running::default()),
+            StageSpec::Centering(stage) => Box::new(centering::Running::new(stage, device)),
+            StageSpec::CrossEntropy(stage) => Box::new(cross_entropy::Running::new(stage, batch, device)),
+            StageSpec::AdamW(stage) => {
+                Box::new(adamw::Running::new(stage, batch, first()?, device).map_err(failed)?)
+            }
+            StageSpec::Momentum(stage) => {
+                Box::new(ema::Running::new(stage, &first()?, device).map_err(failed)?)
+            }
+            StageSpec::Knn(stage) => Box::new(knn::Running::new(stage, graph, device)?),
+            StageSpec::Checkpoint(_) => {
+                return Err(StageError::Bug("a checkpoint is no stage: the run writes it".into()));
+            }
+            StageSpec::Custom(custom) => {
+                return Err(StageError::Bug(format!("{} is declared, but nothing runs it", custom.kind)));
+            }
+        })
     }
 }

@@ -6,7 +6,7 @@ use super::stage::{Moment, StageError};
 use super::trace::{Trace, Track};
 use crate::optim::schedule::Horizon;
 use crate::plan::{Actor, Direction, EdgeId, EdgeKind, NodeId, Plan};
-use crate::stages::Rate;
+use crate::stages::{EdgeType, Rate};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -117,12 +117,13 @@ impl Firing {
         let mut inputs = vec![Vec::new(); ins];
         let mut outputs = vec![Vec::new(); outs];
         for (index, edge) in plan.edges.iter().enumerate() {
-            let against = edge.kind == EdgeKind::Gradient;
-            // an optimizer has no backward half: gradients are what its forward half is about
-            if edge.to.node == actor.node && (against && fires_backward(plan, actor.node)) == gradient {
+            // every gradient leaves a backward half; those of a network's weights arrive at the optimizer's forward half
+            let leaves = edge.kind == EdgeKind::Gradient;
+            let arrives = leaves && edge.ty != EdgeType::Gradients;
+            if edge.to.node == actor.node && arrives == gradient {
                 inputs[edge.to.port].push(EdgeId(index));
             }
-            if edge.from.node == actor.node && against == gradient {
+            if edge.from.node == actor.node && leaves == gradient {
                 outputs[edge.from.port].push(EdgeId(index));
             }
         }
@@ -134,9 +135,4 @@ impl Firing {
     pub fn forward(plan: &Plan, node: NodeId) -> Self {
         Firing::of(plan, Actor { node, direction: Direction::Forward })
     }
-}
-
-fn fires_backward(plan: &Plan, node: NodeId) -> bool {
-    let mut actors = plan.phases.iter().flat_map(|phase| &phase.actors);
-    actors.any(|actor| *actor == Actor { node, direction: Direction::Backward })
 }

@@ -4,7 +4,7 @@ use super::channel::Stopped;
 use super::firing::{Firing, Run};
 use super::stage::{Inputs, Outputs, Stage, StageError, Value};
 use super::trace::Track;
-use crate::plan::{EdgeKind, NodeId, Place};
+use crate::plan::{EdgeId, EdgeKind, NodeId, Place};
 use crate::tensor::Device;
 
 /// What one firing gives: a value for each output port.
@@ -29,6 +29,8 @@ pub struct HostNode {
     pub consumers: Vec<NodeId>,
     pub feeds_island: bool,
     wanted: Vec<bool>,
+    /// Outputs that a consumer can't do without.
+    needed: Vec<bool>,
     /// Whether an input holds a list of values: the producer fires more often.
     gathers: Vec<bool>,
 }
@@ -70,16 +72,13 @@ impl HostNode {
         }
         let feeds_island = plan.edges.iter().any(|e| e.from.node == node && !at_host(e.to.node));
         let inputs = plan.nodes[node.0].inputs.len();
-        Ok(HostNode {
-            node,
-            ports,
-            inputs,
-            producers,
-            consumers,
-            feeds_island,
-            wanted: firing.wanted,
-            gathers,
-        })
+        let needs = |edge: &EdgeId| {
+            let to = plan.edges[edge.0].to;
+            !plan.nodes[to.node.0].inputs[to.port].optional
+        };
+        let needed = firing.outputs.iter().map(|edges| edges.iter().any(needs)).collect();
+        let wanted = firing.wanted;
+        Ok(HostNode { node, ports, inputs, producers, consumers, feeds_island, wanted, needed, gathers })
     }
 
     /// Fires the stage on what its producers gave: for each of them, the bundles of the firings that make one of this.
@@ -108,7 +107,7 @@ impl HostNode {
                 },
             )?;
             let missing =
-                self.wanted.iter().zip(&given).position(|(wanted, value)| *wanted && value.is_none());
+                self.needed.iter().zip(&given).position(|(needed, value)| *needed && value.is_none());
             missing.map_or(Ok(()), |port| {
                 let name = node.outputs[port].name;
                 Err(StageError::Bug(format!("it gave nothing at its output {name}")))

@@ -1,4 +1,8 @@
 //! Threads, channels and the order of firing. The only place that starts threads.
+//!
+//! [`run`] opens a plan's data and hands it to [`execute::execute`], which owns the run folder and the threads. Host stages
+//! ([`threads`], or [`sequential`] in their place) feed the [`island`], whose one thread fires every other stage; between two steps
+//! [`drive`] records, evaluates and saves.
 pub mod build;
 pub mod channel;
 pub mod convert;
@@ -22,3 +26,64 @@ pub mod trace;
 mod doubles;
 #[cfg(test)]
 mod tests;
+
+use std::sync::Arc;
+
+use crate::data::Sampler;
+use crate::kernels::Kernels;
+use crate::optim::schedule::{Horizon, Span};
+use crate::plan::Plan;
+use crate::report::rejected::Rejections;
+use crate::stages::source::{self, Pictures};
+use crate::stages::{Role, StageSpec};
+
+pub use options::{Options, Outcome, RunError};
+pub use signal::Interrupt;
+
+/// Trains a checked plan on a device, in a run folder. `graph` is the resolved graph's text, which the folder keeps.
+///
+/// # Errors
+/// [`RunError::Request`] before the first step when the data is not there or too small for a batch; else what
+/// [`execute::execute`] says.
+pub fn run<D: Kernels>(
+    plan: &Plan,
+    graph: &str,
+    device: &D,
+    options: &Options,
+    interrupt: &Interrupt,
+) -> Result<Outcome, RunError> {
+    let pictures = pictures(plan)?;
+    let horizon = horizon(plan, pictures.sampler.steps_per_epoch());
+    let build = build::Workshop { plan, device, pictures: &pictures };
+    let parts =
+        execute::Parts { plan, graph, horizon, device, build: &build, rejections: &pictures.rejections };
+    execute::execute(&parts, options, interrupt)
+}
+
+/// Opens the plan's source.
+fn pictures(plan: &Plan) -> Result<Pictures, RunError> {
+    let graph = &plan.graph;
+    let Some(node) = plan.nodes.iter().find(|node| node.role == Role::Source) else {
+        return Err(RunError::Request(
+            "the graph has no source: add a node of a stage like Folder(root: \"…\")".into(),
+        ));
+    };
+    let refused = |error: String| RunError::Request(format!("{}: {error}", node.name));
+    let images = source::open(&node.stage).map_err(|e| refused(e.to_string()))?;
+    let sampler =
+        Sampler::new(graph.seed, images.len(), graph.global_batch).map_err(|e| refused(e.to_string()))?;
+    let strict =
+        plan.nodes.iter().any(|node| matches!(&node.stage, StageSpec::Decode(decode) if decode.strict));
+    let (sampler, rejections) = (Arc::new(sampler), Arc::new(Rejections::default()));
+    Ok(Pictures { images, sampler, seed: graph.seed, strict, rejections })
+}
+
+/// The run's lengths, now that the source's size is known.
+fn horizon(plan: &Plan, steps_per_epoch: u64) -> Horizon {
+    let epoch = Horizon { steps_per_epoch, total_steps: 0 };
+    let total_steps = match plan.graph.duration {
+        Span::Steps(steps) => steps,
+        other => other.steps(epoch),
+    };
+    Horizon { steps_per_epoch, total_steps }
+}

@@ -1,5 +1,12 @@
 //! `decode`: bytes to 8-bit RGB.
+use std::sync::Arc;
+
 use super::declare::*;
+use super::source::Pictures;
+use crate::data::source::Raw;
+use crate::data::{DecodeOptions, Rgb8, decode};
+use crate::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError, Value};
+use crate::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 /// Decodes JPEG, PNG and WebP; grey, CMYK and 16-bit become 8-bit RGB.
@@ -52,5 +59,47 @@ impl Declare for Decode {
 
     fn workers(&self) -> usize {
         self.workers
+    }
+}
+
+/// A running decoder.
+pub struct Running {
+    options: DecodeOptions,
+    pictures: Pictures,
+}
+
+impl Running {
+    pub fn new(stage: &Decode, pictures: Pictures) -> Self {
+        let max_pixels = usize::try_from(stage.max_pixels).unwrap_or(usize::MAX);
+        let options = DecodeOptions { orient: stage.exif_orientation, max_pixels, salvage: false };
+        Running { options, pictures }
+    }
+
+    fn decode(&self, raw: &Raw) -> Result<Arc<Rgb8>, String> {
+        match raw {
+            Raw::Encoded(bytes) => decode(bytes, &self.options).map(Arc::new).map_err(|e| e.to_string()),
+            Raw::Drawn(picture) => Ok(Arc::new(picture.clone())),
+        }
+    }
+}
+
+impl<D: Device> Stage<D> for Running {
+    fn fire(
+        &mut self,
+        at: &Moment,
+        inputs: &mut Inputs<'_, D>,
+        outputs: &mut Outputs<'_, D>,
+    ) -> Result<(), StageError> {
+        let Some(Some(Value::Raw(sample, raw))) = inputs.values.first() else {
+            return Err(StageError::Bug("decode was handed no picture".into()));
+        };
+        let read = |index| match index {
+            index if index == sample.index => self.decode(raw),
+            // the pictures drawn in a bad one's place are read here: the source is ahead already
+            other => self.decode(&self.pictures.images.read(other).map_err(|e| e.to_string())?),
+        };
+        let (sample, picture) = self.pictures.usable(at.step, *sample, read)?;
+        outputs.values[0] = Some(Value::Image(sample, picture));
+        Ok(())
     }
 }

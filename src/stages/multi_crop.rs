@@ -1,5 +1,12 @@
 //! `multi_crop`: the paper's global and local crops of one picture, augmented (section 3.1, appendix).
+use std::sync::Arc;
+
 use super::declare::*;
+use crate::data::augment::{Scratch, multi_crop};
+use crate::keyed::Key;
+use crate::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError, Value};
+use crate::tensor::Device;
+
 pub use crate::data::augment::MultiCropSpec as MultiCrop;
 
 impl Declare for MultiCrop {
@@ -37,5 +44,35 @@ impl Declare for MultiCrop {
 
     fn workers(&self) -> usize {
         self.workers
+    }
+}
+
+/// A running augmentation. Draws are keyed by seed, epoch and picture.
+pub struct Running {
+    stage: MultiCrop,
+    key: Key,
+    scratch: Scratch,
+}
+
+impl Running {
+    pub fn new(stage: &MultiCrop, seed: u64) -> Self {
+        Running { stage: stage.clone(), key: Key::new(seed).named("multi_crop"), scratch: Scratch::default() }
+    }
+}
+
+impl<D: Device> Stage<D> for Running {
+    fn fire(
+        &mut self,
+        _: &Moment,
+        inputs: &mut Inputs<'_, D>,
+        outputs: &mut Outputs<'_, D>,
+    ) -> Result<(), StageError> {
+        let Some(Some(Value::Image(sample, picture))) = inputs.values.first() else {
+            return Err(StageError::Bug("multi_crop was handed no picture".into()));
+        };
+        let key = self.key.with(sample.epoch).with(sample.index as u64);
+        let crops = multi_crop(picture, &self.stage, key, &mut self.scratch);
+        outputs.values[0] = Some(Value::Crops(*sample, Arc::new(crops)));
+        Ok(())
     }
 }

@@ -3,10 +3,15 @@ use std::sync::Arc;
 
 use super::StageSpec;
 use super::declare::*;
-use crate::data::source::{self, Images, SourceError};
+use crate::data::Sampler;
+use crate::data::source::{self, Images, Raw, SourceError};
 pub use crate::data::source::{
     FolderParams as Folder, ListParams as List, ShardsParams as Shards, SyntheticParams as Synthetic,
 };
+use crate::keyed::Key;
+use crate::report::rejected::{Rejected, Rejections};
+use crate::runtime::stage::{Inputs, Moment, Outputs, Sample, Stage, StageError, Value};
+use crate::tensor::Device;
 
 /// What all sources declare alike: no input, pictures out, one at a time.
 macro_rules! source {
@@ -79,4 +84,91 @@ pub fn open(stage: &StageSpec) -> Result<Arc<dyn Images>, SourceError> {
         StageSpec::Synthetic(params) => Arc::new(source::Synthetic::open(params)?),
         _ => return Err(SourceError::Unset("a source: Folder, List, Shards or Synthetic")),
     })
+}
+
+/// The opened source of a run, shared by all that read from it, and the rule for pictures that can't be used.
+#[derive(Clone)]
+pub struct Pictures {
+    pub images: Arc<dyn Images>,
+    pub sampler: Arc<Sampler>,
+    /// The graph's seed.
+    pub seed: u64,
+    /// Stops at the first picture that can't be used.
+    pub strict: bool,
+    pub rejections: Arc<Rejections>,
+}
+
+/// So many pictures in a row that can't be used are no accident.
+const MOST_ATTEMPTS: u64 = 100;
+
+impl Pictures {
+    /// What `take` makes of the sample's picture, or of the first that it can use among those drawn in its place; the draws depend
+    /// on nothing but the seed, the epoch and the picture. The rejected ones are reported.
+    ///
+    /// # Errors
+    /// [`StageError::Data`] with the picture's name when it can't be used and the run is strict, or when a hundred in a row can't.
+    pub fn usable<T>(
+        &self,
+        step: u64,
+        first: Sample,
+        mut take: impl FnMut(usize) -> Result<T, String>,
+    ) -> Result<(Sample, T), StageError> {
+        let key = Key::new(self.seed).named("replacement").with(first.epoch).with(first.index as u64);
+        let mut sample = first;
+        let mut refusals = 0;
+        loop {
+            let reason = match take(sample.index) {
+                Ok(taken) => return Ok((sample, taken)),
+                Err(reason) => reason,
+            };
+            let name = self.images.name(sample.index);
+            if self.strict {
+                return Err(StageError::Data(format!("{name}: {reason}; `strict` is set")));
+            }
+            if refusals == MOST_ATTEMPTS {
+                let text = "a hundred pictures in a row can't be used; the last was";
+                return Err(StageError::Data(format!("{text} {name}: {reason}")));
+            }
+            let index = key.with(refusals).draws().below(self.images.len() as u64) as usize;
+            refusals += 1;
+            self.rejections.report(Rejected {
+                step,
+                sequence: first.sequence,
+                index: sample.index,
+                name,
+                reason,
+                replaced_by: index,
+            });
+            sample = Sample { index, ..sample };
+        }
+    }
+}
+
+/// The running source: picture `micro` of a step is the sampler's.
+pub struct Running {
+    pictures: Pictures,
+}
+
+impl Running {
+    pub fn new(pictures: Pictures) -> Self {
+        Running { pictures }
+    }
+}
+
+impl<D: Device> Stage<D> for Running {
+    fn fire(
+        &mut self,
+        at: &Moment,
+        _: &mut Inputs<'_, D>,
+        outputs: &mut Outputs<'_, D>,
+    ) -> Result<(), StageError> {
+        let Pictures { sampler, images, .. } = &self.pictures;
+        let sequence = at.step * at.micros as u64 + at.micro as u64;
+        let sample =
+            Sample { sequence, epoch: sampler.epoch(at.step), index: sampler.sample(at.step, at.micro) };
+        let read = |index| images.read(index).map_err(|e| e.to_string());
+        let (sample, raw): (_, Raw) = self.pictures.usable(at.step, sample, read)?;
+        outputs.values[0] = Some(Value::Raw(sample, Arc::new(raw)));
+        Ok(())
+    }
 }

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 
 use dfdx::prelude::Cpu;
 use dinoflow::graph::spec::{DeviceChoice, GraphSpec, HeadSpec, Init, NodeSpec, Precision};
-use dinoflow::nn::network::Network;
 use dinoflow::optim::schedule::{Every, Horizon, LrCourse, Schedule, Span};
 use dinoflow::plan::{NodeId, Plan};
 use dinoflow::runtime::execute::{Parts, execute};
@@ -416,17 +415,23 @@ fn check(fixture: &str, micro_batch: Option<usize>) {
 
 #[test]
 fn adamw() {
-    [None, Some(1), Some(2)].map(|micro| check("trajectory_adamw.json", micro));
+    for micro_batch in [None, Some(1), Some(2)] {
+        check("trajectory_adamw.json", micro_batch);
+    }
 }
 
 #[test]
 fn no_clip_no_local() {
-    [None, Some(1), Some(2)].map(|micro| check("trajectory_no_clip_no_local.json", micro));
+    for micro_batch in [None, Some(1), Some(2)] {
+        check("trajectory_no_clip_no_local.json", micro_batch);
+    }
 }
 
 #[test]
 fn free_last_layer() {
-    [None, Some(1), Some(2)].map(|micro| check("trajectory_free_last_layer.json", micro));
+    for micro_batch in [None, Some(1), Some(2)] {
+        check("trajectory_free_last_layer.json", micro_batch);
+    }
 }
 
 #[test]
