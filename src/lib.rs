@@ -1,5 +1,6 @@
 //! dinoflow
 pub mod data;
+pub mod error;
 pub mod graph;
 pub mod kernels;
 pub mod keyed;

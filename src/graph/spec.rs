@@ -112,6 +112,56 @@ pub enum Backbone {
     VitBase(VitSpec),
 }
 
+impl Backbone {
+    /// What may vary.
+    pub fn vit(&self) -> &VitSpec {
+        match self {
+            Backbone::VitMicro(vit)
+            | Backbone::VitTiny(vit)
+            | Backbone::VitSmall(vit)
+            | Backbone::VitBase(vit) => vit,
+        }
+    }
+
+    /// The tokens' width.
+    pub fn width(&self) -> usize {
+        match self {
+            Backbone::VitMicro(_) => 128,
+            Backbone::VitTiny(_) => 192,
+            Backbone::VitSmall(_) => 384,
+            Backbone::VitBase(_) => 768,
+        }
+    }
+
+    /// The number of blocks.
+    pub fn depth(&self) -> usize {
+        match self {
+            Backbone::VitMicro(_) => 4,
+            _ => 12,
+        }
+    }
+
+    /// The number of attention heads in a block.
+    pub fn heads(&self) -> usize {
+        match self {
+            Backbone::VitMicro(_) => 2,
+            Backbone::VitTiny(_) => 3,
+            Backbone::VitSmall(_) => 6,
+            Backbone::VitBase(_) => 12,
+        }
+    }
+
+    /// The published name: `vit_small`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Backbone::VitMicro(_) => "vit_micro",
+            Backbone::VitTiny(_) => "vit_tiny",
+            Backbone::VitSmall(_) => "vit_small",
+            Backbone::VitBase(_) => "vit_base",
+        }
+    }
+}
+
 /// What may vary between vision transformers of one name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

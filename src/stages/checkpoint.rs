@@ -1,4 +1,6 @@
 //! `checkpoint`: when the run's whole state is written.
+use super::declare::{Cost, Declare, EdgeType, Given, Ports, Problem, Rate, Role, Scope};
+use super::range::Ranges;
 use crate::optim::schedule::Span;
 use serde::{Deserialize, Serialize};
 
@@ -15,5 +17,33 @@ pub struct Checkpoint {
 impl Default for Checkpoint {
     fn default() -> Self {
         Checkpoint { every: Span::Epochs(1.0), keep: 3 }
+    }
+}
+
+impl Declare for Checkpoint {
+    fn role(&self) -> Role {
+        Role::Checkpoint
+    }
+
+    fn rate(&self) -> Rate {
+        Rate::Barrier
+    }
+
+    fn ports(&self) -> Ports {
+        Ports::default()
+    }
+
+    fn problems(&self, scope: &Scope) -> Vec<Problem> {
+        let mut ranges = Ranges::new(scope);
+        ranges.every("every", self.every);
+        ranges.finish()
+    }
+
+    fn infer(&self, _scope: &Scope, _given: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
+        Ok(Vec::new())
+    }
+
+    fn cost(&self, _scope: &Scope, _given: &Given) -> Cost {
+        Cost::default()
     }
 }

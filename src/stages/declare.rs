@@ -1,5 +1,9 @@
+// NOTE FROM THE LEAD: see LEAD-NOTE.md at the root of this worktree before writing plan/build or Declare impls (delete this line)
 //! What a stage says of itself before anything runs: role, ports, rate, types out for types in, cost.
 
+use std::fmt;
+
+pub use crate::graph::problem::Severity;
 use crate::graph::spec::GraphSpec;
 
 /// The part a stage plays; a swap stays within a role, and a role's variants have the same ports.
@@ -20,6 +24,48 @@ pub enum Role {
     Checkpoint,
     /// A role that a user's crate brings.
     Other(String),
+}
+
+impl Role {
+    /// The word for it: a preset's folder, and a node's name as a rule.
+    pub fn word(&self) -> &str {
+        match self {
+            Role::Source => "source",
+            Role::Decode => "decode",
+            Role::MultiCrop => "multi_crop",
+            Role::Collate => "collate",
+            Role::Student => "student",
+            Role::Teacher => "teacher",
+            Role::Predictor => "predictor",
+            Role::Center => "center",
+            Role::Loss => "loss",
+            Role::Optimizer => "optimizer",
+            Role::Ema => "ema",
+            Role::Knn => "knn",
+            Role::Checkpoint => "checkpoint",
+            Role::Other(word) => word,
+        }
+    }
+
+    /// The role of this word, if it is one of dinoflow's own.
+    pub fn of(word: &str) -> Option<Role> {
+        const OWN: [Role; 13] = [
+            Role::Source,
+            Role::Decode,
+            Role::MultiCrop,
+            Role::Collate,
+            Role::Student,
+            Role::Teacher,
+            Role::Predictor,
+            Role::Center,
+            Role::Loss,
+            Role::Optimizer,
+            Role::Ema,
+            Role::Knn,
+            Role::Checkpoint,
+        ];
+        OWN.into_iter().find(|role| role.word() == word)
+    }
 }
 
 /// How often a stage fires.
@@ -45,13 +91,15 @@ pub struct Port {
     pub feedback: bool,
     /// An input through which a gradient flows back: the plan mirrors its wire.
     pub differentiable: bool,
+    /// An input that no file wires: the plan does (the gradients of what an optimizer trains).
+    pub implicit: bool,
     /// One line for `dinoflow stages`.
     pub about: &'static str,
 }
 
 impl Port {
     pub const fn new(name: &'static str, about: &'static str) -> Self {
-        Port { name, optional: false, feedback: false, differentiable: false, about }
+        Port { name, optional: false, feedback: false, differentiable: false, implicit: false, about }
     }
     pub const fn optional(self) -> Self {
         Port { optional: true, ..self }
@@ -61,6 +109,9 @@ impl Port {
     }
     pub const fn differentiable(self) -> Self {
         Port { differentiable: true, ..self }
+    }
+    pub const fn implicit(self) -> Self {
+        Port { implicit: true, ..self }
     }
 }
 
@@ -98,6 +149,31 @@ pub enum EdgeType {
     Gradients,
 }
 
+impl fmt::Display for EdgeType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EdgeType::Bytes => write!(f, "bytes"),
+            EdgeType::Image => write!(f, "image"),
+            EdgeType::Crops { global, global_size, local: 0, .. } => {
+                write!(f, "{global} crops of {global_size}²")
+            }
+            EdgeType::Crops { global, global_size, local, local_size } => {
+                write!(f, "{global} crops of {global_size}², {local} of {local_size}²")
+            }
+            EdgeType::Tensor { dims, .. } if dims.is_empty() => write!(f, "scalar"),
+            EdgeType::Tensor { dims, .. } => write!(f, "{}", shape(dims)),
+            EdgeType::Weights => write!(f, "weights"),
+            EdgeType::Gradients => write!(f, "gradients"),
+        }
+    }
+}
+
+/// A shape as messages and pictures write it: `(2, 8, 65536)`.
+pub fn shape(dims: &[usize]) -> String {
+    let dims: Vec<String> = dims.iter().map(usize::to_string).collect();
+    format!("({})", dims.join(", "))
+}
+
 /// What a stage may ask about the graph around it.
 pub struct Scope<'a> {
     pub graph: &'a GraphSpec,
@@ -122,6 +198,40 @@ pub struct Problem {
     pub expected: String,
     /// What to do next.
     pub help: Option<String>,
+    pub severity: Severity,
+}
+
+impl Problem {
+    /// Something wrong with a parameter, by its dotted name.
+    pub fn parameter(name: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Problem::new(Fault::Parameter(name.into()), expected.into(), found.into())
+    }
+
+    /// Something wrong with what arrives at an input port.
+    pub fn input(port: &'static str, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Problem::new(Fault::Input(port), expected.into(), found.into())
+    }
+
+    /// Something wrong with a key of the graph that this stage needs otherwise, by its dotted name.
+    pub fn graph(key: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Problem::new(Fault::Graph(key.into()), expected.into(), found.into())
+    }
+
+    fn new(at: Fault, expected: String, found: String) -> Self {
+        Problem { at, found, expected, help: None, severity: Severity::Error }
+    }
+
+    /// Says what to do next.
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Makes it a note: the graph runs, but perhaps not as meant.
+    pub fn note(mut self) -> Self {
+        self.severity = Severity::Note;
+        self
+    }
 }
 
 /// Where in a stage a [`Problem`] lies.
@@ -144,6 +254,8 @@ pub struct Cost {
     pub flops: f64,
     /// Bytes held at the peak by this stage alone: state, activations for backward, outputs.
     pub bytes: f64,
+    /// The part of `bytes` that is held between firings too.
+    pub resident: f64,
 }
 
 /// What a stage declares. Nothing here touches a tensor, a device or a file.
@@ -161,8 +273,20 @@ pub trait Declare {
     fn images(&self) -> Option<usize> {
         None
     }
-    /// Threads that share a sample-rate stage.
-    fn workers(&self) -> usize {
-        1
+    /// The files and folders that it will read, by parameter.
+    fn reads(&self) -> Vec<(String, std::path::PathBuf)> {
+        Vec::new()
+    }
+    /// Threads that share a sample-rate stage; as many as the stage before it has, if it doesn't say.
+    fn workers(&self) -> Option<usize> {
+        None
+    }
+    /// Whether it runs on host threads rather than on the island's.
+    fn on_host(&self) -> bool {
+        self.rate() == Rate::Sample
+    }
+    /// The nodes whose networks it updates: each gives its gradients to an input port `gradients`, in this order.
+    fn trains(&self) -> &[String] {
+        &[]
     }
 }

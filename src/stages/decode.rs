@@ -1,4 +1,7 @@
 //! `decode`: bytes to 8-bit RGB.
+use super::declare::{Cost, Declare, EdgeType, Given, Port, Ports, Problem, Rate, Role, Scope};
+use super::range::Ranges;
+use super::types::Types;
 use serde::{Deserialize, Serialize};
 
 /// Decodes JPEG, PNG and WebP; grey, CMYK and 16-bit become 8-bit RGB.
@@ -19,5 +22,43 @@ pub struct Decode {
 impl Default for Decode {
     fn default() -> Self {
         Decode { workers: 2, strict: false, exif_orientation: true, max_pixels: 200_000_000 }
+    }
+}
+
+impl Declare for Decode {
+    fn role(&self) -> Role {
+        Role::Decode
+    }
+
+    fn rate(&self) -> Rate {
+        Rate::Sample
+    }
+
+    fn ports(&self) -> Ports {
+        Ports {
+            inputs: vec![Port::new("bytes", "a picture as its source has it")],
+            outputs: vec![Port::new("images", "the picture, 8-bit RGB")],
+        }
+    }
+
+    fn problems(&self, scope: &Scope) -> Vec<Problem> {
+        let mut ranges = Ranges::new(scope);
+        ranges.count("workers", self.workers, 1, 1024);
+        ranges.count("max_pixels", usize::try_from(self.max_pixels).unwrap_or(usize::MAX), 1, usize::MAX);
+        ranges.finish()
+    }
+
+    fn infer(&self, _scope: &Scope, given: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
+        let mut types = Types::new(given);
+        types.only("bytes", &EdgeType::Bytes);
+        types.finish(vec![EdgeType::Image])
+    }
+
+    fn cost(&self, _scope: &Scope, _given: &Given) -> Cost {
+        Cost::default()
+    }
+
+    fn workers(&self) -> Option<usize> {
+        Some(self.workers)
     }
 }

@@ -13,14 +13,18 @@ pub mod decode;
 pub mod ema;
 pub mod knn;
 pub mod multi_crop;
+pub mod range;
+pub mod registry;
 pub mod source;
 pub mod student;
 pub mod teacher;
+pub mod types;
 
 use ron::value::RawValue;
 use serde::{Deserialize, Serialize};
 
 pub use declare::{Batch, Cost, Declare, EdgeType, Given, Port, Ports, Problem, Rate, Role, Scope};
+pub use registry::Registry;
 
 /// Every stage a graph file can name: the variant, the preset's file name in snake case and the word on the command
 /// line are the same.
@@ -49,6 +53,52 @@ pub enum StageSpec {
     Checkpoint(checkpoint::Checkpoint),
     /// A stage of a user's crate, registered under `kind`.
     Custom(Custom),
+}
+
+impl StageSpec {
+    /// The declaration of one of dinoflow's own stages; none for a custom one.
+    pub fn built_in(&self) -> Option<&dyn Declare> {
+        Some(match self {
+            StageSpec::Folder(stage) => stage,
+            StageSpec::List(stage) => stage,
+            StageSpec::Shards(stage) => stage,
+            StageSpec::Synthetic(stage) => stage,
+            StageSpec::Decode(stage) => stage,
+            StageSpec::MultiCrop(stage) => stage,
+            StageSpec::Collate(stage) => stage,
+            StageSpec::Student(stage) => stage,
+            StageSpec::Teacher(stage) => stage,
+            StageSpec::Centering(stage) => stage,
+            StageSpec::CrossEntropy(stage) => stage,
+            StageSpec::AdamW(stage) => stage,
+            StageSpec::Momentum(stage) => stage,
+            StageSpec::Knn(stage) => stage,
+            StageSpec::Checkpoint(stage) => stage,
+            StageSpec::Custom(_) => return None,
+        })
+    }
+
+    /// The variant's name, or a custom stage's kind.
+    pub fn kind(&self) -> &str {
+        match self {
+            StageSpec::Folder(_) => "Folder",
+            StageSpec::List(_) => "List",
+            StageSpec::Shards(_) => "Shards",
+            StageSpec::Synthetic(_) => "Synthetic",
+            StageSpec::Decode(_) => "Decode",
+            StageSpec::MultiCrop(_) => "MultiCrop",
+            StageSpec::Collate(_) => "Collate",
+            StageSpec::Student(_) => "Student",
+            StageSpec::Teacher(_) => "Teacher",
+            StageSpec::Centering(_) => "Centering",
+            StageSpec::CrossEntropy(_) => "CrossEntropy",
+            StageSpec::AdamW(_) => "AdamW",
+            StageSpec::Momentum(_) => "Momentum",
+            StageSpec::Knn(_) => "Knn",
+            StageSpec::Checkpoint(_) => "Checkpoint",
+            StageSpec::Custom(custom) => &custom.kind,
+        }
+    }
 }
 
 /// The open variant: a stage that a user's crate registers.

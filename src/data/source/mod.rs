@@ -6,28 +6,40 @@ pub enum Raw {
     Encoded(Vec<u8>),
     Drawn(super::rgb::Rgb8),
 }
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Folder {
+pub struct FolderParams {
     pub root: PathBuf,
     pub limit: Option<usize>,
 }
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct List {
+pub struct ListParams {
     pub file: PathBuf,
     pub root: Option<PathBuf>,
 }
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Shards {
+pub struct ShardsParams {
     pub files: Vec<PathBuf>,
 }
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Split {
+    #[default]
+    Train,
+    Val,
+}
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Synthetic {
+pub struct SyntheticParams {
     pub count: usize,
     pub size: usize,
     pub classes: usize,
     pub seed: u64,
+    pub split: Split,
+}
+impl Default for SyntheticParams {
+    fn default() -> Self {
+        SyntheticParams { count: 4096, size: 32, classes: 8, seed: 0, split: Split::Train }
+    }
 }
