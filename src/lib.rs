@@ -1,4 +1,5 @@
 //! dinoflow
+pub mod cli;
 pub mod data;
 pub mod error;
 pub mod graph;
@@ -10,3 +11,5 @@ pub mod plan;
 pub mod runtime;
 pub mod stages;
 pub mod tensor;
+
+pub use cli::main_with;

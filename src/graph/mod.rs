@@ -1,4 +1,5 @@
 //! From RON text to a checked specification.
+pub mod check;
 pub mod edit;
 pub mod lex;
 pub mod load;
@@ -7,6 +8,7 @@ pub mod parse;
 pub mod preset;
 pub mod problem;
 pub mod read;
+pub mod report;
 pub mod spec;
 pub mod tree;
 pub mod write;

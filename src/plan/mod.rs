@@ -3,11 +3,15 @@
 //!
 //! A [`Plan`] names no tensor and no device; building one needs neither data nor a GPU.
 
+pub mod actors;
+pub mod build;
+pub mod convert;
 pub mod cost;
+pub mod explain;
 
 use std::ops::Range;
 
-use crate::graph::spec::GraphSpec;
+use crate::graph::spec::{DeviceChoice, GraphSpec, Precision};
 use crate::stages::{Cost, EdgeType, Port, Rate, Role, StageSpec};
 
 /// An index into [`Plan::nodes`].
@@ -34,6 +38,10 @@ pub struct Plan {
     /// Nodes that fire between steps, in order: `knn`, `checkpoint`.
     pub barrier: Vec<NodeId>,
     pub batch: BatchPlan,
+    /// The number type, with `Auto` decided.
+    pub precision: Precision,
+    /// Where the island lives, as the graph asks.
+    pub device: DeviceChoice,
     /// Updates in an epoch, where the source states its size; else known when the source is opened.
     pub steps_per_epoch: Option<u64>,
     /// Updates in the run, where known.
@@ -53,11 +61,14 @@ pub struct PlanNode {
     pub place: Place,
     pub inputs: Vec<Port>,
     pub outputs: Vec<Port>,
+    /// What is worth printing beside the tables: a word and its value, as the learning rate after scaling.
+    pub facts: Vec<(String, String)>,
     /// For each input port: the edge that ends there.
     pub wired: Vec<Option<EdgeId>>,
     /// For each output port: its type and the edges that start there.
     pub produces: Vec<(EdgeType, Vec<EdgeId>)>,
-    /// Split in two actors: its outputs get gradients, so it is fired forward and backward.
+    /// Split in two actors, forward and backward: a gradient leaves through one of its inputs. So it is with a student,
+    /// with a predictor, and with the loss, where gradients start: no gradient arrives at its outputs.
     pub trained: bool,
     pub cost: Cost,
 }
@@ -81,11 +92,14 @@ pub struct PortRef {
 /// One wire.
 #[derive(Clone, Debug)]
 pub struct PlanEdge {
-    /// An output port of the producer. For a gradient wire: the *input* port of the consumer that is differentiable.
+    /// An output port of the producer. For a gradient wire: the *input* port of the consumer that is differentiable, or
+    /// the `weights` input of a trained node, through which the gradients of its weights leave.
     pub from: PortRef,
-    /// An input port of the consumer. For a gradient wire: the *output* port whose gradient arrives.
+    /// An input port of the consumer. For a gradient wire: the *output* port whose gradient arrives, or, for
+    /// [`EdgeType::Gradients`], an implicit `gradients` *input* of the optimizer.
     pub to: PortRef,
     pub kind: EdgeKind,
+    /// As the producer makes it; the consumer sees it after `conversion`.
     pub ty: EdgeType,
     /// What happens to the value where producer and consumer have different rates.
     pub conversion: Conversion,

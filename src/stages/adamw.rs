@@ -138,6 +138,15 @@ impl Declare for AdamW {
         Cost { parameters, flops: 14.0 * parameters as f64, bytes: resident, resident }
     }
 
+    fn facts(&self, scope: &Scope) -> Vec<(String, String)> {
+        let peak = self.peak(scope.global_batch);
+        let value = match self.lr_scaling {
+            LrScaling::None => format!("{peak}"),
+            LrScaling::Linear { per } => format!("{peak} = {} × {} / {per}", self.lr, scope.global_batch),
+        };
+        vec![("learning rate at its peak".into(), value)]
+    }
+
     fn trains(&self) -> &[String] {
         &self.trains
     }

@@ -285,6 +285,11 @@ pub trait Declare {
     fn on_host(&self) -> bool {
         self.rate() == Rate::Sample
     }
+    /// What the plan prints beside its tables: a word and its value, as the learning rate after scaling.
+    fn facts(&self, scope: &Scope) -> Vec<(String, String)> {
+        let _ = scope;
+        Vec::new()
+    }
     /// The nodes whose networks it updates: each gives its gradients to an input port `gradients`, in this order.
     fn trains(&self) -> &[String] {
         &[]

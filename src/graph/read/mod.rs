@@ -107,14 +107,24 @@ impl Fault {
                 .expected(listing(known.iter().copied()))
                 .found(format!("`{quote}`"))
                 .nearest(&quote, known.iter().copied()),
-            Kind::Missing { key } => Diagnostic::error(place, format!("the key `{key}` is missing"))
-                .expected(format!("`{key}: …`"))
-                .found("nothing"),
+            Kind::Missing { key } => {
+                Diagnostic::error(opening(tree.find(&path), place), format!("the key `{key}` is missing"))
+                    .expected(format!("`{key}: …`"))
+                    .found("nothing")
+            }
             Kind::Other(text) => Diagnostic::error(place, text).found(quote),
         };
         out.node = node;
         out.key = key;
         out
+    }
+}
+
+/// The start of a value that may run over many lines: its name, or its opening parenthesis.
+fn opening(tree: Option<&Tree>, place: Place) -> Place {
+    match tree.and_then(Tree::name) {
+        Some(name) => name.at.clone(),
+        None => Place { span: place.span.start..(place.span.start + 1).min(place.span.end), ..place },
     }
 }
 
@@ -175,8 +185,8 @@ mod tests {
         check::<NetworkSpec>(
             "(backbone: VitSmall(patch: 16))",
             &[
-                "(backbone: VitSmall(patch: 16))  | the key `head` is missing | `head: …`",
-                "VitSmall(patch: 16) backbone | the key `image` is missing | `image: …`",
+                "(  | the key `head` is missing | `head: …`",
+                "VitSmall backbone | the key `image` is missing | `image: …`",
             ],
         );
         check::<AdamW>(

@@ -1,0 +1,241 @@
+//! A checked graph to a [`Plan`].
+
+use super::convert::conversion;
+use super::cost::{FLOAT, kept};
+use super::{
+    Conversion, Direction, EdgeId, EdgeKind, NodeId, Phase, Place, Plan, PlanEdge, PlanNode, PortRef,
+    StepCost,
+};
+use crate::graph::check::{Draft, Joint};
+use crate::graph::problem::Diagnostic;
+use crate::graph::spec::Precision;
+use crate::optim::schedule::Horizon;
+use crate::stages::{Cost, EdgeType, Rate, Role};
+
+/// Batches that wait for the island at most, in a channel; more would only hold memory.
+const WAITING: usize = 2;
+
+/// Plans a graph without errors.
+///
+/// # Errors
+/// When a stage could not tell the types of its outputs, though nothing was wrong with its inputs.
+pub fn build(draft: &Draft) -> Result<Plan, Diagnostic> {
+    let mut nodes = nodes(draft);
+    let edges = edges(draft, &nodes)?;
+    for (index, edge) in edges.iter().enumerate() {
+        let id = EdgeId(index);
+        let gradients = edge.ty == EdgeType::Gradients;
+        if edge.kind == EdgeKind::Gradient {
+            nodes[edge.from.node.0].trained = true;
+        }
+        if edge.kind != EdgeKind::Gradient || gradients {
+            nodes[edge.to.node.0].wired[edge.to.port] = Some(id);
+        }
+        if edge.kind != EdgeKind::Gradient {
+            nodes[edge.from.node.0].produces[edge.from.port].1.push(id);
+        }
+    }
+    let at_rate = |wanted: fn(&PlanNode) -> bool| -> Vec<NodeId> {
+        draft.order.iter().copied().filter(|node| wanted(&nodes[*node])).map(NodeId).collect()
+    };
+    let (host, barrier) = (
+        at_rate(|node| matches!(node.place, Place::Host { .. })),
+        at_rate(|node| node.rate == Rate::Barrier),
+    );
+    let total_steps = draft
+        .steps_per_epoch
+        .map(|steps_per_epoch| draft.graph.duration.steps(Horizon { steps_per_epoch, total_steps: 0 }));
+    let precision = match draft.graph.precision {
+        Precision::Auto => Precision::F32,
+        chosen => chosen,
+    };
+    let cost = cost(draft, &nodes, &edges);
+    Ok(Plan {
+        graph: draft.graph.clone(),
+        nodes,
+        edges,
+        host,
+        phases: draft.phases.clone(),
+        barrier,
+        batch: draft.batch,
+        precision,
+        device: draft.graph.device,
+        steps_per_epoch: draft.steps_per_epoch,
+        total_steps: total_steps.or(match draft.graph.duration {
+            crate::optim::schedule::Span::Steps(steps) => Some(steps),
+            _ => None,
+        }),
+        cost,
+    })
+}
+
+fn nodes(draft: &Draft) -> Vec<PlanNode> {
+    let mut nodes = Vec::new();
+    for (index, node) in draft.nodes.iter().enumerate() {
+        let Some(declared) = &node.declared else { continue };
+        let arriving = draft.arriving(index);
+        let given: Vec<_> =
+            node.ports.inputs.iter().zip(&arriving).map(|(p, ty)| (p.name, ty.as_ref())).collect();
+        let scope = draft.scope();
+        nodes.push(PlanNode {
+            name: node.name.into(),
+            stage: node.spec.stage.clone(),
+            role: declared.role(),
+            rate: declared.rate(),
+            place: match declared.on_host() {
+                true => Place::Host { workers: workers(draft, index).clamp(1, 1024) },
+                false => Place::Island,
+            },
+            inputs: node.ports.inputs.clone(),
+            outputs: node.ports.outputs.clone(),
+            facts: declared.facts(&scope),
+            wired: vec![None; node.ports.inputs.len()],
+            produces: node
+                .outputs
+                .iter()
+                .map(|ty| (ty.clone().unwrap_or(EdgeType::Bytes), Vec::new()))
+                .collect(),
+            trained: false,
+            cost: declared.cost(&scope, &given),
+        });
+    }
+    nodes
+}
+
+/// A host stage's threads: its own number, or that of the stage before it. Collation has one, for it keeps the order.
+fn workers(draft: &Draft, node: usize) -> usize {
+    let mut here = node;
+    for _ in 0..draft.nodes.len() {
+        let Some(declared) = &draft.nodes[here].declared else { return 1 };
+        if let Some(workers) = declared.workers() {
+            return workers;
+        }
+        let before = draft.wires.iter().find(|wire| wire.node == here && !wire.feedback);
+        match before.and_then(|wire| wire.from) {
+            Some(from) if declared.rate() == Rate::Sample => here = from,
+            _ => return 1,
+        }
+    }
+    1
+}
+
+fn edges(draft: &Draft, nodes: &[PlanNode]) -> Result<Vec<PlanEdge>, Diagnostic> {
+    let port = |(node, port): (usize, usize)| PortRef { node: NodeId(node), port };
+    let mut edges = Vec::new();
+    for joint in draft.joints() {
+        let Joint { from, to, kind } = joint;
+        let (producer, consumer) = (&nodes[from.0], &nodes[to.0]);
+        let ty = match kind {
+            EdgeKind::Gradient
+                if consumer.inputs.get(to.1).is_some_and(|port| port.implicit)
+                    && consumer.role == Role::Optimizer =>
+            {
+                EdgeType::Gradients
+            }
+            // a gradient has the shape of what it is the gradient of
+            EdgeKind::Gradient => {
+                draft.arriving(from.0)[from.1].clone().ok_or_else(|| untold(draft, joint))?
+            }
+            _ => draft.nodes[from.0].outputs[from.1].clone().ok_or_else(|| untold(draft, joint))?,
+        };
+        let conversion = conversion(&ty, producer.rate, consumer.rate, draft.batch).0;
+        edges.push(PlanEdge {
+            from: port(from),
+            to: port(to),
+            kind,
+            ty,
+            conversion,
+            capacity: capacity(producer, consumer),
+        });
+    }
+    Ok(edges)
+}
+
+fn untold(draft: &Draft, joint: Joint) -> Diagnostic {
+    let (from, to) = (&draft.nodes[joint.from.0], &draft.nodes[joint.to.0]);
+    let wire = draft.wires.iter().find(|wire| wire.node == joint.to.0 && wire.port == Some(joint.to.1));
+    let wire = wire.or(draft.wires.first());
+    let what = format!("`{}` does not tell what it gives to `{}`", from.name, to.name);
+    let at = wire.map(|wire| wire.place.clone());
+    Diagnostic::error(at.unwrap_or_else(|| draft.start.clone()), what)
+        .node(from.name)
+        .expected("a type for each output")
+        .found("none")
+}
+
+/// The bound of the channel between two places; none where values are handed over on the island.
+fn capacity(producer: &PlanNode, consumer: &PlanNode) -> usize {
+    match (producer.place, consumer.place) {
+        (Place::Host { workers }, Place::Host { workers: others }) => WAITING * workers.max(others),
+        (Place::Host { .. }, Place::Island) => WAITING,
+        _ => 0,
+    }
+}
+
+/// Sums over the nodes, and the peak of memory: what stays, what waits in channels, and the widest phase.
+fn cost(draft: &Draft, nodes: &[PlanNode], edges: &[PlanEdge]) -> StepCost {
+    let mut work: Vec<Vec<NodeId>> = draft.phases.iter().map(phase_nodes).collect();
+    work.extend(
+        nodes.iter().enumerate().filter(|(_, n)| n.rate == Rate::Barrier).map(|(i, _)| vec![NodeId(i)]),
+    );
+    let fleeting = |Cost { bytes, resident, .. }: Cost| bytes - resident;
+    let widest = work
+        .iter()
+        .map(|phase| phase.iter().map(|node| fleeting(nodes[node.0].cost)).sum::<f64>())
+        .fold(0.0, f64::max);
+    let resident: f64 = nodes.iter().map(|node| node.cost.resident).sum();
+    StepCost {
+        parameters: nodes
+            .iter()
+            .find(|node| node.role == Role::Student)
+            .map_or(0, |node| node.cost.parameters),
+        flops: nodes.iter().map(|node| node.cost.flops).sum(),
+        peak_bytes: kept::PROCESS + resident + widest + waiting(draft, nodes, edges),
+    }
+}
+
+fn phase_nodes(phase: &Phase) -> Vec<NodeId> {
+    let forward = phase.actors.iter().filter(|actor| actor.direction == Direction::Forward);
+    forward.map(|actor| actor.node).collect()
+}
+
+/// Bytes in channels, and of values that the island keeps from one phase to the next; each output once, however many
+/// take it.
+fn waiting(draft: &Draft, nodes: &[PlanNode], edges: &[PlanEdge]) -> f64 {
+    let mut counted: Vec<PortRef> = Vec::new();
+    let mut sum = 0.0;
+    for edge in edges.iter().filter(|edge| edge.kind == EdgeKind::Forward) {
+        if counted.contains(&edge.from) {
+            continue;
+        }
+        counted.push(edge.from);
+        let whole = bytes(&edge.ty) * draft.batch.global as f64 / tensor_images(&edge.ty) as f64;
+        sum += match (nodes[edge.from.node.0].place, nodes[edge.to.node.0].place, edge.conversion) {
+            // one is being made, some wait, and the whole batch is in use
+            (Place::Host { .. }, Place::Island, _) => (edge.capacity + 1) as f64 * bytes(&edge.ty) + whole,
+            (Place::Host { .. }, Place::Host { .. }, _) => edge.capacity as f64 * bytes(&edge.ty),
+            (_, _, Conversion::Concat { .. } | Conversion::Slice { .. }) => whole,
+            _ => 0.0,
+        };
+    }
+    sum
+}
+
+/// Images that a tensor spans; 1 for what spans none.
+fn tensor_images(ty: &EdgeType) -> usize {
+    match ty {
+        EdgeType::Tensor { dims, batch: Some((axis, _)) } => dims.get(*axis).copied().unwrap_or(1).max(1),
+        _ => 1,
+    }
+}
+
+/// Bytes of one value; 0 where it depends on the data.
+pub fn bytes(ty: &EdgeType) -> f64 {
+    match ty {
+        EdgeType::Tensor { dims, .. } => FLOAT * dims.iter().map(|dim| *dim as f64).product::<f64>(),
+        EdgeType::Crops { global, global_size, local, local_size } => {
+            3.0 * (global * global_size * global_size + local * local_size * local_size) as f64
+        }
+        EdgeType::Bytes | EdgeType::Image | EdgeType::Weights | EdgeType::Gradients => 0.0,
+    }
+}
