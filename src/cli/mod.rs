@@ -13,8 +13,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::error::Error;
 use crate::graph::load::{Loaded, Request, load};
 use crate::graph::problem::{Diagnostic, Severity};
-use crate::graph::{check as judge, report};
-use crate::plan::Plan;
+use crate::graph::report;
+use crate::plan::{Plan, build};
 use crate::stages::Registry;
 
 pub use run::RunArgs;
@@ -74,23 +74,13 @@ impl GraphArg {
     }
 }
 
-/// Checks and plans a loaded graph.
+/// Checks and plans a loaded graph; its notes come with the plan.
 ///
 /// # Errors
-/// [`Error::Graph`] with everything that is wrong. The notes of a graph without errors are returned with its plan.
+/// [`Error::Graph`] with everything that is wrong.
 pub fn plan(loaded: &Loaded, registry: &Registry) -> Result<(Plan, Vec<Diagnostic>), Error> {
-    let refused = |mut problems: Vec<Diagnostic>| {
-        problems.sort_by_key(Diagnostic::order);
-        Err(Error::Graph { problems, origins: Box::new(loaded.origins.clone()) })
-    };
-    let Some(draft) = judge::check(loaded, registry) else { return refused(loaded.problems.clone()) };
-    if draft.refused() {
-        return refused(draft.problems);
-    }
-    match crate::plan::build::build(&draft) {
-        Ok(plan) => Ok((plan, draft.problems)),
-        Err(problem) => refused(vec![problem]),
-    }
+    build::plan(loaded, registry)
+        .map_err(|problems| Error::Graph { problems, origins: Box::new(loaded.origins.clone()) })
 }
 
 /// The program: parses the command line, does what it asks, and says what went wrong. A crate with stages of its own

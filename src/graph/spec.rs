@@ -113,41 +113,13 @@ pub enum Backbone {
 }
 
 impl Backbone {
-    /// What may vary.
+    /// What may vary at run time.
     pub fn vit(&self) -> &VitSpec {
         match self {
             Backbone::VitMicro(vit)
             | Backbone::VitTiny(vit)
             | Backbone::VitSmall(vit)
             | Backbone::VitBase(vit) => vit,
-        }
-    }
-
-    /// The tokens' width.
-    pub fn width(&self) -> usize {
-        match self {
-            Backbone::VitMicro(_) => 128,
-            Backbone::VitTiny(_) => 192,
-            Backbone::VitSmall(_) => 384,
-            Backbone::VitBase(_) => 768,
-        }
-    }
-
-    /// The number of blocks.
-    pub fn depth(&self) -> usize {
-        match self {
-            Backbone::VitMicro(_) => 4,
-            _ => 12,
-        }
-    }
-
-    /// The number of attention heads in a block.
-    pub fn heads(&self) -> usize {
-        match self {
-            Backbone::VitMicro(_) => 2,
-            Backbone::VitTiny(_) => 3,
-            Backbone::VitSmall(_) => 6,
-            Backbone::VitBase(_) => 12,
         }
     }
 
@@ -160,6 +132,25 @@ impl Backbone {
             Backbone::VitBase(_) => "vit_base",
         }
     }
+
+    /// Width, blocks and heads of the published architectures.
+    pub fn shape(&self) -> VitShape {
+        let (width, depth, heads) = match self {
+            Backbone::VitMicro(_) => (128, 4, 2),
+            Backbone::VitTiny(_) => (192, 12, 3),
+            Backbone::VitSmall(_) => (384, 12, 6),
+            Backbone::VitBase(_) => (768, 12, 12),
+        };
+        VitShape { width, depth, heads }
+    }
+}
+
+/// What a vision transformer's name fixes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VitShape {
+    pub width: usize,
+    pub depth: usize,
+    pub heads: usize,
 }
 
 /// What may vary between vision transformers of one name.

@@ -3,7 +3,7 @@
 
 use dfdx::prelude::{Cpu, HasErr};
 
-use super::cpu;
+use super::{AttentionDims, cpu};
 use crate::tensor::Device;
 
 /// Declares a family: a trait whose methods take views of the device's buffers, and its implementation for the CPU.
@@ -79,9 +79,9 @@ family! {
 family! {
     /// Multi-head attention over packed queries, keys and values, (batch, tokens, 3, heads, head_dim).
     AttentionKernels in attention {
-        fn attention = forward(dims: (super::attention::Dims), scale: f32, qkv: read, out: write, lse: write);
-        fn attention_backward = backward(dims: (super::attention::Dims), scale: f32, qkv: read, out: read, lse: read, dout: read, dqkv: write);
-        fn attention_probabilities = probabilities(dims: (super::attention::Dims), scale: f32, qkv: read, probs: write);
+        fn attention = forward(dims: AttentionDims, scale: f32, qkv: read, out: write, lse: write);
+        fn attention_backward = backward(dims: AttentionDims, scale: f32, qkv: read, out: read, lse: read, dout: read, dqkv: write);
+        fn attention_probabilities = probabilities(dims: AttentionDims, scale: f32, qkv: read, probs: write);
     }
 }
 
@@ -94,6 +94,18 @@ family! {
         fn assemble = assemble(batch: usize, patches: usize, dim: usize, projected: read, cls: read, pos: read, tokens: write);
         fn assemble_backward = assemble_backward(batch: usize, patches: usize, dim: usize, dtokens: read,
             dprojected: write, dcls: write, dpos: write);
+    }
+}
+
+family! {
+    /// Copies of parts: an image's first tokens, a stretch of rows.
+    TokenKernels in tokens {
+        /// (batch, tokens, dim) to (batch, keep, dim)
+        fn first_tokens = first(batch: usize, tokens: usize, keep: usize, dim: usize, src: read, dst: write);
+        /// (batch, tokens, dim) += (batch, keep, dim)
+        fn add_first_tokens = add_first(batch: usize, tokens: usize, keep: usize, dim: usize, src: read, dst: write);
+        fn copy_to = copy_to(offset: usize, src: read, dst: write);
+        fn add_from = add_from(offset: usize, src: read, dst: write);
     }
 }
 
@@ -135,7 +147,7 @@ family! {
             targets: write, entropy: write);
         /// The weighted sum over pairs and rows, and its gradient in the student's logits.
         fn cross_entropy = cross_entropy(views: usize, batch: usize, k: usize, student: read, targets: read, temperature: f32,
-            weight: f64, dstudent: write) -> f64;
+            weight: f32, dstudent: write) -> f64;
         fn column_mean = column_mean(rows: usize, k: usize, x: read, mean: write);
         fn entropy_of_mean = entropy_of_mean(rows: usize, k: usize, targets: read) -> f64;
     }
@@ -157,8 +169,16 @@ family! {
 
 /// Every kernel that training needs: what a device must bring to run a graph.
 pub trait Kernels:
-    LinearKernels + LayerNormKernels + AttentionKernels + PatchKernels + PositionKernels + NormalizeKernels
-    + BatchNormKernels + LossKernels + UpdateKernels
+    LinearKernels
+    + LayerNormKernels
+    + AttentionKernels
+    + PatchKernels
+    + TokenKernels
+    + PositionKernels
+    + NormalizeKernels
+    + BatchNormKernels
+    + LossKernels
+    + UpdateKernels
 {
 }
 

@@ -8,8 +8,13 @@
 // the shapes of a kernel are its first arguments; bundling them would hide which is which
 #![allow(clippy::too_many_arguments)]
 
+#[cfg(test)]
+#[macro_use]
+mod probe;
+
 pub mod cpu;
+mod family;
 pub mod scalar;
 
-#[cfg(test)]
-mod probe;
+pub use cpu::attention::Dims as AttentionDims;
+pub use family::*;

@@ -1,2 +1,10 @@
 //! Networks: compile-time-shaped modules of typed dfdx parameters, and the one place that turns a name into a type.
+pub mod architectures;
+pub mod head;
+pub mod layers;
+pub mod model;
 pub mod network;
+pub mod parameter;
+pub mod statistics;
+pub mod vit;
+pub mod weights;

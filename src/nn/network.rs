@@ -2,33 +2,17 @@
 
 use std::sync::Arc;
 
-use crate::tensor::{Batched, Device, Float};
+use super::parameter::{Mut, Ref};
+use crate::keyed::Key;
+use crate::ops::Statistics;
+use crate::tensor::{Batched, Buffer, Device, Float};
 
 /// A network's weights, lent for a step: nobody keeps a handle past it, so their owner can update them in place.
 pub type Lent<D> = Arc<dyn Network<D>>;
 
-/// One parameter of a network under its published name.
-pub struct Parameter<'a, D: Device> {
-    /// The published key: `backbone.blocks.0.attn.qkv.weight`.
-    pub name: &'a str,
-    /// The published shape.
-    pub dims: &'a [usize],
-    pub values: D::View<'a>,
-    /// Never trained: the last layer's magnitudes under `norm_last_layer`.
-    pub fixed: bool,
-}
-
-/// [`Parameter`] for whoever owns the weights.
-pub struct ParameterMut<'a, D: Device> {
-    pub name: &'a str,
-    pub dims: &'a [usize],
-    pub values: D::ViewMut<'a>,
-    pub fixed: bool,
-}
-
-/// Gradients in the order in which the network visits its parameters; an entry per parameter, of its length.
+/// Gradients in the order of [`Network::parameters`]: one buffer each, of the parameter's length.
 pub struct Gradients<D: Device> {
-    pub buffers: Vec<<D as dfdx::prelude::Storage<Float>>::Vec>,
+    pub buffers: Vec<Buffer<D>>,
 }
 
 /// What is asked of a forward pass, so that nothing else is computed.
@@ -36,38 +20,66 @@ pub struct Gradients<D: Device> {
 pub struct Asked {
     /// The head's output.
     pub logits: bool,
-    /// The patch tokens after the last norm; without them the last block is done for the CLS row alone.
+    /// The tokens after the last norm; without them the last block is done for the CLS row alone.
     pub patches: bool,
     /// The last block's attention of the CLS token.
     pub attention: bool,
 }
 
-/// What a forward pass gives. Views of a crop count first: (views, batch, …).
+/// What a forward pass gives. Views of a picture count first: (views, batch, …).
 pub struct Answer<D: Device> {
     /// (views, batch, K), when asked.
     pub logits: Option<Batched<D>>,
-    /// (views, batch, dim) after the last norm.
+    /// (views, batch, W) after the last norm.
     pub cls: Batched<D>,
-    /// Per group of equal resolution: (views, batch, patches, dim), when asked.
-    pub patches: Vec<Batched<D>>,
-    /// Per group: (views, batch, heads, 1 + patches), when asked.
+    /// For each group of equal resolution: (views, batch, 1 + patches, W), CLS first, when asked.
+    pub tokens: Vec<Batched<D>>,
+    /// For each group: (views, batch, heads, 1 + patches), when asked.
     pub attention: Vec<Batched<D>>,
+    /// What the batch norms saw, in the order of [`Network::norm_keys`].
+    pub statistics: Vec<Statistics>,
 }
 
-/// Stochastic depth for one pass: the draws are keyed, so a pass can be repeated exactly.
+/// Stochastic depth for one pass. Its draws are keyed, so a pass can be repeated exactly.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DropPath {
     /// The drop probability of the last block; block i of n has `rate · i / (n - 1)`.
     pub rate: f64,
     /// Keyed by run and step.
-    pub key: crate::keyed::Key,
-    /// The place in the whole batch of the first image, so that micro-batches draw what the whole batch would.
+    pub key: Key,
+    /// The place in the whole batch of the first picture, so that micro-batches draw what the whole batch would.
     pub first_image: usize,
 }
 
-/// The backward half of a traced pass: from the gradients of its outputs to those of the parameters.
+impl DropPath {
+    /// One branch's scale for each row (view by view, picture by picture): 0 where it is dropped, 1 / keep elsewhere. `None`
+    /// where the block never drops.
+    pub fn scales(
+        &self,
+        block: usize,
+        depth: usize,
+        branch: usize,
+        first_view: usize,
+        (views, batch): (usize, usize),
+    ) -> Option<Vec<Float>> {
+        let drop = self.rate * block as f64 / (depth.max(2) - 1) as f64;
+        if drop <= 0.0 {
+            return None;
+        }
+        let kept = (1.0 / (1.0 - drop)) as Float;
+        let key = self.key.named("drop path").with(block as u64).with(branch as u64);
+        let scale = |view: usize, image: usize| {
+            let key = key.with((first_view + view) as u64).with((self.first_image + image) as u64);
+            if key.draws().chance(drop) { 0.0 } else { kept }
+        };
+        Some((0..views).flat_map(|v| (0..batch).map(move |i| scale(v, i))).collect())
+    }
+}
+
+/// The backward half of a traced pass. It holds the tape, so it stays on its thread.
 pub trait Backward<D: Device> {
-    /// Adds to `sums`, which has one buffer per parameter. Gradients of outputs that nothing flowed back to are `None`.
+    /// Adds to `sums` the gradients of the parameters of `network`, the one that was traced, from the gradients of the pass's outputs;
+    /// `None` where nothing flowed back.
     fn run(
         self: Box<Self>,
         network: &dyn Network<D>,
@@ -77,32 +89,37 @@ pub trait Backward<D: Device> {
     ) -> Result<(), D::Err>;
 }
 
+/// A traced pass: its answer and its way back.
+pub type Traced<D> = (Answer<D>, Box<dyn Backward<D>>);
+
 /// A backbone with its head on a device.
 pub trait Network<D: Device>: Send + Sync {
-    /// Visits every parameter, always in the same order.
-    fn visit(&self, see: &mut dyn FnMut(Parameter<'_, D>));
+    /// Every parameter under its published name, always in the same order.
+    fn parameters(&self) -> Vec<Ref<'_, D>>;
 
-    /// Visits every parameter for writing, in the order of [`Network::visit`].
-    fn visit_mut(&mut self, see: &mut dyn FnMut(ParameterMut<'_, D>));
+    /// The same for writing.
+    fn parameters_mut(&mut self) -> Vec<Mut<'_, D>>;
 
-    /// Visits batch-norm statistics by published key, `head.mlp.1.running_mean` and `…running_var`.
-    fn visit_statistics(&mut self, see: &mut dyn FnMut(&str, &mut Vec<Float>));
+    /// Width of the features.
+    fn width(&self) -> usize;
 
-    /// The untraced pass over groups of crops, each (views, batch, 3, height, width), `training` deciding batch norm.
-    fn forward(&self, groups: &[&Batched<D>], asked: Asked, training: bool) -> Result<Answer<D>, D::Err>;
+    /// The published keys of the batch norms whose statistics a pass reports.
+    fn norm_keys(&self) -> &'static [&'static str];
 
-    /// The traced pass of training, with the statistics of its batch norms for the commit.
-    #[allow(clippy::type_complexity)]
+    /// The untraced pass over groups of crops, each (views, batch, 3, height, width).
+    fn forward(&self, groups: &[&Batched<D>], asked: Asked) -> Result<Answer<D>, D::Err>;
+
+    /// The traced pass of training.
     fn forward_traced(
         &self,
         groups: &[&Batched<D>],
         asked: Asked,
         drop_path: Option<DropPath>,
-    ) -> Result<(Answer<D>, Box<dyn Backward<D>>), D::Err>;
+    ) -> Result<Traced<D>, D::Err>;
 
     /// The same weights under fresh tensor ids: a teacher's beginning.
-    fn fresh_copy(&self) -> Box<dyn Network<D>>;
+    fn fresh_copy(&self) -> Result<Lent<D>, D::Err>;
 
-    /// Zeroed gradient buffers in the order of [`Network::visit`].
+    /// Gradient buffers of zeros.
     fn zero_gradients(&self) -> Result<Gradients<D>, D::Err>;
 }

@@ -1,8 +1,8 @@
 //! Parameters behind one face, whatever their typed shape: one list of names serves saving, updating, averaging, counting.
 
-use dfdx::prelude::{Gradients, HasShape, Shape, Storage, Tensor};
+use dfdx::prelude::{Gradients, HasShape, Shape, Tensor};
 
-use crate::tensor::{Device, Float};
+use crate::tensor::{Buffer, Device, Float};
 
 /// A typed tensor whose shape no longer matters.
 pub trait Erased<D: Device>: Send + Sync {
@@ -17,10 +17,7 @@ pub trait Erased<D: Device>: Send + Sync {
         self.len() == 0
     }
     /// Its gradient's buffer among `gradients`, made of zeros when it is not there yet.
-    fn gradient<'g>(
-        &self,
-        gradients: &'g mut Gradients<Float, D>,
-    ) -> Result<&'g mut <D as Storage<Float>>::Vec, D::Err>;
+    fn gradient<'g>(&self, gradients: &'g mut Gradients<Float, D>) -> Result<&'g mut Buffer<D>, D::Err>;
     /// Takes a new id and a buffer of its own, with the same numbers.
     fn refresh(&mut self) -> Result<(), D::Err>;
 }
@@ -38,10 +35,7 @@ impl<S: Shape, D: Device> Erased<D> for Tensor<S, Float, D> {
         self.shape().num_elements()
     }
 
-    fn gradient<'g>(
-        &self,
-        gradients: &'g mut Gradients<Float, D>,
-    ) -> Result<&'g mut <D as Storage<Float>>::Vec, D::Err> {
+    fn gradient<'g>(&self, gradients: &'g mut Gradients<Float, D>) -> Result<&'g mut Buffer<D>, D::Err> {
         gradients.get_or_alloc_mut(self)
     }
 

@@ -1,12 +1,12 @@
 //! The first half of a block as one operation: x + s · proj(attention(qkv(norm1(x)))).
 
-use dfdx::prelude::{Const, HasShape, PutTape, SplitTape, Storage, Tape, Tensor};
+use dfdx::prelude::{Const, HasShape, PutTape, SplitTape, Tape, Tensor};
 
 use super::mlp_residual::{normalized, scaled_gradient};
 use super::{RowScale, take, with_gradients};
 use crate::kernels::{AttentionDims, Kernels};
 use crate::nn::layers::{Attention, LayerNorm};
-use crate::tensor::Float;
+use crate::tensor::{Buffer, Float};
 
 /// What the backward step needs; the normalised input is computed again.
 struct Kept<const W: usize, const HEADS: usize, D: Kernels> {
@@ -52,7 +52,18 @@ pub fn attention_residual<const W: usize, const HEADS: usize, D: Kernels, T: Tap
     let residual = D::view(first.as_ref().unwrap_or(&x));
     let (rows, bias, row_scale) = (batch * queries, Some(D::view(&attn.proj_bias)), scale.map(D::view));
     let (out_view, proj) = (D::view(&out), D::view(&attn.proj));
-    device.linear_residual(rows, W, W, out_view, proj, bias, row_scale, queries, residual, D::view_mut(&mut y))?;
+    device.linear_residual(
+        rows,
+        W,
+        W,
+        out_view,
+        proj,
+        bias,
+        row_scale,
+        queries,
+        residual,
+        D::view_mut(&mut y),
+    )?;
     if T::OWNS_TAPE {
         let (norm, attn, scale) = (norm.clone(), attn.clone(), scale.cloned());
         let kept = Kept { x, qkv, out, lse, queries, scale, norm, attn };
@@ -114,7 +125,7 @@ fn backward<const W: usize, const HEADS: usize, D: Kernels>(
     device: &D,
     grads: &mut dfdx::prelude::Gradients<Float, D>,
     kept: Kept<W, HEADS, D>,
-    dy: <D as Storage<Float>>::Vec,
+    dy: Buffer<D>,
 ) -> Result<(), D::Err> {
     let Kept { x, qkv, out, lse, queries, scale, norm, attn } = kept;
     let (batch, tokens, _) = *x.shape();
@@ -126,11 +137,27 @@ fn backward<const W: usize, const HEADS: usize, D: Kernels>(
         device.linear_backward_bias(asked, W, D::buffer(branch), D::buffer_mut(&mut db))?;
     });
     let mut dout = device.empty((asked * W,))?;
-    device.linear_backward_input(asked, W, W, D::buffer(branch), D::view(&attn.proj), D::view_mut(&mut dout), false)?;
+    device.linear_backward_input(
+        asked,
+        W,
+        W,
+        D::buffer(branch),
+        D::view(&attn.proj),
+        D::view_mut(&mut dout),
+        false,
+    )?;
     let mut dqkv = device.empty((rows * 3 * W,))?;
     let (sizes, scores) = (dims::<W, HEADS>(batch, tokens, queries), temperature::<W, HEADS>());
     let (out_view, lse_view, dout_view) = (D::view(&out), D::view(&lse), D::view(&dout));
-    device.attention_backward(sizes, scores, D::view(&qkv), out_view, lse_view, dout_view, D::view_mut(&mut dqkv))?;
+    device.attention_backward(
+        sizes,
+        scores,
+        D::view(&qkv),
+        out_view,
+        lse_view,
+        dout_view,
+        D::view_mut(&mut dqkv),
+    )?;
     drop((qkv, out, lse, dout, scaled));
     let (h, mean, rstd) = normalized(device, &x, &norm)?;
     with_gradients!(device, grads; dw = &attn.qkv, db = &attn.qkv_bias => {
@@ -138,7 +165,15 @@ fn backward<const W: usize, const HEADS: usize, D: Kernels>(
         device.linear_backward_bias(rows, 3 * W, D::view(&dqkv), D::buffer_mut(&mut db))?;
     });
     let mut dh = h;
-    device.linear_backward_input(rows, W, 3 * W, D::view(&dqkv), D::view(&attn.qkv), D::view_mut(&mut dh), false)?;
+    device.linear_backward_input(
+        rows,
+        W,
+        3 * W,
+        D::view(&dqkv),
+        D::view(&attn.qkv),
+        D::view_mut(&mut dh),
+        false,
+    )?;
     drop(dqkv);
     with_gradients!(device, grads; dx = &x, dgain = &norm.gain, dbias = &norm.bias => {
         device.add_first_tokens(batch, tokens, queries, W, D::buffer(&dy), D::buffer_mut(&mut dx))?;

@@ -1,6 +1,6 @@
 //! Images to tokens: patches projected, CLS before them, positions added.
 
-use dfdx::prelude::{Const, HasShape, PutTape, Tape, Tensor};
+use dfdx::prelude::{Const, PutTape, Tape, Tensor};
 
 use super::{take, with_gradients};
 use crate::kernels::Kernels;
@@ -50,9 +50,9 @@ pub fn embed<const W: usize, const P: usize, D: Kernels, T: Tape<Float, D>>(
         let (embed, tokens) = (embed.clone(), tokens.ghost());
         tape.add_backward_op(move |grads| {
             let dtokens = take(&device, grads.get_or_alloc_mut(&tokens)?)?;
-            let mut dprojected = device.try_alloc_len(batch * patches * W)?;
-            let mut dpos_here = device.try_alloc_len((1 + patches) * W)?;
-            with_gradients!(&device, grads; dcls = &embed.cls_token, dpos = &embed.pos_embed => {
+            let mut dprojected = device.zeroed(batch * patches * W)?;
+            let mut dpos_here = device.zeroed((1 + patches) * W)?;
+            with_gradients!(&device, grads; dcls = &embed.cls_token => {
                 let (dprojected, dpos_here) = (D::buffer_mut(&mut dprojected), D::buffer_mut(&mut dpos_here));
                 device.assemble_backward(batch, patches, W, D::buffer(&dtokens), dprojected, D::buffer_mut(&mut dcls), dpos_here)?;
             });

@@ -103,8 +103,15 @@ pub fn weight_normed<I: Dim, O: Dim, D: Kernels, T: Tape<Float, D>>(
         let (v, g, y) = (v.clone(), g.clone(), y.ghost());
         tape.add_backward_op(move |grads| {
             let dy = take(&device, grads.get_or_alloc_mut(&y)?)?;
-            let mut dw = device.try_alloc_len(out * inp)?;
-            device.linear_backward_weight(rows, inp, out, D::buffer(&dy), D::view(&x), D::buffer_mut(&mut dw))?;
+            let mut dw = device.zeroed(out * inp)?;
+            device.linear_backward_weight(
+                rows,
+                inp,
+                out,
+                D::buffer(&dy),
+                D::view(&x),
+                D::buffer_mut(&mut dw),
+            )?;
             let dx = D::buffer_mut(grads.get_or_alloc_mut(&x)?);
             device.linear_backward_input(rows, inp, out, D::buffer(&dy), D::view(&w), dx, true)?;
             with_gradients!(&device, grads; dv = &v, dg = &g => {

@@ -1,10 +1,10 @@
 //! Linear layers and GELU on rows of features whose widths may be known at run time only.
 
-use dfdx::prelude::{Dim, HasShape, PutTape, SplitTape, Storage, Tape, Tensor};
+use dfdx::prelude::{Dim, HasShape, PutTape, SplitTape, Tape, Tensor};
 
 use super::{take, with_gradients};
 use crate::kernels::Kernels;
-use crate::tensor::Float;
+use crate::tensor::{Buffer, Float};
 
 type Rows<W, D, T = dfdx::prelude::NoneTape> = Tensor<(usize, W), Float, D, T>;
 
@@ -65,9 +65,9 @@ fn linear_backward<I: Dim, O: Dim, D: Kernels>(
     dy: D::View<'_>,
     x: &Rows<I, D>,
     weight: &Tensor<(O, I), Float, D>,
-    dx: &mut <D as Storage<Float>>::Vec,
-    dw: &mut <D as Storage<Float>>::Vec,
-    db: &mut <D as Storage<Float>>::Vec,
+    dx: &mut Buffer<D>,
+    dw: &mut Buffer<D>,
+    db: &mut Buffer<D>,
 ) -> Result<(), D::Err> {
     let (rows, inp, out) = (x.shape().0, x.shape().1.size(), weight.shape().0.size());
     device.linear_backward_weight(rows, inp, out, dy, D::view(x), D::buffer_mut(dw))?;

@@ -1,11 +1,11 @@
 //! The second half of a block as one operation: x + s · fc2(gelu(fc1(norm2(x)))).
 
-use dfdx::prelude::{Const, HasShape, PutTape, SplitTape, Storage, Tape, Tensor};
+use dfdx::prelude::{Const, HasShape, PutTape, SplitTape, Tape, Tensor};
 
 use super::{LAYER_NORM_EPSILON, RowScale, take, with_gradients};
 use crate::kernels::Kernels;
 use crate::nn::layers::{LayerNorm, Mlp};
-use crate::tensor::Float;
+use crate::tensor::{Buffer, Float};
 
 /// What the backward step needs: the input and the hidden layer before its GELU. The normalised input and the GELU's output
 /// are computed again: together they would be five widths a token to keep against one pass each to redo.
@@ -37,7 +37,18 @@ pub fn mlp_residual<const W: usize, D: Kernels, T: Tape<Float, D>>(
     let mut y = device.empty(*x.shape())?;
     let (fc2_bias, row_scale) = (Some(D::view(&mlp.fc2_bias)), scale.map(D::view));
     let (act, fc2, residual) = (D::view(&act), D::view(&mlp.fc2), D::view(&x));
-    device.linear_residual(rows, 4 * W, W, act, fc2, fc2_bias, row_scale, tokens, residual, D::view_mut(&mut y))?;
+    device.linear_residual(
+        rows,
+        4 * W,
+        W,
+        act,
+        fc2,
+        fc2_bias,
+        row_scale,
+        tokens,
+        residual,
+        D::view_mut(&mut y),
+    )?;
     if T::OWNS_TAPE {
         let kept = Kept { x, pre, scale: scale.cloned(), norm: norm.clone(), mlp: mlp.clone() };
         let y = y.ghost();
@@ -71,7 +82,7 @@ fn backward<const W: usize, D: Kernels>(
     device: &D,
     grads: &mut dfdx::prelude::Gradients<Float, D>,
     kept: Kept<W, D>,
-    dy: <D as Storage<Float>>::Vec,
+    dy: Buffer<D>,
 ) -> Result<(), D::Err> {
     let Kept { x, pre, scale, norm, mlp } = kept;
     let (batch, tokens, _) = *x.shape();
@@ -86,7 +97,15 @@ fn backward<const W: usize, D: Kernels>(
         device.linear_backward_bias(rows, W, D::buffer(branch), D::buffer_mut(&mut db))?;
     });
     let mut dpre = act; // its numbers are used up: the buffer serves again
-    device.linear_backward_input(rows, 4 * W, W, D::buffer(branch), D::view(&mlp.fc2), D::view_mut(&mut dpre), false)?;
+    device.linear_backward_input(
+        rows,
+        4 * W,
+        W,
+        D::buffer(branch),
+        D::view(&mlp.fc2),
+        D::view_mut(&mut dpre),
+        false,
+    )?;
     device.gelu_backward(D::view(&pre), D::view_mut(&mut dpre))?;
     drop((pre, scaled));
     // through fc1
@@ -96,7 +115,15 @@ fn backward<const W: usize, D: Kernels>(
         device.linear_backward_bias(rows, 4 * W, D::view(&dpre), D::buffer_mut(&mut db))?;
     });
     let mut dh = h;
-    device.linear_backward_input(rows, W, 4 * W, D::view(&dpre), D::view(&mlp.fc1), D::view_mut(&mut dh), false)?;
+    device.linear_backward_input(
+        rows,
+        W,
+        4 * W,
+        D::view(&dpre),
+        D::view(&mlp.fc1),
+        D::view_mut(&mut dh),
+        false,
+    )?;
     drop(dpre);
     // through the norm, beside the residual path
     with_gradients!(device, grads; dx = &x, dgain = &norm.gain, dbias = &norm.bias => {
@@ -112,14 +139,14 @@ fn backward<const W: usize, D: Kernels>(
 /// s · dy, or nothing where no image is scaled.
 pub(super) fn scaled_gradient<D: Kernels>(
     device: &D,
-    dy: &<D as Storage<Float>>::Vec,
+    dy: &Buffer<D>,
     scale: Option<&RowScale<D>>,
     rows_per_scale: usize,
     batch: usize,
     width: usize,
-) -> Result<Option<<D as Storage<Float>>::Vec>, D::Err> {
+) -> Result<Option<Buffer<D>>, D::Err> {
     let Some(scale) = scale else { return Ok(None) };
-    let mut scaled = device.try_alloc_len(batch * rows_per_scale * width)?;
+    let mut scaled = device.zeroed(batch * rows_per_scale * width)?;
     device.scale_rows(rows_per_scale, width, D::view(scale), D::buffer(dy), D::buffer_mut(&mut scaled))?;
     Ok(Some(scaled))
 }

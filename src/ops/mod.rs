@@ -20,9 +20,7 @@ pub use linear::{gelu, linear, linear_gelu};
 pub use mlp_residual::mlp_residual;
 pub use rows::{concat_rows, first_token};
 
-use dfdx::prelude::Storage;
-
-use crate::tensor::{Device, Float};
+use crate::tensor::{Buffer, Device, Float};
 
 /// PyTorch's layer norm in every published ViT (fixtures; the default of 1e-5 is not theirs).
 pub const LAYER_NORM_EPSILON: f32 = 1e-6;
@@ -31,11 +29,8 @@ pub const LAYER_NORM_EPSILON: f32 = 1e-6;
 pub type RowScale<D> = dfdx::prelude::Tensor<(usize,), Float, D>;
 
 /// Takes a gradient away from its slot, which stays behind empty.
-fn take<D: Device>(
-    device: &D,
-    slot: &mut <D as Storage<Float>>::Vec,
-) -> Result<<D as Storage<Float>>::Vec, D::Err> {
-    Ok(std::mem::replace(slot, device.try_alloc_len(0)?))
+fn take<D: Device>(device: &D, slot: &mut Buffer<D>) -> Result<Buffer<D>, D::Err> {
+    Ok(std::mem::replace(slot, device.zeroed(0)?))
 }
 
 /// Lends the gradient buffers of several tensors at once, and puts them back:

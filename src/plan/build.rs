@@ -1,25 +1,46 @@
 //! A checked graph to a [`Plan`].
 
 use super::convert::conversion;
-use super::cost::{FLOAT, kept};
+use super::cost::kept;
 use super::{
     Conversion, Direction, EdgeId, EdgeKind, NodeId, Phase, Place, Plan, PlanEdge, PlanNode, PortRef,
     StepCost,
 };
-use crate::graph::check::{Draft, Joint};
+use crate::graph::check::{self, Draft, Joint};
+use crate::graph::load::{Loaded, Request, load_text};
 use crate::graph::problem::Diagnostic;
-use crate::graph::spec::Precision;
+use crate::graph::spec::GraphSpec;
+use crate::graph::write;
 use crate::optim::schedule::Horizon;
-use crate::stages::{Cost, EdgeType, Rate, Role};
+use crate::stages::{Cost, EdgeType, Given, Rate, Registry, Role};
 
-/// Batches that wait for the island at most, in a channel; more would only hold memory.
-const WAITING: usize = 2;
-
-/// Plans a graph without errors.
+/// Plans a specification that no file holds: it is judged as the text that it would be written as.
 ///
 /// # Errors
-/// When a stage could not tell the types of its outputs, though nothing was wrong with its inputs.
-pub fn build(draft: &Draft) -> Result<Plan, Diagnostic> {
+/// Everything that is wrong with it.
+pub fn build(graph: &GraphSpec, registry: &Registry) -> Result<Plan, Vec<Diagnostic>> {
+    let request = Request { graph: format!("{}.ron", graph.name).into(), ..Request::default() };
+    let text = write::to_ron(graph).unwrap_or_default();
+    plan(&load_text(&text, &request), registry).map(|(plan, _)| plan)
+}
+
+/// Checks and plans a loaded graph; its notes come with the plan.
+///
+/// # Errors
+/// Everything that is wrong with it, notes included, in the order of the texts.
+pub fn plan(loaded: &Loaded, registry: &Registry) -> Result<(Plan, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let Some(draft) = check::check(loaded, registry) else { return Err(loaded.problems.clone()) };
+    if draft.refused() {
+        return Err(draft.problems);
+    }
+    match of_draft(&draft) {
+        Ok(plan) => Ok((plan, draft.problems)),
+        Err(problem) => Err(vec![problem]),
+    }
+}
+
+/// Plans a graph without errors; a stage may still not have told the types of its outputs.
+fn of_draft(draft: &Draft) -> Result<Plan, Diagnostic> {
     let mut nodes = nodes(draft);
     let edges = edges(draft, &nodes)?;
     for (index, edge) in edges.iter().enumerate() {
@@ -38,17 +59,15 @@ pub fn build(draft: &Draft) -> Result<Plan, Diagnostic> {
     let at_rate = |wanted: fn(&PlanNode) -> bool| -> Vec<NodeId> {
         draft.order.iter().copied().filter(|node| wanted(&nodes[*node])).map(NodeId).collect()
     };
-    let (host, barrier) = (
+    let (host, mut barrier) = (
         at_rate(|node| matches!(node.place, Place::Host { .. })),
         at_rate(|node| node.rate == Rate::Barrier),
     );
     let total_steps = draft
         .steps_per_epoch
         .map(|steps_per_epoch| draft.graph.duration.steps(Horizon { steps_per_epoch, total_steps: 0 }));
-    let precision = match draft.graph.precision {
-        Precision::Auto => Precision::F32,
-        chosen => chosen,
-    };
+    // a checkpoint saves what the others did
+    barrier.sort_by_key(|node| nodes[node.0].role == Role::Checkpoint);
     let cost = cost(draft, &nodes, &edges);
     Ok(Plan {
         graph: draft.graph.clone(),
@@ -58,8 +77,6 @@ pub fn build(draft: &Draft) -> Result<Plan, Diagnostic> {
         phases: draft.phases.clone(),
         barrier,
         batch: draft.batch,
-        precision,
-        device: draft.graph.device,
         steps_per_epoch: draft.steps_per_epoch,
         total_steps: total_steps.or(match draft.graph.duration {
             crate::optim::schedule::Span::Steps(steps) => Some(steps),
@@ -74,8 +91,8 @@ fn nodes(draft: &Draft) -> Vec<PlanNode> {
     for (index, node) in draft.nodes.iter().enumerate() {
         let Some(declared) = &node.declared else { continue };
         let arriving = draft.arriving(index);
-        let given: Vec<_> =
-            node.ports.inputs.iter().zip(&arriving).map(|(p, ty)| (p.name, ty.as_ref())).collect();
+        let given =
+            Given(node.ports.inputs.iter().zip(&arriving).map(|(p, ty)| (p.name, ty.as_ref())).collect());
         let scope = draft.scope();
         nodes.push(PlanNode {
             name: node.name.into(),
@@ -83,12 +100,11 @@ fn nodes(draft: &Draft) -> Vec<PlanNode> {
             role: declared.role(),
             rate: declared.rate(),
             place: match declared.on_host() {
-                true => Place::Host { workers: workers(draft, index).clamp(1, 1024) },
+                true => Place::Host { workers: declared.workers().clamp(1, 1024) },
                 false => Place::Island,
             },
             inputs: node.ports.inputs.clone(),
             outputs: node.ports.outputs.clone(),
-            facts: declared.facts(&scope),
             wired: vec![None; node.ports.inputs.len()],
             produces: node
                 .outputs
@@ -102,23 +118,6 @@ fn nodes(draft: &Draft) -> Vec<PlanNode> {
     nodes
 }
 
-/// A host stage's threads: its own number, or that of the stage before it. Collation has one, for it keeps the order.
-fn workers(draft: &Draft, node: usize) -> usize {
-    let mut here = node;
-    for _ in 0..draft.nodes.len() {
-        let Some(declared) = &draft.nodes[here].declared else { return 1 };
-        if let Some(workers) = declared.workers() {
-            return workers;
-        }
-        let before = draft.wires.iter().find(|wire| wire.node == here && !wire.feedback);
-        match before.and_then(|wire| wire.from) {
-            Some(from) if declared.rate() == Rate::Sample => here = from,
-            _ => return 1,
-        }
-    }
-    1
-}
-
 fn edges(draft: &Draft, nodes: &[PlanNode]) -> Result<Vec<PlanEdge>, Diagnostic> {
     let port = |(node, port): (usize, usize)| PortRef { node: NodeId(node), port };
     let mut edges = Vec::new();
@@ -127,7 +126,7 @@ fn edges(draft: &Draft, nodes: &[PlanNode]) -> Result<Vec<PlanEdge>, Diagnostic>
         let (producer, consumer) = (&nodes[from.0], &nodes[to.0]);
         let ty = match kind {
             EdgeKind::Gradient
-                if consumer.inputs.get(to.1).is_some_and(|port| port.implicit)
+                if consumer.inputs.get(to.1).is_some_and(|port| port.mirrored)
                     && consumer.role == Role::Optimizer =>
             {
                 EdgeType::Gradients
@@ -143,9 +142,9 @@ fn edges(draft: &Draft, nodes: &[PlanNode]) -> Result<Vec<PlanEdge>, Diagnostic>
             from: port(from),
             to: port(to),
             kind,
+            capacity: capacity(producer, &ty, draft.batch.micro),
             ty,
             conversion,
-            capacity: capacity(producer, consumer),
         });
     }
     Ok(edges)
@@ -163,12 +162,12 @@ fn untold(draft: &Draft, joint: Joint) -> Diagnostic {
         .found("none")
 }
 
-/// The bound of the channel between two places; none where values are handed over on the island.
-fn capacity(producer: &PlanNode, consumer: &PlanNode) -> usize {
-    match (producer.place, consumer.place) {
-        (Place::Host { workers }, Place::Host { workers: others }) => WAITING * workers.max(others),
-        (Place::Host { .. }, Place::Island) => WAITING,
-        _ => 0,
+/// How many values may wait between threads: two batches of tensors, a batch of pictures. None wait on the island.
+fn capacity(producer: &PlanNode, ty: &EdgeType, micro: usize) -> usize {
+    match (producer.place, ty) {
+        (Place::Island, _) => 0,
+        (_, EdgeType::Tensor { .. }) => 2,
+        _ => micro.clamp(4, 64),
     }
 }
 
@@ -209,11 +208,11 @@ fn waiting(draft: &Draft, nodes: &[PlanNode], edges: &[PlanEdge]) -> f64 {
             continue;
         }
         counted.push(edge.from);
-        let whole = bytes(&edge.ty) * draft.batch.global as f64 / tensor_images(&edge.ty) as f64;
+        let whole = edge.ty.bytes() * draft.batch.global as f64 / tensor_images(&edge.ty) as f64;
         sum += match (nodes[edge.from.node.0].place, nodes[edge.to.node.0].place, edge.conversion) {
             // one is being made, some wait, and the whole batch is in use
-            (Place::Host { .. }, Place::Island, _) => (edge.capacity + 1) as f64 * bytes(&edge.ty) + whole,
-            (Place::Host { .. }, Place::Host { .. }, _) => edge.capacity as f64 * bytes(&edge.ty),
+            (Place::Host { .. }, Place::Island, _) => (edge.capacity + 1) as f64 * edge.ty.bytes() + whole,
+            (Place::Host { .. }, Place::Host { .. }, _) => edge.capacity as f64 * edge.ty.bytes(),
             (_, _, Conversion::Concat { .. } | Conversion::Slice { .. }) => whole,
             _ => 0.0,
         };
@@ -226,16 +225,5 @@ fn tensor_images(ty: &EdgeType) -> usize {
     match ty {
         EdgeType::Tensor { dims, batch: Some((axis, _)) } => dims.get(*axis).copied().unwrap_or(1).max(1),
         _ => 1,
-    }
-}
-
-/// Bytes of one value; 0 where it depends on the data.
-pub fn bytes(ty: &EdgeType) -> f64 {
-    match ty {
-        EdgeType::Tensor { dims, .. } => FLOAT * dims.iter().map(|dim| *dim as f64).product::<f64>(),
-        EdgeType::Crops { global, global_size, local, local_size } => {
-            3.0 * (global * global_size * global_size + local * local_size * local_size) as f64
-        }
-        EdgeType::Bytes | EdgeType::Image | EdgeType::Weights | EdgeType::Gradients => 0.0,
     }
 }

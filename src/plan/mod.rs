@@ -11,8 +11,8 @@ pub mod explain;
 
 use std::ops::Range;
 
-use crate::graph::spec::{DeviceChoice, GraphSpec, Precision};
-use crate::stages::{Cost, EdgeType, Port, Rate, Role, StageSpec};
+use crate::graph::spec::{GraphSpec, Precision};
+use crate::stages::{Cost, EdgeType, Port, Rate, Role, Scope, StageSpec};
 
 /// An index into [`Plan::nodes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,16 +38,33 @@ pub struct Plan {
     /// Nodes that fire between steps, in order: `knn`, `checkpoint`.
     pub barrier: Vec<NodeId>,
     pub batch: BatchPlan,
-    /// The number type, with `Auto` decided.
-    pub precision: Precision,
-    /// Where the island lives, as the graph asks.
-    pub device: DeviceChoice,
     /// Updates in an epoch, where the source states its size; else known when the source is opened.
     pub steps_per_epoch: Option<u64>,
     /// Updates in the run, where known.
     pub total_steps: Option<u64>,
     /// Sums over the nodes, and the predicted peak of the process.
     pub cost: StepCost,
+}
+
+impl Plan {
+    /// The number type, with `Auto` decided.
+    pub fn precision(&self) -> Precision {
+        match self.graph.precision {
+            Precision::Auto => Precision::F32,
+            chosen => chosen,
+        }
+    }
+
+    /// What is worth printing beside the tables: words and their values, as the learning rate after scaling.
+    pub fn facts(&self) -> Vec<(String, String)> {
+        let scope = Scope {
+            graph: &self.graph,
+            global_batch: self.batch.global,
+            micro_batch: self.batch.micro,
+            steps_per_epoch: self.steps_per_epoch,
+        };
+        self.nodes.iter().filter_map(|node| node.stage.built_in()).flat_map(|d| d.facts(&scope)).collect()
+    }
 }
 
 /// One node of the plan.
@@ -61,8 +78,6 @@ pub struct PlanNode {
     pub place: Place,
     pub inputs: Vec<Port>,
     pub outputs: Vec<Port>,
-    /// What is worth printing beside the tables: a word and its value, as the learning rate after scaling.
-    pub facts: Vec<(String, String)>,
     /// For each input port: the edge that ends there.
     pub wired: Vec<Option<EdgeId>>,
     /// For each output port: its type and the edges that start there.

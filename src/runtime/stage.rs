@@ -14,7 +14,8 @@ use crate::tensor::{Batched, Device};
 pub struct Moment {
     /// Optimizer updates before this one.
     pub step: u64,
-    /// Which micro-batch of the step, and of how many.
+    /// Which firing of the step, and of how many: the micro-batch at micro-batch rate, the picture's place in the batch
+    /// at sample rate, 0 of 1 at step rate and at the barrier.
     pub micro: usize,
     pub micros: usize,
     pub horizon: Horizon,
@@ -52,6 +53,31 @@ pub enum Value<D: Device> {
     Weights(Lent<D>),
     /// The gradients of a network's parameters, in the order in which the network visits them.
     Gradients(std::sync::Arc<crate::nn::network::Gradients<D>>),
+    /// What a stage at micro-batch rate gets from one at sample rate: the micro-batch's values in the sampler's order.
+    Gathered(Vec<Value<D>>),
+}
+
+impl<D: Device> Value<D> {
+    /// What this is, in words for messages.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Value::Raw(..) => "a picture's bytes",
+            Value::Image(..) => "a decoded picture",
+            Value::Crops(..) => "a picture's crops",
+            Value::Tensor(_) => "a tensor",
+            Value::Weights(_) => "weights",
+            Value::Gradients(_) => "gradients",
+            Value::Gathered(_) => "gathered values",
+        }
+    }
+}
+
+/// A line of `metrics.jsonl` that a stage writes at the barrier, `event` and `step` left to the recorder.
+pub struct Event {
+    /// The word after `"event":`.
+    pub name: &'static str,
+    /// The keys in their order; numbers that are none become null.
+    pub fields: serde_json::Map<String, serde_json::Value>,
 }
 
 /// The state of a stage by name, as a checkpoint keeps it: raw bytes with shape and type.
@@ -69,6 +95,39 @@ pub struct Inputs<'a, D: Device> {
     pub values: &'a [Option<Value<D>>],
 }
 
+impl<D: Device> Inputs<'_, D> {
+    /// The tensor at an input port.
+    pub fn tensor(&self, port: usize) -> Result<&Batched<D>, StageError> {
+        self.maybe_tensor(port)?.ok_or_else(|| StageError::Bug(format!("input {port} got nothing")))
+    }
+
+    /// The tensor at an input port that may be unwired.
+    pub fn maybe_tensor(&self, port: usize) -> Result<Option<&Batched<D>>, StageError> {
+        match self.values.get(port) {
+            Some(Some(Value::Tensor(tensor))) => Ok(Some(tensor)),
+            Some(Some(other)) => {
+                Err(StageError::Bug(format!("input {port} wants a tensor, got {}", other.kind())))
+            }
+            Some(None) | None => Ok(None),
+        }
+    }
+
+    /// The weights lent at an input port.
+    pub fn weights(&self, port: usize) -> Result<&Lent<D>, StageError> {
+        match self.values.get(port) {
+            Some(Some(Value::Weights(weights))) => Ok(weights),
+            _ => Err(StageError::Bug(format!("input {port} wants weights"))),
+        }
+    }
+}
+
+impl<D: Device> Outputs<'_, D> {
+    /// Whether something is wired to an output port.
+    pub fn wants(&self, port: usize) -> bool {
+        self.wanted.get(port).copied().unwrap_or(false)
+    }
+}
+
 /// What a stage gives back.
 pub struct Outputs<'a, D: Device> {
     /// A place for each output port, in the order of its ports; `wanted` says to which something is wired.
@@ -76,6 +135,8 @@ pub struct Outputs<'a, D: Device> {
     pub wanted: &'a [bool],
     /// Numbers for the step's record; those of micro-batches are summed.
     pub metrics: &'a mut Vec<(&'static str, f64)>,
+    /// Lines of the run's record, for stages at the barrier.
+    pub events: &'a mut Vec<Event>,
 }
 
 /// A stage on the thread that owns it. It is built there and never leaves.
@@ -83,7 +144,8 @@ pub struct Outputs<'a, D: Device> {
 /// A step commits whole or not at all: what a firing computes for the next step stays pending until [`Stage::commit`]. The one
 /// exception is the owner of weights, which checks that everything it was given is finite before it touches any.
 pub trait Stage<D: Device> {
-    /// Before the first step: the values that feedback wires carry into it, in the order of the output ports.
+    /// After the stage was built or restored: the values that feedback wires carry into the next step and that stages at
+    /// the barrier see before it, in the order of the output ports.
     fn first(&mut self, outputs: &mut Outputs<'_, D>) -> Result<(), StageError> {
         let _ = outputs;
         Ok(())
@@ -115,6 +177,9 @@ pub trait Stage<D: Device> {
     }
 
     /// Everything that a resumed run needs to go on bit for bit.
+    ///
+    /// What stands under `weights/<published key>` goes into the checkpoint's `student` or `teacher` file under its published key,
+    /// by the role of the stage or of the stage that its weights are lent to.
     fn save(&self) -> Result<State, StageError> {
         Ok(State::new())
     }

@@ -1,5 +1,5 @@
 //! `checkpoint`: when the run's whole state is written.
-use super::declare::{Cost, Declare, EdgeType, Given, Ports, Problem, Rate, Role, Scope};
+use super::declare::*;
 use super::range::Ranges;
 use crate::optim::schedule::Span;
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,5 @@
 //! `collate`: crops of pictures to normalised tensors, `global` (2, B, 3, H, W) and `local` (L, B, 3, h, w).
-use super::declare::{Batch, Cost, Declare, EdgeType, Given, Port, Ports, Problem, Rate, Role, Scope};
+use super::declare::*;
 use super::range::Ranges;
 use super::types::Types;
 use serde::{Deserialize, Serialize};

@@ -1,9 +1,14 @@
 //! `loss`: cross-entropy between the teacher's targets and the student's logits (equations 2 and 3).
-use super::declare::{Cost, Declare, EdgeType, Given, Port, Ports, Problem, Rate, Role, Scope, shape};
+use serde::{Deserialize, Serialize};
+
+use super::declare::*;
 use super::range::Ranges;
 use super::types::Types;
+use crate::kernels::Kernels;
+use crate::nn::weights::failed;
 use crate::plan::cost::{FLOAT, kept};
-use serde::{Deserialize, Serialize};
+use crate::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError, Value};
+use crate::tensor::{Batched, Device};
 
 /// Mean over pairs (teacher view i, student view v, v ≠ i) of the batch-mean cross-entropy. Inputs `logits`, `targets`; output `loss`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,7 +39,7 @@ impl Declare for CrossEntropy {
                 Port::new("logits", "the student's logits (V, B, K)").differentiable(),
                 Port::new("targets", "the teacher's targets (2, B, K)"),
             ],
-            outputs: vec![Port::new("loss", "the loss in nats")],
+            outputs: vec![Port::new("loss", "the loss in nats").optional()],
         }
     }
 
@@ -71,5 +76,72 @@ impl Declare for CrossEntropy {
         let micro = logits.dims.iter().product::<usize>() as f64;
         let micros = (scope.global_batch / scope.micro_batch.max(1)) as f64;
         Cost { parameters: 0, flops: 8.0 * micro * micros, bytes: kept::LOSS * FLOAT * micro, resident: 0.0 }
+    }
+}
+
+/// The running loss. Its forward firing computes the gradient in the same pass over the logits; the backward firing gives it.
+pub struct Running<D: Device> {
+    temperature: f64,
+    global_batch: usize,
+    gradient: Option<Batched<D>>,
+    device: D,
+}
+
+/// Positions of the inputs.
+const LOGITS: usize = 0;
+const TARGETS: usize = 1;
+
+impl<D: Device> Running<D> {
+    /// A loss over batches of `global_batch` pictures.
+    pub fn new(stage: &CrossEntropy, global_batch: usize, device: &D) -> Self {
+        Running { temperature: stage.temperature, global_batch, gradient: None, device: device.clone() }
+    }
+}
+
+impl<D: Kernels> Stage<D> for Running<D> {
+    fn fire(
+        &mut self,
+        _: &Moment,
+        inputs: &mut Inputs<'_, D>,
+        outputs: &mut Outputs<'_, D>,
+    ) -> Result<(), StageError> {
+        let (logits, targets) = (inputs.tensor(LOGITS)?, inputs.tensor(TARGETS)?);
+        let [views, batch, k] = logits.dims[..] else {
+            return Err(StageError::Bug(format!("logits are (views, batch, K), not {:?}", logits.dims)));
+        };
+        // every global view against every view but itself
+        let pairs = targets.dims[0] * views - targets.dims[0].min(views);
+        let weight = 1.0 / (pairs * self.global_batch) as f32;
+        let mut gradient = Batched::empty(&self.device, logits.dims.clone(), logits.batch).map_err(failed)?;
+        let (student, temperature) = (logits.view(), self.temperature as f32);
+        let loss = self.device.cross_entropy(
+            views,
+            batch,
+            k,
+            student,
+            targets.view(),
+            temperature,
+            weight,
+            gradient.view_mut(),
+        );
+        let loss = loss.map_err(failed)?;
+        if !loss.is_finite() {
+            return Err(StageError::NonFinite { what: "the loss".into() });
+        }
+        self.gradient = Some(gradient);
+        outputs.metrics.push(("loss", loss));
+        let scalar = Batched::from_host(&self.device, vec![loss as f32], vec![], None);
+        outputs.values[0] = Some(Value::Tensor(scalar.map_err(failed)?));
+        Ok(())
+    }
+
+    fn backward(
+        &mut self,
+        _: &Moment,
+        _: &mut Inputs<'_, D>,
+        outputs: &mut Outputs<'_, D>,
+    ) -> Result<(), StageError> {
+        outputs.values[LOGITS] = self.gradient.take().map(Value::Tensor);
+        Ok(())
     }
 }

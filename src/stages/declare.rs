@@ -92,14 +92,14 @@ pub struct Port {
     /// An input through which a gradient flows back: the plan mirrors its wire.
     pub differentiable: bool,
     /// An input that no file wires: the plan does (the gradients of what an optimizer trains).
-    pub implicit: bool,
+    pub mirrored: bool,
     /// One line for `dinoflow stages`.
     pub about: &'static str,
 }
 
 impl Port {
     pub const fn new(name: &'static str, about: &'static str) -> Self {
-        Port { name, optional: false, feedback: false, differentiable: false, implicit: false, about }
+        Port { name, optional: false, feedback: false, differentiable: false, mirrored: false, about }
     }
     pub const fn optional(self) -> Self {
         Port { optional: true, ..self }
@@ -110,8 +110,8 @@ impl Port {
     pub const fn differentiable(self) -> Self {
         Port { differentiable: true, ..self }
     }
-    pub const fn implicit(self) -> Self {
-        Port { implicit: true, ..self }
+    pub const fn mirrored(self) -> Self {
+        Port { mirrored: true, ..self }
     }
 }
 
@@ -149,6 +149,19 @@ pub enum EdgeType {
     Gradients,
 }
 
+impl EdgeType {
+    /// Bytes of one value: tensors are 32-bit, crops 8-bit; 0 where that depends on the data.
+    pub fn bytes(&self) -> f64 {
+        match self {
+            EdgeType::Tensor { dims, .. } => 4.0 * dims.iter().map(|&dim| dim as f64).product::<f64>(),
+            EdgeType::Crops { global, global_size, local, local_size } => {
+                3.0 * (global * global_size * global_size + local * local_size * local_size) as f64
+            }
+            EdgeType::Bytes | EdgeType::Image | EdgeType::Weights | EdgeType::Gradients => 0.0,
+        }
+    }
+}
+
 impl fmt::Display for EdgeType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -184,8 +197,23 @@ pub struct Scope<'a> {
     pub steps_per_epoch: Option<u64>,
 }
 
+impl Scope<'_> {
+    /// Micro-batches in a step.
+    pub fn micros(&self) -> f64 {
+        self.global_batch as f64 / self.micro_batch.max(1) as f64
+    }
+}
+
 /// The types that arrive at a stage, by input port; `None` where nothing is wired or the producer's is not known.
-pub type Given<'a> = [(&'static str, Option<&'a EdgeType>)];
+#[derive(Clone, Debug, Default)]
+pub struct Given<'a>(pub Vec<(&'static str, Option<&'a EdgeType>)>);
+
+impl<'a> Given<'a> {
+    /// The type at an input.
+    pub fn get(&self, port: &str) -> Option<&'a EdgeType> {
+        self.0.iter().find(|(name, _)| *name == port).and_then(|(_, ty)| *ty)
+    }
+}
 
 /// Something wrong with a stage's parameters or the types it is given.
 #[derive(Clone, Debug, PartialEq)]
@@ -209,7 +237,7 @@ impl Problem {
 
     /// Something wrong with what arrives at an input port.
     pub fn input(port: &'static str, expected: impl Into<String>, found: impl Into<String>) -> Self {
-        Problem::new(Fault::Input(port), expected.into(), found.into())
+        Problem::new(Fault::Input(port.into()), expected.into(), found.into())
     }
 
     /// Something wrong with a key of the graph that this stage needs otherwise, by its dotted name.
@@ -240,7 +268,7 @@ pub enum Fault {
     /// A parameter, dotted: `"views.local.size"`.
     Parameter(String),
     /// An input port.
-    Input(&'static str),
+    Input(String),
     /// A key of the graph outside the node, dotted: `"micro_batch"`.
     Graph(String),
 }
@@ -277,9 +305,9 @@ pub trait Declare {
     fn reads(&self) -> Vec<(String, std::path::PathBuf)> {
         Vec::new()
     }
-    /// Threads that share a sample-rate stage; as many as the stage before it has, if it doesn't say.
-    fn workers(&self) -> Option<usize> {
-        None
+    /// Threads that share a sample-rate stage.
+    fn workers(&self) -> usize {
+        1
     }
     /// Whether it runs on host threads rather than on the island's.
     fn on_host(&self) -> bool {

@@ -1,5 +1,5 @@
 //! `decode`: bytes to 8-bit RGB.
-use super::declare::{Cost, Declare, EdgeType, Given, Port, Ports, Problem, Rate, Role, Scope};
+use super::declare::*;
 use super::range::Ranges;
 use super::types::Types;
 use serde::{Deserialize, Serialize};
@@ -58,7 +58,7 @@ impl Declare for Decode {
         Cost::default()
     }
 
-    fn workers(&self) -> Option<usize> {
-        Some(self.workers)
+    fn workers(&self) -> usize {
+        self.workers
     }
 }

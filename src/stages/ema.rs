@@ -1,10 +1,18 @@
 //! `ema`: the teacher's rule: an exponential moving average of the student (section 3.1).
-use super::declare::{Cost, Declare, EdgeType, Given, Port, Ports, Problem, Rate, Role, Scope};
+use crate::optim::schedule::Schedule;
+use serde::{Deserialize, Serialize};
+
+use std::sync::Arc;
+
+use super::declare::*;
 use super::range::Ranges;
 use super::types::Types;
-use crate::optim::schedule::Schedule;
+use crate::kernels::Kernels;
+use crate::nn::network::Lent;
+use crate::nn::weights::{self, failed};
 use crate::plan::cost;
-use serde::{Deserialize, Serialize};
+use crate::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError, State, Value};
+use crate::tensor::Device;
 
 /// teacher = m · teacher + (1 - m) · student over all parameters, after the student's update.
 /// Inputs: the student's `student` weights; output `weights`, which it owns.
@@ -52,5 +60,54 @@ impl Declare for Momentum {
         let parameters = cost::parameters(&scope.graph.network);
         let resident = cost::FLOAT * parameters as f64;
         Cost { parameters, flops: 3.0 * parameters as f64, bytes: resident, resident }
+    }
+}
+
+/// The running average. It owns the teacher's weights.
+pub struct Running<D: Device> {
+    momentum: Schedule,
+    teacher: Lent<D>,
+    device: D,
+}
+
+impl<D: Device> Running<D> {
+    /// Starts from the student's first weights, `first`, under fresh tensor ids.
+    pub fn new(stage: &Momentum, first: &Lent<D>, device: &D) -> Result<Self, D::Err> {
+        Ok(Running { momentum: stage.momentum, teacher: first.fresh_copy()?, device: device.clone() })
+    }
+}
+
+impl<D: Kernels> Stage<D> for Running<D> {
+    fn first(&mut self, outputs: &mut Outputs<'_, D>) -> Result<(), StageError> {
+        outputs.values[0] = Some(Value::Weights(self.teacher.clone()));
+        Ok(())
+    }
+
+    fn fire(
+        &mut self,
+        at: &Moment,
+        inputs: &mut Inputs<'_, D>,
+        outputs: &mut Outputs<'_, D>,
+    ) -> Result<(), StageError> {
+        let momentum = self.momentum.at(at.step, at.horizon);
+        let student = inputs.weights(0)?;
+        let teacher = Arc::get_mut(&mut self.teacher)
+            .ok_or_else(|| StageError::Bug("the teacher's weights are still lent to another stage".into()))?;
+        for (average, new) in teacher.parameters_mut().into_iter().zip(student.parameters()) {
+            self.device.lerp(average.tensor.view_mut(), new.tensor.view(), momentum).map_err(failed)?;
+        }
+        outputs.metrics.push(("teacher_momentum", momentum));
+        outputs.values[0] = Some(Value::Weights(self.teacher.clone()));
+        Ok(())
+    }
+
+    fn save(&self) -> Result<State, StageError> {
+        weights::save(&self.device, self.teacher.as_ref(), "weights/")
+    }
+
+    fn restore(&mut self, mut state: State) -> Result<(), StageError> {
+        let teacher = Arc::get_mut(&mut self.teacher)
+            .ok_or_else(|| StageError::Bug("weights are restored while they are lent".into()))?;
+        weights::load(&self.device, teacher, &mut state, "weights/")
     }
 }

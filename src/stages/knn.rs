@@ -1,10 +1,20 @@
 //! `knn`: weighted nearest-neighbour accuracy of student and teacher during training (section 4.1, appendix F.1).
-use super::declare::{Cost, Declare, EdgeType, Fault, Given, Port, Ports, Problem, Rate, Role, Scope};
+use std::sync::Arc;
+
+use super::declare::*;
 use super::range::Ranges;
+use super::source;
 use super::types::Types;
+use crate::data::source::Images;
+use crate::eval::features::{View, extract};
+use crate::eval::knn::{Labelled, classify};
+use crate::graph::spec::GraphSpec;
+use crate::nn::network::Network;
 use crate::optim::schedule::Span;
 use crate::plan::cost;
+use crate::runtime::stage::{Event, Inputs, Moment, Outputs, Stage, StageError, Value};
 use crate::stages::StageSpec;
+use crate::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 /// Classifies held-out pictures by the votes of their nearest training pictures, from the backbone's L2-normalised CLS.
@@ -34,7 +44,7 @@ pub struct Knn {
     /// Pictures in the network at once.
     #[serde(default = "batch")]
     pub batch: usize,
-    /// Also classifies by raw pixels, once, for comparison.
+    /// Also classifies by raw pixels, at step 0, for comparison.
     #[serde(default)]
     pub raw_pixels: bool,
 }
@@ -129,7 +139,7 @@ impl Declare for Knn {
     fn cost(&self, scope: &Scope, _given: &Given) -> Cost {
         let network = &scope.graph.network;
         let images = |stage: &StageSpec| stage.built_in().and_then(Declare::images).unwrap_or(0) as f64;
-        let features = (images(&self.train) + images(&self.val)) * network.backbone.width() as f64;
+        let features = (images(&self.train) + images(&self.val)) * network.backbone.shape().width as f64;
         let side = self.crop_side(network.backbone.vit().image);
         let pass = self.batch as f64 * cost::crop_untraced(network, side);
         Cost { parameters: 0, flops: 0.0, bytes: cost::FLOAT * features + pass, resident: 0.0 }
@@ -141,5 +151,96 @@ impl Declare for Knn {
             reads.into_iter().map(|(key, path)| (format!("{name}.{key}"), path)).collect::<Vec<_>>()
         };
         [under("train", &self.train), under("val", &self.val)].concat()
+    }
+}
+
+/// The running evaluation.
+pub struct Running<D: Device> {
+    stage: Knn,
+    view: View,
+    train: Arc<dyn Images>,
+    val: Arc<dyn Images>,
+    device: D,
+}
+
+/// The inputs in their order, by the names that the record gives them.
+const NETWORKS: [&str; 2] = ["student", "teacher"];
+
+impl<D: Device> Running<D> {
+    /// Opens both sources.
+    ///
+    /// # Errors
+    /// [`StageError::Data`] when a source is not there, has no labels, or the two name their classes differently.
+    pub fn new(stage: &Knn, graph: &GraphSpec, device: &D) -> Result<Self, StageError> {
+        let open = |spec: &StageSpec| source::open(spec).map_err(|e| StageError::Data(format!("knn: {e}")));
+        let (train, val) = (open(&stage.train)?, open(&stage.val)?);
+        if train.classes() != val.classes() {
+            let (a, b) = (train.classes().len(), val.classes().len());
+            return Err(StageError::Data(format!(
+                "knn: `train` has {a} classes and `val` {b} or of other names; give both the same class folders"
+            )));
+        }
+        if train.classes().is_empty() {
+            return Err(StageError::Data(
+                "knn: the pictures have no classes; put each class into a folder of its own, or leave the node out".into(),
+            ));
+        }
+        let crop = stage.crop.unwrap_or(graph.network.backbone.vit().image);
+        let collate = super::collate::Collate::default();
+        let of_three = |(a, b, c): (f64, f64, f64)| [a as f32, b as f32, c as f32];
+        let view = View {
+            resize: stage.resize.unwrap_or((crop * 256).div_ceil(224)),
+            crop,
+            mean: of_three(collate.mean),
+            deviation: of_three(collate.deviation),
+        };
+        Ok(Running { stage: stage.clone(), view, train, val, device: device.clone() })
+    }
+
+    fn features(
+        &self,
+        images: &dyn Images,
+        network: Option<&dyn Network<D>>,
+    ) -> Result<Labelled, StageError> {
+        extract(&self.device, images, self.view, network, self.stage.batch)
+    }
+
+    /// A line of the record for each number of neighbours.
+    fn judge(
+        &self,
+        name: &str,
+        network: Option<&dyn Network<D>>,
+        events: &mut Vec<Event>,
+    ) -> Result<(), StageError> {
+        let (train, val) =
+            (self.features(self.train.as_ref(), network)?, self.features(self.val.as_ref(), network)?);
+        for accuracy in classify(&train, &val, &self.stage.k, self.stage.temperature) {
+            let fields = serde_json::json!({
+                "network": name, "k": accuracy.k, "top1": accuracy.top1, "top5": accuracy.top5,
+            });
+            if let serde_json::Value::Object(fields) = fields {
+                events.push(Event { name: "knn", fields });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<D: Device> Stage<D> for Running<D> {
+    fn fire(
+        &mut self,
+        at: &Moment,
+        inputs: &mut Inputs<'_, D>,
+        outputs: &mut Outputs<'_, D>,
+    ) -> Result<(), StageError> {
+        if at.step == 0 && self.stage.raw_pixels {
+            self.judge("pixels", None, outputs.events)?;
+        }
+        for (name, input) in NETWORKS.into_iter().zip(inputs.values) {
+            if let Some(Value::Weights(network)) = input {
+                self.judge(name, Some(network.as_ref()), outputs.events)?;
+            }
+        }
+        Ok(())
     }
 }

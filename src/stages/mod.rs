@@ -20,10 +20,14 @@ pub mod student;
 pub mod teacher;
 pub mod types;
 
+use crate::graph::spec::GraphSpec;
+use crate::kernels::Kernels;
+use crate::nn::weights;
+use crate::runtime::stage::{Stage, StageError};
 use ron::value::RawValue;
 use serde::{Deserialize, Serialize};
 
-pub use declare::{Batch, Cost, Declare, EdgeType, Given, Port, Ports, Problem, Rate, Role, Scope};
+pub use declare::{Batch, Cost, Declare, EdgeType, Fault, Given, Port, Ports, Problem, Rate, Role, Scope};
 pub use registry::Registry;
 
 /// Every stage a graph file can name: the variant, the preset's file name in snake case and the word on the command
@@ -55,8 +59,18 @@ pub enum StageSpec {
     Custom(Custom),
 }
 
+/// The open variant: a stage that a user's crate registers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Custom {
+    /// The name under which the stage is registered.
+    pub kind: String,
+    /// Its parameters, which its own crate parses.
+    pub with: Box<RawValue>,
+}
+
 impl StageSpec {
-    /// The declaration of one of dinoflow's own stages; none for a custom one.
+    /// What a stage of dinoflow's own declares; none for a custom one, whose crate does.
     pub fn built_in(&self) -> Option<&dyn Declare> {
         Some(match self {
             StageSpec::Folder(stage) => stage,
@@ -101,18 +115,34 @@ impl StageSpec {
     }
 }
 
-/// The open variant: a stage that a user's crate registers.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Custom {
-    /// The name under which the stage is registered.
-    pub kind: String,
-    /// Its parameters, which its own crate parses.
-    pub with: Box<RawValue>,
-}
-
 impl PartialEq for Custom {
     fn eq(&self, other: &Self) -> bool {
         self.kind == other.kind && self.with.get_ron() == other.with.get_ron()
     }
+}
+
+/// The running stage of a node on the island.
+pub fn running<D: Kernels>(
+    stage: &StageSpec,
+    graph: &GraphSpec,
+    device: &D,
+) -> Result<Box<dyn Stage<D>>, StageError> {
+    let first = || weights::first(device, &graph.network, graph.seed);
+    Ok(match stage {
+        StageSpec::Student(_) => Box::new(student::Running::new(graph)),
+        StageSpec::Teacher(_) => Box::new(teacher::Running::default()),
+        StageSpec::Centering(stage) => Box::new(centering::Running::new(stage, device)),
+        StageSpec::CrossEntropy(stage) => {
+            Box::new(cross_entropy::Running::new(stage, graph.global_batch, device))
+        }
+        StageSpec::AdamW(stage) => {
+            let running = adamw::Running::new(stage, graph.global_batch, first()?, device);
+            Box::new(running.map_err(weights::failed)?)
+        }
+        StageSpec::Momentum(stage) => {
+            Box::new(ema::Running::new(stage, &first()?, device).map_err(weights::failed)?)
+        }
+        StageSpec::Knn(stage) => Box::new(knn::Running::new(stage, graph, device)?),
+        _ => return Err(StageError::Bug("this stage does not run on the island".into())),
+    })
 }

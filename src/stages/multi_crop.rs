@@ -1,9 +1,8 @@
 //! `multi_crop`: the paper's global and local crops of one picture, augmented (section 3.1, appendix).
-pub use crate::data::augment::MultiCropSpec as MultiCrop;
-
-use super::declare::{Cost, Declare, EdgeType, Given, Port, Ports, Problem, Rate, Role, Scope};
+use super::declare::*;
 use super::range::Ranges;
 use super::types::Types;
+pub use crate::data::augment::MultiCropSpec as MultiCrop;
 
 impl Declare for MultiCrop {
     fn role(&self) -> Role {

@@ -1,12 +1,14 @@
 //! Sources: where pictures come from. Parameters live with the readers in [`crate::data::source`].
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::StageSpec;
+use super::declare::*;
+use super::range::Ranges;
+use crate::data::source::{self, Images, SourceError};
 pub use crate::data::source::{
     FolderParams as Folder, ListParams as List, ShardsParams as Shards, SyntheticParams as Synthetic,
 };
-
-use std::path::PathBuf;
-
-use super::declare::{Cost, Declare, EdgeType, Given, Port, Ports, Problem, Rate, Role, Scope};
-use super::range::Ranges;
 
 /// What all sources declare alike.
 macro_rules! source {
@@ -29,10 +31,6 @@ macro_rules! source {
 
         fn cost(&self, _scope: &Scope, _given: &Given) -> Cost {
             Cost::default()
-        }
-
-        fn workers(&self) -> Option<usize> {
-            Some(1)
         }
 
         $($own)*
@@ -97,7 +95,7 @@ impl Declare for Synthetic {
             let mut ranges = Ranges::new(scope);
             ranges.count("count", self.count, 1, u32::MAX as usize);
             ranges.count("size", self.size, 1, 4096);
-            ranges.count("classes", self.classes, 1, FAMILIES);
+            ranges.count("classes", self.classes, 1, source::FAMILIES.len());
             ranges.finish()
         }
 
@@ -107,5 +105,16 @@ impl Declare for Synthetic {
     }
 }
 
-/// Families of patterns that can be drawn.
-const FAMILIES: usize = 8;
+/// Opens the pictures that a source's parameters name.
+///
+/// # Errors
+/// What is wrong with them, in words; a stage of another role.
+pub fn open(stage: &StageSpec) -> Result<Arc<dyn Images>, SourceError> {
+    Ok(match stage {
+        StageSpec::Folder(params) => Arc::new(source::Folder::open(params)?),
+        StageSpec::List(params) => Arc::new(source::List::open(params)?),
+        StageSpec::Shards(params) => Arc::new(source::Shards::open(params)?),
+        StageSpec::Synthetic(params) => Arc::new(source::Synthetic::open(params)?),
+        _ => return Err(SourceError::Unset("a source: Folder, List, Shards or Synthetic")),
+    })
+}

@@ -1,8 +1,14 @@
 //! `teacher`: the averaged network on the global crops, never traced.
-use super::declare::{Batch, Cost, Declare, EdgeType, Given, Port, Ports, Problem, Rate, Role, Scope};
-use super::types::Types;
-use crate::plan::cost;
 use serde::{Deserialize, Serialize};
+
+use super::declare::*;
+use super::types::Types;
+use crate::nn::network::Asked;
+use crate::nn::statistics::RunningStatistics;
+use crate::nn::weights::failed;
+use crate::plan::cost;
+use crate::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError, State, Value};
+use crate::tensor::Device;
 
 /// Sends the global crops through the teacher network. Inputs `global`, `weights*`; outputs `logits` (2, B, K), `cls` (2, B, D).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -45,7 +51,7 @@ impl Declare for Teacher {
         let (views, batch) = (global.dims[0], global.dims[1]);
         let tensor =
             |width| EdgeType::Tensor { dims: vec![views, batch, width], batch: Some((1, Batch::Micro)) };
-        types.finish(vec![tensor(network.head.out_dim), tensor(network.backbone.width())])
+        types.finish(vec![tensor(network.head.out_dim), tensor(network.backbone.shape().width)])
     }
 
     fn cost(&self, scope: &Scope, given: &Given) -> Cost {
@@ -57,5 +63,49 @@ impl Declare for Teacher {
             cost.bytes = views * scope.micro_batch as f64 * cost::crop_untraced(network, side);
         }
         cost
+    }
+}
+
+/// The running teacher.
+#[derive(Default)]
+pub struct Running {
+    statistics: RunningStatistics,
+}
+
+/// Positions of the ports.
+const GLOBAL: usize = 0;
+const WEIGHTS: usize = 1;
+const LOGITS: usize = 0;
+const CLS: usize = 1;
+
+impl<D: Device> Stage<D> for Running {
+    fn fire(
+        &mut self,
+        at: &Moment,
+        inputs: &mut Inputs<'_, D>,
+        outputs: &mut Outputs<'_, D>,
+    ) -> Result<(), StageError> {
+        if at.micro == 0 {
+            self.statistics.forget();
+        }
+        let weights = inputs.weights(WEIGHTS)?;
+        let asked = Asked { logits: outputs.wanted[LOGITS], ..Asked::default() };
+        let answer = weights.forward(&[inputs.tensor(GLOBAL)?], asked).map_err(failed)?;
+        self.statistics.saw(weights.as_ref(), answer.statistics);
+        outputs.values[LOGITS] = answer.logits.map(Value::Tensor);
+        outputs.values[CLS] = Some(Value::Tensor(answer.cls));
+        Ok(())
+    }
+
+    fn commit(&mut self, _: &Moment) {
+        self.statistics.commit();
+    }
+
+    fn save(&self) -> Result<State, StageError> {
+        Ok(self.statistics.save())
+    }
+
+    fn restore(&mut self, state: State) -> Result<(), StageError> {
+        self.statistics.restore(state)
     }
 }

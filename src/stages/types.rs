@@ -23,7 +23,7 @@ impl<'g> Types<'g> {
 
     /// What arrives at a port.
     pub fn at(&self, port: &str) -> Option<&'g EdgeType> {
-        self.given.iter().find(|(name, _)| *name == port).and_then(|(_, ty)| *ty)
+        self.given.get(port)
     }
 
     /// The tensor at a port, where there is one. `axes` are the words for its axes.

@@ -2,7 +2,7 @@
 
 use dfdx::prelude::{Cpu, CpuError, HasShape, Shape, Tensor, TensorFromVec};
 
-use super::device::{Device, Float};
+use super::device::{Buffer, Device, Float};
 
 impl Device for Cpu {
     type View<'a> = &'a [Float];
@@ -42,11 +42,11 @@ impl Device for Cpu {
         unsafe { std::slice::from_raw_parts_mut(first, len) }
     }
 
-    fn buffer(buffer: &Self::Vec) -> &[Float] {
+    fn buffer(buffer: &Buffer<Self>) -> &[Float] {
         buffer.as_slice()
     }
 
-    fn buffer_mut(buffer: &mut Self::Vec) -> &mut [Float] {
+    fn buffer_mut(buffer: &mut Buffer<Self>) -> &mut [Float] {
         buffer.as_mut_slice()
     }
 

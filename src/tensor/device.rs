@@ -1,23 +1,19 @@
 //! What dinoflow asks of a dfdx device beyond dfdx's own traits.
 
-use dfdx::prelude::{CopySlice, Shape, Storage, Tensor, TensorFromVec, ZerosTensor};
+use dfdx::prelude::{Shape, Storage, Tensor};
 
 /// The number type of weights and of all sums.
 pub type Float = f32;
+
+/// A bare buffer of a device: what dfdx keeps a gradient in.
+pub type Buffer<D> = <D as Storage<Float>>::Vec;
 
 /// A device that networks live on: dfdx's `Cpu`, and its `Cuda` behind the feature of that name.
 ///
 /// dfdx hides the storage of a tensor; these functions lend it to kernels. A contiguous tensor is asked for
 /// throughout: dinoflow makes no others.
 pub trait Device:
-    Storage<Float>
-    + ZerosTensor<Float>
-    + TensorFromVec<Float>
-    + CopySlice<Float>
-    + Send
-    + Sync
-    + 'static
-    + Storage<Float, Vec: Send + Sync>
+    dfdx::tensor_ops::Device<Float> + Storage<Float, Vec: Send + Sync> + Send + Sync + 'static
 {
     /// A tensor's numbers, readable.
     type View<'a>: Copy + Send + Sync;
@@ -30,6 +26,11 @@ pub trait Device:
     /// A tensor whose numbers are yet to be written by a kernel.
     fn empty<S: Shape>(&self, shape: S) -> Result<Tensor<S, Float, Self>, Self::Err>;
 
+    /// A bare buffer of zeros.
+    fn zeroed(&self, len: usize) -> Result<Buffer<Self>, Self::Err> {
+        Storage::<Float>::try_alloc_len(self, len)
+    }
+
     /// Lends a tensor's numbers for reading.
     fn view<S: Shape, T>(tensor: &Tensor<S, Float, Self, T>) -> Self::View<'_>;
 
@@ -37,10 +38,10 @@ pub trait Device:
     fn view_mut<S: Shape>(tensor: &mut Tensor<S, Float, Self>) -> Self::ViewMut<'_>;
 
     /// Lends a bare buffer (a gradient) for reading.
-    fn buffer(buffer: &Self::Vec) -> Self::View<'_>;
+    fn buffer(buffer: &Buffer<Self>) -> Self::View<'_>;
 
     /// Lends a bare buffer (a gradient) for writing.
-    fn buffer_mut(buffer: &mut Self::Vec) -> Self::ViewMut<'_>;
+    fn buffer_mut(buffer: &mut Buffer<Self>) -> Self::ViewMut<'_>;
 
     /// Copies a view to the host.
     fn read(&self, view: Self::View<'_>) -> Result<Vec<Float>, Self::Err>;

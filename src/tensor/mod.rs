@@ -8,5 +8,5 @@ mod device;
 mod tape;
 
 pub use batched::Batched;
-pub use device::{Device, Float};
+pub use device::{Buffer, Device, Float};
 pub use tape::{BackwardError, GradTape};

@@ -1,72 +1,32 @@
-//! DINO's augmentations.
-use serde::{Deserialize, Serialize};
-/// The crops of one picture, 8-bit.
-pub struct Crops {
-    pub global: Vec<super::rgb::Rgb8>,
-    pub local: Vec<super::rgb::Rgb8>,
-}
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct MultiCropSpec {
-    pub global_size: usize,
-    pub global_scale: (f64, f64),
-    pub local_crops: usize,
-    pub local_size: usize,
-    pub local_scale: (f64, f64),
-    pub ratio: (f64, f64),
-    pub flip: f64,
-    pub jitter: f64,
-    pub brightness: f64,
-    pub contrast: f64,
-    pub saturation: f64,
-    pub hue: f64,
-    pub grayscale: f64,
-    pub blur: (f64, f64, f64),
-    pub blur_radius: (f64, f64),
-    pub solarize: (f64, f64, f64),
-    pub solarize_threshold: u8,
-}
-impl Default for MultiCropSpec {
-    fn default() -> Self {
-        MultiCropSpec {
-            global_size: 224,
-            global_scale: (0.4, 1.0),
-            local_crops: 8,
-            local_size: 96,
-            local_scale: (0.05, 0.4),
-            ratio: (3.0 / 4.0, 4.0 / 3.0),
-            flip: 0.5,
-            jitter: 0.8,
-            brightness: 0.4,
-            contrast: 0.4,
-            saturation: 0.2,
-            hue: 0.1,
-            grayscale: 0.2,
-            blur: (1.0, 0.1, 0.5),
-            blur_radius: (0.1, 2.0),
-            solarize: (0.0, 0.2, 0.0),
-            solarize_threshold: 128,
-        }
-    }
-}
-pub struct SpecFault {
-    pub field: &'static str,
-    pub expected: &'static str,
-    pub found: String,
-}
-impl MultiCropSpec {
-    pub fn faults(&self) -> Vec<SpecFault> {
-        let mut faults = Vec::new();
-        if self.global_size == 0 {
-            faults.push(SpecFault { field: "global_size", expected: "1 to 16384", found: "0".into() });
-        }
-        if !(0.0..=1.0).contains(&self.flip) {
-            faults.push(SpecFault {
-                field: "flip",
-                expected: "a probability, 0 to 1",
-                found: self.flip.to_string(),
-            });
-        }
-        faults
-    }
-}
+//! DINO's augmentations (Caron et al. 2021, section 3.2; the operations are BYOL's), on 8-bit pixels.
+//!
+//! One file an operation, each with explicit parameters and the arithmetic of Pillow and torchvision, so that a
+//! recipe tuned there behaves the same here. [`MultiCropSpec`] says what may happen, [`draw`] decides by key what
+//! does happen to one crop, [`apply`] does it, [`multi_crop`] does all crops of a picture.
+
+mod apply;
+mod blur;
+pub mod color;
+mod crop;
+mod draw;
+mod eval_view;
+mod flip;
+mod multi_crop;
+mod normalize;
+mod solarize;
+mod spec;
+
+pub use apply::apply;
+pub use blur::gaussian_blur;
+pub use color::{Color, adjust, brightness, contrast, grayscale, hue, saturation};
+pub use crop::{Scratch, resized_crop};
+pub use draw::{ViewDraw, draw};
+pub use eval_view::eval_view;
+pub use flip::horizontal_flip;
+pub use multi_crop::{Crops, multi_crop};
+pub use normalize::{IMAGENET_DEVIATION, IMAGENET_MEAN, normalize_into};
+pub use solarize::solarize;
+pub use spec::{MultiCropSpec, SpecFault, ViewSpec};
+
+#[cfg(test)]
+mod reference_tests;

@@ -114,7 +114,7 @@ impl DraftNode<'_> {
     }
 
     fn port<'p>(ports: &'p [Port], name: &str) -> Option<(usize, &'p Port)> {
-        ports.iter().enumerate().find(|(_, port)| port.name == name && !port.implicit)
+        ports.iter().enumerate().find(|(_, port)| port.name == name && !port.mirrored)
     }
 }
 
@@ -259,7 +259,7 @@ fn blame(loaded: &Loaded, draft: &Draft, node: &str, problem: Problem) -> Option
         Fault::Input(port) => {
             let index = draft.nodes.iter().position(|own| own.name == node)?;
             let wire = draft.wires.iter().find(|wire| wire.node == index && wire.port_name == *port);
-            let path: Path = vec!["nodes".into(), node.into(), "inputs".into(), (*port).into()];
+            let path: Path = vec!["nodes".into(), node.into(), "inputs".into(), port.clone()];
             let place = wire.map_or_else(|| loaded.place(&path), |wire| wire.place.clone());
             let from = wire.map(|wire| format!(", from `{}`", wire.text)).unwrap_or_default();
             (path, format!("what arrives at `{node}/{port}`{from}, does not fit"), place)

@@ -3,7 +3,7 @@
 use super::{Draft, blame};
 use crate::graph::load::Loaded;
 use crate::plan::convert::conversion;
-use crate::stages::EdgeType;
+use crate::stages::{EdgeType, Given};
 
 /// Tells every output's type, in topological order, then judges every input with all types known.
 pub fn infer(loaded: &Loaded, draft: &mut Draft) {
@@ -42,8 +42,7 @@ fn infer_one(loaded: &Loaded, draft: &Draft, index: usize) -> Option<(Inferred, 
         return None;
     }
     let arriving = arriving(draft, index);
-    let given: Vec<(&'static str, Option<&EdgeType>)> =
-        node.ports.inputs.iter().zip(&arriving).map(|(port, ty)| (port.name, ty.as_ref())).collect();
+    let given = Given(node.ports.inputs.iter().zip(&arriving).map(|(p, ty)| (p.name, ty.as_ref())).collect());
     Some((declared.infer(&draft.scope(), &given), node.ports.outputs.len()))
 }
 
@@ -63,7 +62,7 @@ pub fn arriving(draft: &Draft, index: usize) -> Vec<Option<EdgeType>> {
         arriving[port] = Some(conversion(ty, producer.rate(), consumer.rate(), draft.batch).1);
     }
     for joint in draft.gradients.iter().filter(|joint| joint.to.0 == index) {
-        if node.ports.inputs.get(joint.to.1).is_some_and(|port| port.implicit) {
+        if node.ports.inputs.get(joint.to.1).is_some_and(|port| port.mirrored) {
             arriving[joint.to.1] = Some(EdgeType::Gradients);
         }
     }

@@ -88,7 +88,7 @@ fn unknown_port(
     known: &[Port],
     name: &str,
 ) -> Diagnostic {
-    let names = || known.iter().filter(|port| !port.implicit).map(|port| port.name);
+    let names = || known.iter().filter(|port| !port.mirrored).map(|port| port.name);
     Diagnostic::error(at, what)
         .node(node.name)
         .expected(listing(names()))
@@ -115,7 +115,7 @@ fn unwired(loaded: &Loaded, index: usize, node: &DraftNode, wires: &[Wire], foun
         }
         if here.is_empty()
             && !declared.optional
-            && !declared.implicit
+            && !declared.mirrored
             && loaded.sound(&["nodes", node.name, map])
         {
             let place = loaded.tree.key_place(&["nodes", node.name]).clone();
@@ -200,7 +200,7 @@ pub fn mirror(loaded: &Loaded, draft: &mut Draft) {
         if !reached && draft.nodes.iter().all(|node| node.declared.is_some()) {
             found.push(no_gradient(loaded, draft, optimizer, index, target));
         }
-        let port = implicit_port(&draft.nodes[optimizer], index);
+        let port = mirrored_port(&draft.nodes[optimizer], index);
         if let Some(port) = port.filter(|_| reached) {
             draft.gradients.push(Joint {
                 from: (target, weights),
@@ -217,8 +217,8 @@ fn weights_port(node: &DraftNode) -> Option<usize> {
     node.ports.inputs.iter().position(|port| port.feedback && port.name == "weights")
 }
 
-fn implicit_port(node: &DraftNode, nth: usize) -> Option<usize> {
-    node.ports.inputs.iter().enumerate().filter(|(_, port)| port.implicit).map(|(port, _)| port).nth(nth)
+fn mirrored_port(node: &DraftNode, nth: usize) -> Option<usize> {
+    node.ports.inputs.iter().enumerate().filter(|(_, port)| port.mirrored).map(|(port, _)| port).nth(nth)
 }
 
 /// The node that an optimizer trains, when it can: it has weights, and takes them from this optimizer.

@@ -3,119 +3,57 @@
 //! qkv is (batch, tokens, 3, heads, head_dim), out (batch, queries, heads, head_dim), and the log of each query's sum of
 //! exponentials, `lse`, (batch, heads, queries): with it backward recomputes the scores and no probabilities are kept.
 
-use super::lanes::{dot, exp, fold, maximum};
-use super::product::{Matrix, Onto, product_at};
-use super::split::each_task;
+use super::lanes::{dot, exp_negative, maximum, sum};
+use super::product::{Matrix, Onto, Pieces, product_at};
+use super::split::{each_part, each_task, with_scratch};
+use super::transpose::transpose;
 use gemm::Parallelism;
-use std::cell::RefCell;
 
-/// The shape of an attention; only the first `queries` tokens of each sequence ask (1 for the CLS token alone).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dims {
-    pub batch: usize,
-    pub tokens: usize,
-    pub queries: usize,
-    pub heads: usize,
-    pub head_dim: usize,
+mod dims;
+pub use dims::Dims;
+
+/// Scratch of one task: keys and values transposed, then the scores of a block of queries and their gradient. The
+/// transposes spare each product from gathering its left factor, and whole vectors of tokens from being packed again.
+struct Scratch<'a> {
+    keys: &'a mut [f32],
+    values: &'a mut [f32],
+    scores: &'a mut [f32],
+    grads: &'a mut [f32],
 }
 
-/// Scores kept at a time: with the gradient's as many again, they fit an L2 cache of 1 MiB.
-const SCORES: usize = 1 << 16;
-
-thread_local! {
-    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Lends this thread's scratch memory. The contents are whatever the last user left.
-fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
-    SCRATCH.with_borrow_mut(|scratch| {
-        if scratch.len() < length {
-            scratch.resize(length, 0.0);
-        }
-        work(&mut scratch[..length])
+/// Lends scratch for a task, with or without what only backward needs.
+fn with_parts<R>(d: Dims, backward: bool, work: impl FnOnce(Scratch<'_>) -> R) -> R {
+    let (side, block) = (d.head_dim * d.padded(), d.block() * d.padded());
+    with_scratch((side + block) * if backward { 2 } else { 1 }, |scratch| {
+        let (keys, rest) = scratch.split_at_mut(side);
+        let (scores, rest) = rest.split_at_mut(block);
+        let (values, grads) = rest.split_at_mut(if backward { side } else { 0 });
+        work(Scratch { keys, values, scores, grads })
     })
 }
 
-/// An output that tasks write disjoint, interleaved pieces of.
-#[derive(Clone, Copy)]
-struct Pieces(*mut f32);
-// SAFETY: each task writes only the values of its own (batch, head)
-unsafe impl Send for Pieces {}
-// SAFETY: as above
-unsafe impl Sync for Pieces {}
-
-impl Pieces {
-    /// The address of one value, as a method so that closures capture the whole wrapper.
-    fn at(self, index: usize) -> *mut f32 {
-        self.0.wrapping_add(index)
+/// The transpose (head_dim, padded) of a head's part 1 (keys) or 2 (values), in `turned` or as it stands.
+fn turn<'a>(d: Dims, qkv: &'a [f32], task: usize, part: usize, turned: &'a mut [f32]) -> Matrix<'a> {
+    let part = &qkv[d.at(task, 0, part)..];
+    if !d.turns() {
+        return Matrix::transposed(part, d.stride());
     }
+    transpose((d.tokens, d.head_dim), part, d.stride(), turned, d.padded());
+    Matrix::rows(turned, d.padded())
 }
 
-impl Dims {
-    /// From one token's query to the next token's.
-    fn stride(self) -> usize {
-        3 * self.heads * self.head_dim
-    }
-
-    /// From one query's output to the next one's.
-    fn out_stride(self) -> usize {
-        self.heads * self.head_dim
-    }
-
-    /// Queries to take at a time.
-    fn block(self) -> usize {
-        (SCORES / self.tokens).clamp(16, self.queries.max(16)).min(self.queries)
-    }
-
-    /// Where part 0 (query), 1 (key) or 2 (value) of a token starts in qkv.
-    fn at(self, task: usize, token: usize, part: usize) -> usize {
-        let (batch, head) = (task / self.heads, task % self.heads);
-        (batch * self.tokens + token) * self.stride() + (part * self.heads + head) * self.head_dim
-    }
-
-    /// Where a query stands in out.
-    fn out_at(self, task: usize, query: usize) -> usize {
-        let (batch, head) = (task / self.heads, task % self.heads);
-        (batch * self.queries + query) * self.out_stride() + head * self.head_dim
-    }
-
-    fn check(self, qkv: &[f32], rows: &[(&[f32], usize)]) {
-        assert!(
-            (1..=self.tokens).contains(&self.queries) && self.head_dim > 0,
-            "attention asks for 1 to {} queries, not {}",
-            self.tokens,
-            self.queries
-        );
-        assert_eq!(
-            qkv.len(),
-            self.batch * self.tokens * self.stride(),
-            "qkv is (batch, tokens, 3, heads, head_dim)"
-        );
-        for (slice, width) in rows {
-            assert_eq!(
-                slice.len(),
-                self.batch * self.heads * self.queries * width,
-                "a row for each head's query"
-            );
-        }
-    }
-}
-
-/// scores (block, tokens) = scale · q kᵀ of the queries from `first` on.
-fn score(d: Dims, scale: f32, qkv: &[f32], task: usize, first: usize, scores: &mut [f32]) {
-    let block = scores.len() / d.tokens;
-    let queries = Matrix::rows(&qkv[d.at(task, first, 0)..], d.stride());
-    let keys = Matrix::transposed(&qkv[d.at(task, 0, 1)..], d.stride());
-    let shape = (block, d.tokens, d.head_dim);
-    // SAFETY: scores is exclusively borrowed and has `block` rows of `tokens`
+/// out (block, padded) = scale · rows t, with t (head_dim, padded) from `turn`.
+fn inner_products(d: Dims, scale: f32, rows: Matrix<'_>, turned: Matrix<'_>, out: &mut [f32]) {
+    let shape = (out.len() / d.padded(), d.padded(), d.head_dim);
+    // SAFETY: out is exclusively borrowed and holds as many rows as the shape says
     unsafe {
         product_at(
             shape,
             scale,
-            queries,
-            keys,
-            scores.as_mut_ptr(),
-            d.tokens,
+            rows,
+            turned,
+            out.as_mut_ptr(),
+            d.padded(),
             Onto::Overwrite,
             Parallelism::None,
         );
@@ -125,32 +63,24 @@ fn score(d: Dims, scale: f32, qkv: &[f32], task: usize, first: usize, scores: &m
 /// out and lse of every query.
 pub fn forward(d: Dims, scale: f32, qkv: &[f32], out: &mut [f32], lse: &mut [f32]) {
     d.check(qkv, &[(out, d.head_dim), (lse, 1)]);
-    let (out, lse) = (Pieces(out.as_mut_ptr()), Pieces(lse.as_mut_ptr()));
+    let (out, lse) = (Pieces::of(out), Pieces::of(lse));
     each_task(d.batch * d.heads, |task| {
-        with_scratch(d.block() * d.tokens, |scratch| {
+        with_parts(d, false, |s| {
+            let keys = turn(d, qkv, task, 1, s.keys);
             for first in (0..d.queries).step_by(d.block()) {
                 let block = d.block().min(d.queries - first);
-                let scores = &mut scratch[..block * d.tokens];
-                score(d, scale, qkv, task, first, scores);
+                let scores = &mut s.scores[..block * d.padded()];
                 // SAFETY: this (batch, head)'s rows of lse belong to this task
                 let lse = unsafe { std::slice::from_raw_parts_mut(lse.at(task * d.queries + first), block) };
-                exponentials(d.tokens, scores, lse);
+                let queries = Matrix::rows(&qkv[d.at(task, first, 0)..], d.stride());
+                inner_products(d, scale, queries, keys, scores);
+                exponentials(d.tokens, d.padded(), scores, lse);
                 let values = Matrix::rows(&qkv[d.at(task, 0, 2)..], d.stride());
                 let shape = (block, d.head_dim, d.tokens);
-                let probabilities = Matrix::rows(scores, d.tokens);
-                let o = out.at(d.out_at(task, first));
+                let (p, o) = (Matrix::rows(scores, d.padded()), out.at(d.out_at(task, first)));
                 // SAFETY: out has `block` such rows, and this (batch, head)'s columns of them belong to this task
                 unsafe {
-                    product_at(
-                        shape,
-                        1.0,
-                        probabilities,
-                        values,
-                        o,
-                        d.out_stride(),
-                        Onto::Overwrite,
-                        Parallelism::None,
-                    );
+                    product_at(shape, 1.0, p, values, o, d.out_stride(), Onto::Overwrite, Parallelism::None);
                 }
             }
         });
@@ -161,102 +91,102 @@ pub fn forward(d: Dims, scale: f32, qkv: &[f32], out: &mut [f32], lse: &mut [f32
 pub fn backward(d: Dims, scale: f32, qkv: &[f32], out: &[f32], lse: &[f32], dout: &[f32], dqkv: &mut [f32]) {
     d.check(qkv, &[(out, d.head_dim), (lse, 1), (dout, d.head_dim)]);
     assert_eq!(dqkv.len(), qkv.len(), "dqkv is shaped like qkv");
-    let dqkv = Pieces(dqkv.as_mut_ptr());
+    let dqkv = Pieces::of(dqkv);
+    let given = Given { scale, qkv, out, lse, dout };
     each_task(d.batch * d.heads, |task| {
-        with_scratch(2 * d.block() * d.tokens, |scratch| {
+        with_parts(d, true, |s| {
+            let keys = turn(d, qkv, task, 1, s.keys);
+            let values = turn(d, qkv, task, 2, s.values);
             for token in d.queries..d.tokens {
                 // SAFETY: this (batch, head)'s part of dqkv belongs to this task
                 unsafe { std::slice::from_raw_parts_mut(dqkv.at(d.at(task, token, 0)), d.head_dim) }
                     .fill(0.0);
             }
             for first in (0..d.queries).step_by(d.block()) {
-                let block = d.block().min(d.queries - first);
-                let (scores, rest) = scratch.split_at_mut(block * d.tokens);
-                let grads = &mut rest[..block * d.tokens];
-                backward_block(d, scale, qkv, out, lse, dout, dqkv, task, first, scores, grads);
+                let mut work = Block { keys, values, scores: &mut *s.scores, grads: &mut *s.grads };
+                backward_block(d, given, dqkv, task, first, &mut work);
             }
         });
     });
 }
 
-/// Backward for one head's queries from `first` on.
-fn backward_block(
-    d: Dims,
+/// What backward reads.
+#[derive(Clone, Copy)]
+struct Given<'a> {
     scale: f32,
-    qkv: &[f32],
-    out: &[f32],
-    lse: &[f32],
-    dout: &[f32],
-    dqkv: Pieces,
-    task: usize,
-    first: usize,
-    scores: &mut [f32],
-    grads: &mut [f32],
-) {
-    let block = scores.len() / d.tokens;
-    let part = |part: usize, token: usize| Matrix::rows(&qkv[d.at(task, token, part)..], d.stride());
+    qkv: &'a [f32],
+    out: &'a [f32],
+    lse: &'a [f32],
+    dout: &'a [f32],
+}
+
+/// What backward of a block of queries works with: the head's keys and values from `turn`, and room for scores.
+struct Block<'a> {
+    keys: Matrix<'a>,
+    values: Matrix<'a>,
+    scores: &'a mut [f32],
+    grads: &'a mut [f32],
+}
+
+/// Backward for one head's queries from `first` on.
+fn backward_block(d: Dims, given: Given<'_>, dqkv: Pieces, task: usize, first: usize, s: &mut Block<'_>) {
+    let (block, padded) = (d.block().min(d.queries - first), d.padded());
+    let (scores, grads) = (&mut s.scores[..block * padded], &mut s.grads[..block * padded]);
+    let part = |part: usize, token: usize| Matrix::rows(&given.qkv[d.at(task, token, part)..], d.stride());
     let o = d.out_at(task, first);
-    let dy = Matrix::rows(&dout[o..], d.out_stride());
-    let product = |shape, a, b, c: *mut f32, row, onto| {
-        // SAFETY: c is scratch, or this (batch, head)'s part of dqkv, with rows as far apart as the caller says
-        unsafe { product_at(shape, 1.0, a, b, c, row, onto, Parallelism::None) }
-    };
-    score(d, scale, qkv, task, first, scores);
-    let values = Matrix { row: 1, col: d.stride(), ..part(2, 0) };
-    product((block, d.tokens, d.head_dim), dy, values, grads.as_mut_ptr(), d.tokens, Onto::Overwrite);
-    for q in 0..block {
+    let dy = Matrix::rows(&given.dout[o..], d.out_stride());
+    inner_products(d, given.scale, part(0, first), s.keys, scores);
+    inner_products(d, 1.0, dy, s.values, grads);
+    for (q, (scores, grads)) in
+        scores.chunks_exact_mut(padded).zip(grads.chunks_exact_mut(padded)).enumerate()
+    {
         let span = o + q * d.out_stride()..o + q * d.out_stride() + d.head_dim;
-        let row = q * d.tokens..(q + 1) * d.tokens;
-        let l = lse[task * d.queries + first + q];
-        softmax_backward(
-            scale,
-            l,
-            &out[span.clone()],
-            &dout[span],
-            &mut scores[row.clone()],
-            &mut grads[row],
-        );
+        let (out, dout, lse) =
+            (&given.out[span.clone()], &given.dout[span], given.lse[task * d.queries + first + q]);
+        softmax_backward(given.scale, d.tokens, lse, out, dout, scores, grads);
     }
     let onto = if first == 0 { Onto::Overwrite } else { Onto::Add };
-    let (p, ds) = (&*scores, &*grads);
-    let at = |part, token| dqkv.at(d.at(task, token, part));
-    product(
-        (block, d.head_dim, d.tokens),
-        Matrix::rows(ds, d.tokens),
-        part(1, 0),
-        at(0, first),
-        d.stride(),
-        Onto::Overwrite,
-    );
-    product(
-        (d.tokens, d.head_dim, block),
-        Matrix::transposed(ds, d.tokens),
-        part(0, first),
-        at(1, 0),
-        d.stride(),
-        onto,
-    );
-    product((d.tokens, d.head_dim, block), Matrix::transposed(p, d.tokens), dy, at(2, 0), d.stride(), onto);
+    let into = |part, token, m, k, a: Matrix<'_>, b: Matrix<'_>, onto| {
+        let c = dqkv.at(d.at(task, token, part));
+        // SAFETY: this (batch, head)'s part of dqkv belongs to this task, with m rows from this token on
+        unsafe { product_at((m, d.head_dim, k), 1.0, a, b, c, d.stride(), onto, Parallelism::None) }
+    };
+    into(0, first, block, d.tokens, Matrix::rows(grads, padded), part(1, 0), Onto::Overwrite);
+    into(1, 0, d.tokens, block, Matrix::transposed(grads, padded), part(0, first), onto);
+    into(2, 0, d.tokens, block, Matrix::transposed(scores, padded), dy, onto);
 }
 
 /// The probabilities themselves, (batch, heads, queries, tokens), for attention maps.
 pub fn probabilities(d: Dims, scale: f32, qkv: &[f32], probs: &mut [f32]) {
     d.check(qkv, &[(probs, d.tokens)]);
-    super::split::each_part(d.queries * d.tokens, probs, |task, probs| {
-        score(d, scale, qkv, task, 0, probs);
-        exponentials(d.tokens, probs, &mut vec![0.0; d.queries]);
+    each_part(d.queries * d.tokens, probs, |task, probs| {
+        with_parts(d, false, |s| {
+            let keys = turn(d, qkv, task, 1, s.keys);
+            for (i, probs) in probs.chunks_mut(d.block() * d.tokens).enumerate() {
+                let block = probs.len() / d.tokens;
+                let scores = &mut s.scores[..block * d.padded()];
+                let queries = Matrix::rows(&qkv[d.at(task, i * d.block(), 0)..], d.stride());
+                inner_products(d, scale, queries, keys, scores);
+                exponentials(d.tokens, d.padded(), scores, &mut vec![0.0; block]);
+                for (p, s) in probs.chunks_exact_mut(d.tokens).zip(scores.chunks_exact(d.padded())) {
+                    p.copy_from_slice(&s[..d.tokens]);
+                }
+            }
+        });
     });
 }
 
 vectorised! {
     /// Turns rows of scores into probabilities and notes the log of each row's sum of exponentials.
-    fn exponentials<FUSED>(tokens: usize, scores: &mut [f32], lse: &mut [f32]) {
-        for (row, lse) in scores.chunks_exact_mut(tokens).zip(lse) {
-            let max = maximum(row);
+    fn exponentials<I>(tokens: usize, padded: usize, scores: &mut [f32], lse: &mut [f32]) {
+        for (row, lse) in scores.chunks_exact_mut(padded).zip(lse) {
+            // nothing comes of the rest, and whole vectors are quicker than their pieces
+            row[tokens..].fill(f32::NEG_INFINITY);
+            let max = maximum::<I>(row);
             for s in row.iter_mut() {
-                *s = exp::<FUSED>(*s - max);
+                *s = exp_negative::<I>(*s - max);
             }
-            let total = fold(row, 0.0, |a, v| a + v, |a, b| a + b);
+            let total = sum::<I>(row);
             let inverse = 1.0 / total;
             for s in row.iter_mut() {
                 *s *= inverse;
@@ -266,12 +196,16 @@ vectorised! {
     }
 
     /// For one query: scores to probabilities p, and dp in `grads` to the scores' gradient p · (dp - out·dout) · scale.
-    fn softmax_backward<FUSED>(scale: f32, lse: f32, out: &[f32], dout: &[f32], scores: &mut [f32], grads: &mut [f32]) {
-        let mean = dot::<FUSED>(out, dout);
+    fn softmax_backward<I>(scale: f32, tokens: usize, lse: f32, out: &[f32], dout: &[f32], scores: &mut [f32], grads: &mut [f32]) {
+        let mean = dot::<I>(out, dout);
+        scores[tokens..].fill(f32::NEG_INFINITY);
         for (s, g) in scores.iter_mut().zip(grads) {
-            let p = exp::<FUSED>(*s - lse);
+            let p = exp_negative::<I>(*s - lse);
             *g = p * (*g - mean) * scale;
             *s = p;
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

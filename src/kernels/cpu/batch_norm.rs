@@ -98,7 +98,7 @@ fn scale_and_shift(
 }
 
 vectorised! {
-    fn add_rows<FUSED>(x: &[f32], sum: &mut [f32]) {
+    fn add_rows<I>(x: &[f32], sum: &mut [f32]) {
         for x in x.chunks_exact(sum.len()) {
             for (s, x) in sum.iter_mut().zip(x) {
                 *s += x;
@@ -106,15 +106,15 @@ vectorised! {
         }
     }
 
-    fn add_squares<FUSED>(x: &[f32], mean: &[f32], sum: &mut [f32]) {
+    fn add_squares<I>(x: &[f32], mean: &[f32], sum: &mut [f32]) {
         for x in x.chunks_exact(sum.len()) {
             for ((s, x), m) in sum.iter_mut().zip(x).zip(mean) {
-                *s = mul_add::<FUSED>(x - m, x - m, *s);
+                *s = mul_add::<I>(x - m, x - m, *s);
             }
         }
     }
 
-    fn add_gradients<FUSED>(
+    fn add_gradients<I>(
         dy: &[f32], x: &[f32], mean: &[f32], rstd: &[f32], plain: &mut [f32], along: &mut [f32],
     ) {
         let dim = mean.len();
@@ -122,22 +122,22 @@ vectorised! {
             let columns = mean.iter().zip(rstd).zip(plain.iter_mut()).zip(along.iter_mut());
             for ((dy, x), (((m, r), plain), along)) in dy.iter().zip(x).zip(columns) {
                 *plain += dy;
-                *along = mul_add::<FUSED>(*dy, (x - m) * r, *along);
+                *along = mul_add::<I>(*dy, (x - m) * r, *along);
             }
         }
     }
 
-    fn shift_rows<FUSED>(x: &[f32], gain: &[f32], bias: &[f32], mean: &[f32], rstd: &[f32], y: &mut [f32]) {
+    fn shift_rows<I>(x: &[f32], gain: &[f32], bias: &[f32], mean: &[f32], rstd: &[f32], y: &mut [f32]) {
         let dim = gain.len();
         for (x, y) in x.chunks_exact(dim).zip(y.chunks_exact_mut(dim)) {
             let columns = gain.iter().zip(bias).zip(mean.iter().zip(rstd));
             for ((x, y), ((g, b), (m, r))) in x.iter().zip(y).zip(columns) {
-                *y = mul_add::<FUSED>((x - m) * r, *g, *b);
+                *y = mul_add::<I>((x - m) * r, *g, *b);
             }
         }
     }
 
-    fn backward_rows<FUSED>(
+    fn backward_rows<I>(
         count: f32, dy: &[f32], x: &[f32], gain: &[f32], mean: &[f32], rstd: &[f32], plain: &[f32], along: &[f32],
         dx: &mut [f32],
     ) {
@@ -146,9 +146,76 @@ vectorised! {
             let columns = gain.iter().zip(mean).zip(rstd).zip(plain.iter().zip(along));
             for (((dy, x), dx), (((g, m), r), (plain, along))) in dy.iter().zip(x).zip(dx).zip(columns) {
                 let z = (x - m) * r;
-                let d = mul_add::<FUSED>(-z, along * share, dy - plain * share);
-                *dx = mul_add::<FUSED>(g * r, d, *dx);
+                let d = mul_add::<I>(-z, along * share, dy - plain * share);
+                *dx = mul_add::<I>(g * r, d, *dx);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::kernels::probe::{differentiates, poison, values, weighted};
+    use crate::kernels::scalar;
+
+    fn check(rows: usize, dim: usize) {
+        let (x, dy) = (values("x", rows * dim), values("dy", rows * dim));
+        let (gain, bias) = (values("gain", dim), values("bias", dim));
+        let (mut y, mut mean, mut variance, mut rstd) =
+            (poison(rows * dim), poison(dim), poison(dim), poison(dim));
+        scalar::batch_norm::forward(
+            rows,
+            dim,
+            1e-2,
+            &x,
+            &gain,
+            &bias,
+            &mut y,
+            &mut mean,
+            &mut variance,
+            &mut rstd,
+        );
+        twins!(
+            5e-6,
+            batch_norm::forward(rows, dim, 1e-2, &x, &gain, &bias, y, m, v, r),
+            y = poison(rows * dim),
+            m = poison(dim),
+            v = poison(dim),
+            r = poison(dim)
+        );
+        twins!(
+            2e-6,
+            batch_norm::apply(rows, dim, 1e-2, &x, &gain, &bias, &mean, &variance, y),
+            y = poison(rows * dim)
+        );
+        twins!(
+            5e-6,
+            batch_norm::backward(rows, dim, &dy, &x, &gain, &mean, &rstd, dx, dgain, dbias),
+            dx = values("dx", rows * dim),
+            dgain = values("dgain", dim),
+            dbias = values("dbias", dim)
+        );
+    }
+
+    #[test]
+    fn fast_batch_norm_agrees_with_its_twin() {
+        for (rows, dim) in [(1, 5), (3, 64), (37, 7), (70, 2048), (500, 31)] {
+            check(rows, dim);
+        }
+    }
+
+    #[test]
+    fn scalar_batch_norm_differentiates() {
+        let (x, dy, gain) = (values("x", 12), values("dy", 12), values("gain", 3));
+        let run = |x: &[f32], gain: &[f32]| {
+            let (mut y, mut m, mut v, mut r) = (poison(12), poison(3), poison(3), poison(3));
+            scalar::batch_norm::forward(4, 3, 1e-5, x, gain, &[0.1; 3], &mut y, &mut m, &mut v, &mut r);
+            (weighted(&dy, &y), m, r)
+        };
+        let (_, mean, rstd) = run(&x, &gain);
+        let (mut dx, mut dgain, mut dbias) = (vec![0.0; 12], vec![0.0; 3], vec![0.0; 3]);
+        scalar::batch_norm::backward(4, 3, &dy, &x, &gain, &mean, &rstd, &mut dx, &mut dgain, &mut dbias);
+        differentiates("dx", &x, &dx, |x| run(x, &gain).0);
+        differentiates("dgain", &gain, &dgain, |gain| run(&x, gain).0);
     }
 }

@@ -55,26 +55,25 @@ pub(super) fn isa() -> Isa {
 
 /// Defines functions whose body is compiled once for each instruction set and chosen when called.
 ///
-/// The const parameter named in angle brackets is true where multiply-add is one instruction; bodies hand it to the
-/// functions of `lanes`. Everything a body calls must be `#[inline(always)]`, else it is compiled for the baseline.
+/// The type parameter named in angle brackets is the instruction set; bodies hand it to the functions of `lanes`. Everything a body calls must be `#[inline(always)]`, else it is compiled for the baseline.
 macro_rules! vectorised {
-    ($($(#[$meta:meta])* $vis:vis fn $name:ident<$fused:ident>($($arg:ident: $ty:ty),* $(,)?)
+    ($($(#[$meta:meta])* $vis:vis fn $name:ident<$i:ident>($($arg:ident: $ty:ty),* $(,)?)
         $(-> $ret:ty)? $body:block)+) => {$(
         $(#[$meta])*
         $vis fn $name($($arg: $ty),*) $(-> $ret)? {
             #[inline(always)]
-            fn body<const $fused: bool>($($arg: $ty),*) $(-> $ret)? $body
+            fn body<$i: $crate::kernels::cpu::vectors::Vectors>($($arg: $ty),*) $(-> $ret)? $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
             fn avx512($($arg: $ty),*) $(-> $ret)? {
-                body::<true>($($arg),*)
+                body::<$crate::kernels::cpu::vectors::Avx512>($($arg),*)
             }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             fn avx2($($arg: $ty),*) $(-> $ret)? {
-                body::<true>($($arg),*)
+                body::<$crate::kernels::cpu::vectors::Avx2>($($arg),*)
             }
 
             match $crate::kernels::cpu::isa::isa() {
@@ -84,7 +83,7 @@ macro_rules! vectorised {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above
                 $crate::kernels::cpu::isa::Isa::Avx2 => unsafe { avx2($($arg),*) },
-                _ => body::<{ cfg!(target_arch = "aarch64") }>($($arg),*),
+                _ => body::<$crate::kernels::cpu::vectors::Portable>($($arg),*),
             }
         }
     )+};

@@ -1,6 +1,6 @@
 //! Layer norm (Ba, Kiros, Hinton 2016) over rows of `dim` values.
 
-use super::lanes::{fold, mul_add, sum};
+use super::lanes::{mul_add, squares_around, sum, weighted_sums};
 use super::split::{SUM_ROWS, each_part2, each_part3, rows_per_task};
 
 /// y = (x - mean) · rstd · gain + bias; `mean` and `rstd` (rows) are kept for backward.
@@ -62,60 +62,90 @@ pub fn backward(
 }
 
 vectorised! {
-    fn forward_rows<FUSED>(
+    fn forward_rows<I>(
         eps: f32, x: &[f32], gain: &[f32], bias: &[f32], y: &mut [f32], mean: &mut [f32], rstd: &mut [f32],
     ) {
         let dim = gain.len();
         for (((x, y), mean), rstd) in
             x.chunks_exact(dim).zip(y.chunks_exact_mut(dim)).zip(mean).zip(rstd)
         {
-            let m = sum(x) / dim as f32;
+            let m = sum::<I>(x) / dim as f32;
             // two passes: the difference of squares would cancel
-            let square = fold(x, 0.0, |a, v| mul_add::<FUSED>(v - m, v - m, a), |a, b| a + b);
-            let r = 1.0 / (square / dim as f32 + eps).sqrt();
+            let r = 1.0 / (squares_around::<I>(x, m) / dim as f32 + eps).sqrt();
             for (((y, x), g), b) in y.iter_mut().zip(x).zip(gain).zip(bias) {
-                *y = mul_add::<FUSED>((x - m) * r, *g, *b);
+                *y = mul_add::<I>((x - m) * r, *g, *b);
             }
             (*mean, *rstd) = (m, r);
         }
     }
 
-    fn backward_rows<FUSED>(
+    fn backward_rows<I>(
         dy: &[f32], x: &[f32], gain: &[f32], mean: &[f32], rstd: &[f32],
         dx: &mut [f32], dgain: &mut [f32], dbias: &mut [f32],
     ) {
         let dim = gain.len();
         let rows = dy.chunks_exact(dim).zip(x.chunks_exact(dim)).zip(dx.chunks_exact_mut(dim));
         for (((dy, x), dx), (m, r)) in rows.zip(mean.iter().zip(rstd)) {
-            let (a, b) = two_means::<FUSED>(dy, x, gain, *m, *r);
+            let (a, b) = weighted_sums::<I>(dy, x, gain, *m, *r);
+            let (a, b) = (a / dim as f32, b / dim as f32);
             for i in 0..dim {
                 let z = (x[i] - m) * r;
-                dx[i] = mul_add::<FUSED>(*r, mul_add::<FUSED>(-z, b, dy[i] * gain[i] - a), dx[i]);
-                dgain[i] = mul_add::<FUSED>(dy[i], z, dgain[i]);
+                dx[i] = mul_add::<I>(*r, mul_add::<I>(-z, b, dy[i] * gain[i] - a), dx[i]);
+                dgain[i] = mul_add::<I>(dy[i], z, dgain[i]);
                 dbias[i] += dy[i];
             }
         }
     }
 }
 
-/// Means over a row of dy·gain and of dy·gain·z, z the normalised x.
-#[inline(always)]
-fn two_means<const FUSED: bool>(dy: &[f32], x: &[f32], gain: &[f32], m: f32, r: f32) -> (f32, f32) {
-    use super::lanes::{LANES, halve};
-    let (mut plain, mut along) = ([0.0; LANES], [0.0; LANES]);
-    let mut add = |l: usize, dy: f32, x: f32, g: f32| {
-        let d = dy * g;
-        plain[l] += d;
-        along[l] = mul_add::<FUSED>(d, (x - m) * r, along[l]);
-    };
-    let ((dys, dy_rest), (xs, x_rest), (gains, gain_rest)) =
-        (dy.as_chunks::<LANES>(), x.as_chunks::<LANES>(), gain.as_chunks::<LANES>());
-    for ((dy, x), g) in dys.iter().zip(xs).zip(gains) {
-        (0..LANES).for_each(|l| add(l, dy[l], x[l], g[l]));
+#[cfg(test)]
+mod tests {
+    use crate::kernels::probe::{differentiates, poison, values, weighted};
+    use crate::kernels::scalar;
+
+    fn check(rows: usize, dim: usize, offset: f32) {
+        let x: Vec<f32> = values("x", rows * dim).into_iter().map(|v| v + offset).collect();
+        let (dy, gain, bias) = (values("dy", rows * dim), values("gain", dim), values("bias", dim));
+        let tolerance = 3e-6 + 1e-6 * f64::from(offset);
+        twins!(
+            tolerance,
+            layer_norm::forward(rows, dim, 1e-6, &x, &gain, &bias, y, mean, rstd),
+            y = poison(rows * dim),
+            mean = poison(rows),
+            rstd = poison(rows)
+        );
+        let (mut y, mut mean, mut rstd) = (poison(rows * dim), poison(rows), poison(rows));
+        scalar::layer_norm::forward(rows, dim, 1e-6, &x, &gain, &bias, &mut y, &mut mean, &mut rstd);
+        twins!(
+            tolerance,
+            layer_norm::backward(rows, dim, &dy, &x, &gain, &mean, &rstd, dx, dgain, dbias),
+            dx = values("dx", rows * dim),
+            dgain = values("dgain", dim),
+            dbias = values("dbias", dim)
+        );
     }
-    for (l, ((dy, x), g)) in dy_rest.iter().zip(x_rest).zip(gain_rest).enumerate() {
-        add(l, *dy, *x, *g);
+
+    #[test]
+    fn fast_layer_norm_agrees_with_its_twin() {
+        for (rows, dim) in [(1, 5), (3, 64), (17, 128), (37, 384), (197, 70), (1000, 33)] {
+            check(rows, dim, 0.0);
+            // the mean far from 0 is where one pass over the squares would fail
+            check(rows, dim, 30.0);
+        }
     }
-    let count = dy.len() as f32;
-    (halve(plain, |a, b| a + b) / count, halve(along, |a, b| a + b) / count)
+
+    #[test]
+    fn scalar_layer_norm_differentiates() {
+        let (x, dy, gain) = (values("x", 10), values("dy", 10), values("gain", 5));
+        let run = |x: &[f32], gain: &[f32]| {
+            let (mut y, mut mean, mut rstd) = (poison(10), poison(2), poison(2));
+            scalar::layer_norm::forward(2, 5, 1e-6, x, gain, &[0.5; 5], &mut y, &mut mean, &mut rstd);
+            (weighted(&dy, &y), mean, rstd)
+        };
+        let (_, mean, rstd) = run(&x, &gain);
+        let (mut dx, mut dgain, mut dbias) = (vec![0.0; 10], vec![0.0; 5], vec![0.0; 5]);
+        scalar::layer_norm::backward(2, 5, &dy, &x, &gain, &mean, &rstd, &mut dx, &mut dgain, &mut dbias);
+        differentiates("dx", &x, &dx, |x| run(x, &gain).0);
+        differentiates("dgain", &gain, &dgain, |gain| run(&x, gain).0);
+    }
 }

@@ -1,8 +1,11 @@
 //! Linear layers in PyTorch's layout: x (rows, inp), w (out, inp), y (rows, out).
 
 use super::lanes::{gelu, gelu_slope, mul_add};
-use super::product::{Matrix, Onto, product};
+use super::product::{Matrix, Onto, product, product_by_strips};
 use super::split::{TASK, each_part, rows_per_task, sum_over_rows};
+
+/// Up to so many rows the weights' own transposition counts.
+const FEW: usize = 768;
 
 /// y = x wᵀ + bias.
 pub fn forward(
@@ -24,7 +27,11 @@ pub fn forward(
         }
         None => Onto::Overwrite,
     };
-    product((rows, out, inp), Matrix::rows(x, inp), Matrix::transposed(w, inp), y, onto);
+    if rows <= FEW {
+        product_by_strips((rows, out, inp), x, w, y, onto);
+    } else {
+        product((rows, out, inp), Matrix::rows(x, inp), Matrix::transposed(w, inp), y, onto);
+    }
 }
 
 /// pre = x wᵀ + bias, y = gelu(pre), both (rows, out).
@@ -133,19 +140,19 @@ pub fn scale_rows(rows_per_scale: usize, width: usize, scale: &[f32], src: &[f32
 }
 
 vectorised! {
-    fn scale_add<FUSED>(scale: f32, residual: &[f32], y: &mut [f32]) {
+    fn scale_add<I>(scale: f32, residual: &[f32], y: &mut [f32]) {
         for (y, r) in y.iter_mut().zip(residual) {
-            *y = mul_add::<FUSED>(scale, *y, *r);
+            *y = mul_add::<I>(scale, *y, *r);
         }
     }
 
-    fn scale_into<FUSED>(scale: f32, src: &[f32], dst: &mut [f32]) {
+    fn scale_into<I>(scale: f32, src: &[f32], dst: &mut [f32]) {
         for (d, s) in dst.iter_mut().zip(src) {
             *d = scale * s;
         }
     }
 
-    fn add_rows<FUSED>(x: &[f32], sum: &mut [f32]) {
+    fn add_rows<I>(x: &[f32], sum: &mut [f32]) {
         for row in x.chunks_exact(sum.len()) {
             for (s, v) in sum.iter_mut().zip(row) {
                 *s += v;
@@ -153,15 +160,89 @@ vectorised! {
         }
     }
 
-    fn gelu_part<FUSED>(x: &[f32], y: &mut [f32]) {
+    fn gelu_part<I>(x: &[f32], y: &mut [f32]) {
         for (y, x) in y.iter_mut().zip(x) {
-            *y = gelu::<FUSED>(*x);
+            *y = gelu::<I>(*x);
         }
     }
 
-    fn gelu_backward_part<FUSED>(pre: &[f32], dy: &mut [f32]) {
+    fn gelu_backward_part<I>(pre: &[f32], dy: &mut [f32]) {
         for (dy, x) in dy.iter_mut().zip(pre) {
-            *dy *= gelu_slope::<FUSED>(*x);
+            *dy *= gelu_slope::<I>(*x);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::kernels::probe::{differentiates, poison, values, weighted};
+    use crate::kernels::scalar;
+
+    fn check(rows: usize, inp: usize, out: usize) {
+        let (x, w, dy) = (values("x", rows * inp), values("w", out * inp), values("dy", rows * out));
+        let (bias, residual) = (values("bias", out), values("residual", rows * out));
+        let scale = values("scale", rows);
+        for bias in [None, Some(&bias[..])] {
+            twins!(5e-6, linear::forward(rows, inp, out, &x, &w, bias, y), y = poison(rows * out));
+            twins!(
+                5e-6,
+                linear::forward_gelu(rows, inp, out, &x, &w, bias, pre, y),
+                pre = poison(rows * out),
+                y = poison(rows * out)
+            );
+            for (scale, each) in [(None, 1), (Some(&scale[..]), 1), (Some(&scale[..]), 3)] {
+                twins!(
+                    5e-6,
+                    linear::forward_residual(rows, inp, out, &x, &w, bias, scale, each, &residual, y),
+                    y = poison(rows * out)
+                );
+            }
+        }
+        twins!(5e-6, linear::backward_input(rows, inp, out, &dy, &w, dx, false), dx = poison(rows * inp));
+        twins!(
+            5e-6,
+            linear::backward_input(rows, inp, out, &dy, &w, dx, true),
+            dx = values("dx", rows * inp)
+        );
+        twins!(5e-6, linear::backward_weight(rows, inp, out, &dy, &x, dw), dw = values("dw", out * inp));
+        twins!(1e-6, linear::backward_bias(rows, out, &dy, db), db = values("db", out));
+        twins!(5e-7, linear::gelu_forward(&dy, y), y = poison(rows * out));
+        twins!(5e-7, linear::gelu_backward(&dy, y), y = values("dgelu", rows * out));
+        twins!(0.0, linear::scale_rows(1, out, &scale, &dy, y), y = poison(rows * out));
+    }
+
+    #[test]
+    fn fast_linear_agrees_with_its_twin() {
+        for (rows, inp, out) in [
+            (1, 5, 7),
+            (3, 64, 1),
+            (17, 5, 128),
+            (37, 128, 384),
+            (197, 384, 130),
+            (800, 70, 33),
+            (1000, 384, 300),
+        ] {
+            check(rows, inp, out);
+        }
+        check(0, 4, 4);
+    }
+
+    #[test]
+    fn scalar_linear_differentiates() {
+        let (rows, inp, out) = (2, 3, 4);
+        let (x, w, dy) = (values("x", 6), values("w", 12), values("dy", 8));
+        let loss = |x: &[f32], w: &[f32]| {
+            let (mut pre, mut y) = (poison(8), poison(8));
+            scalar::linear::forward_gelu(rows, inp, out, x, w, None, &mut pre, &mut y);
+            weighted(&dy, &y)
+        };
+        let (mut pre, mut dpre) = (poison(8), dy.clone());
+        scalar::linear::forward(rows, inp, out, &x, &w, None, &mut pre);
+        scalar::linear::gelu_backward(&pre, &mut dpre);
+        let (mut dx, mut dw) = (poison(6), vec![0.0; 12]);
+        scalar::linear::backward_input(rows, inp, out, &dpre, &w, &mut dx, false);
+        scalar::linear::backward_weight(rows, inp, out, &dpre, &x, &mut dw);
+        differentiates("dx", &x, &dx, |x| loss(x, &w));
+        differentiates("dw", &w, &dw, |w| loss(&x, w));
     }
 }

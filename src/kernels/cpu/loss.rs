@@ -1,8 +1,14 @@
 //! DINO's loss (Caron et al. 2021, equations 2 and 3) and the targets it is taken against.
 
-use super::lanes::{LANES, exp, fold, halve, larger, mul_add};
-use super::split::{TASK, each_part, each_part2};
+use super::lanes::{dot, exp_negative, maximum, mul_add, sum};
+use super::split::{each_part, each_part2};
 use rayon::prelude::*;
+
+mod sinkhorn;
+pub use sinkhorn::sinkhorn;
+
+/// Prototypes whose exponentials are made and added up while they are in the L1 cache.
+const BLOCK: usize = 512;
 
 /// Columns a task of a sum over rows takes.
 const STRIP: usize = 2048;
@@ -86,163 +92,81 @@ pub fn entropy_of_mean(rows: usize, k: usize, targets: &[f32]) -> f64 {
     parts.iter().sum()
 }
 
-/// Sinkhorn-Knopp targets over all rows at once (Caron et al. 2020): exp((t - max) / temperature), then alternately every
-/// prototype's total and every row's total made equal; rows end with sum 1.
-pub fn sinkhorn(
-    rows: usize,
-    k: usize,
-    iterations: usize,
-    temperature: f32,
-    logits: &[f32],
-    targets: &mut [f32],
-) {
-    assert_eq!([logits.len(), targets.len()], [rows * k; 2], "logits and targets are (rows, k)");
-    let maxima: Vec<f32> = logits.par_chunks(TASK).map(maximum_of).collect();
-    let max = maximum_of(&maxima);
-    each_part(TASK, targets, |i, t| exponentials(&logits[i * TASK..][..t.len()], max, 1.0 / temperature, t));
-    // the matrix stays; only its rows' and columns' factors change
-    let (mut row_factor, mut column_factor) = (vec![1.0f64; rows], vec![1.0f64; k]);
-    for _ in 0..iterations {
-        each_part(STRIP, &mut column_factor, |i, factor| {
-            factor.fill(0.0);
-            for (row, scale) in row_factor.iter().enumerate() {
-                add_scaled(*scale, &targets[row * k + i * STRIP..][..factor.len()], factor);
-            }
-            factor.iter_mut().for_each(|f| *f = share(*f, k));
-        });
-        each_part(1, &mut row_factor, |row, factor| {
-            factor[0] = share(weighted_sum(&targets[row * k..][..k], &column_factor), rows);
-        });
-    }
-    each_part(k.max(1), targets, |row, t| {
-        scale_columns(row_factor[row] * rows as f64, &column_factor, t);
-    });
-}
-
-/// The factor that brings a total to 1 / count; nothing can be brought there from 0.
-fn share(total: f64, count: usize) -> f64 {
-    if total == 0.0 { 0.0 } else { 1.0 / (total * count as f64) }
-}
-
 vectorised! {
-    fn softmax_row<FUSED>(logits: &[f32], center: Option<&[f32]>, inverse: f32, targets: &mut [f32]) -> f32 {
+    fn softmax_row<I>(logits: &[f32], center: Option<&[f32]>, inverse: f32, targets: &mut [f32]) -> f32 {
         match center {
             Some(center) => {
                 for ((t, l), c) in targets.iter_mut().zip(logits).zip(center) {
-                    *t = (l - c) * inverse;
+                    *t = l - c;
                 }
             }
-            None => {
-                for (t, l) in targets.iter_mut().zip(logits) {
-                    *t = l * inverse;
-                }
-            }
+            None => targets.copy_from_slice(logits),
         }
-        let max = fold(targets, f32::NEG_INFINITY, larger, larger);
-        let (mut total, mut along) = ([0.0; LANES], [0.0; LANES]);
-        for block in targets.chunks_mut(LANES) {
-            for (l, t) in block.iter_mut().enumerate() {
-                let z = *t - max;
-                let e = exp::<FUSED>(z);
-                total[l] += e;
-                // an exponent that vanished has no part in the entropy, be it infinite
-                along[l] += if e == 0.0 { 0.0 } else { e * z };
-                *t = e;
+        let max = maximum::<I>(targets);
+        let (mut total, mut along) = (0.0f64, 0.0f64);
+        for block in targets.chunks_mut(BLOCK) {
+            let mut weighted = [0.0; BLOCK];
+            for (t, w) in block.iter_mut().zip(&mut weighted) {
+                // scaled after the maximum is off, so that the largest keep their digits
+                let z = (*t - max) * inverse;
+                *t = exp_negative::<I>(z);
+                // an exponential that vanished has no part in the entropy, were its exponent infinite
+                *w = if *t == 0.0 { 0.0 } else { *t * z };
             }
+            total += f64::from(sum::<I>(block));
+            along += f64::from(sum::<I>(&weighted[..block.len()]));
         }
-        let (total, along) = (halve(total, |a, b| a + b), halve(along, |a, b| a + b));
-        let scale = 1.0 / total;
+        let scale = (1.0 / total) as f32;
         for t in targets.iter_mut() {
             *t *= scale;
         }
-        total.ln() - along * scale
+        (total.ln() - along / total) as f32
     }
 
     /// The loss of one student row against one or two target rows, and its gradient times `scale`.
-    fn pair_row<FUSED>(
+    fn pair_row<I>(
         student: &[f32], first: &[f32], second: Option<&[f32]>, inverse: f32, scale: f32, dstudent: &mut [f32],
     ) -> f64 {
-        let max = fold(student, f32::NEG_INFINITY, larger, larger);
-        let mut sums = [[0.0f32; LANES]; 3];
-        match second {
-            Some(second) => {
-                let targets = first.chunks(LANES).zip(second.chunks(LANES));
-                for ((d, s), (a, b)) in dstudent.chunks_mut(LANES).zip(student.chunks(LANES)).zip(targets) {
-                    for l in 0..d.len() {
-                        d[l] = tally::<FUSED>(&mut sums, l, (s[l] - max) * inverse, a[l] + b[l]);
-                    }
-                }
+        let max = maximum::<I>(student);
+        let (mut total, mut mass, mut along) = (0.0f64, 0.0f64, 0.0f64);
+        let mut at = 0;
+        for d in dstudent.chunks_mut(BLOCK) {
+            let span = at..at + d.len();
+            let mut scaled = [0.0; BLOCK];
+            for ((z, d), s) in scaled.iter_mut().zip(d.iter_mut()).zip(&student[span.clone()]) {
+                *z = (s - max) * inverse;
+                *d = exp_negative::<I>(*z);
             }
-            None => {
-                for ((d, s), a) in dstudent.chunks_mut(LANES).zip(student.chunks(LANES)).zip(first.chunks(LANES)) {
-                    for l in 0..d.len() {
-                        d[l] = tally::<FUSED>(&mut sums, l, (s[l] - max) * inverse, a[l]);
-                    }
-                }
+            total += f64::from(sum::<I>(d));
+            for q in [Some(first), second].into_iter().flatten() {
+                let q = &q[span.clone()];
+                mass += f64::from(sum::<I>(q));
+                along += f64::from(dot::<I>(q, &scaled[..q.len()]));
             }
+            at = span.end;
         }
-        let [total, mass, along] = sums.map(|s| halve(s, |a, b| a + b));
-        let share = scale * mass / total;
+        let share = (f64::from(scale) * mass / total) as f32;
         match second {
             Some(second) => {
                 for ((d, a), b) in dstudent.iter_mut().zip(first).zip(second) {
-                    *d = mul_add::<FUSED>(*d, share, -scale * (a + b));
+                    *d = mul_add::<I>(*d, share, -scale * (a + b));
                 }
             }
             None => {
                 for (d, a) in dstudent.iter_mut().zip(first) {
-                    *d = mul_add::<FUSED>(*d, share, -scale * a);
+                    *d = mul_add::<I>(*d, share, -scale * a);
                 }
             }
         }
-        f64::from(mass) * f64::from(total).ln() - f64::from(along)
+        mass * total.ln() - along
     }
 
-    fn add_to<FUSED>(x: &[f32], sum: &mut [f32]) {
+    fn add_to<I>(x: &[f32], sum: &mut [f32]) {
         for (s, x) in sum.iter_mut().zip(x) {
             *s += x;
         }
     }
-
-    fn maximum_of<FUSED>(x: &[f32]) -> f32 {
-        fold(x, f32::NEG_INFINITY, larger, larger)
-    }
-
-    fn exponentials<FUSED>(logits: &[f32], max: f32, inverse: f32, out: &mut [f32]) {
-        for (o, l) in out.iter_mut().zip(logits) {
-            *o = exp::<FUSED>((l - max) * inverse);
-        }
-    }
-
-    fn add_scaled<FUSED>(scale: f64, x: &[f32], sum: &mut [f64]) {
-        for (s, x) in sum.iter_mut().zip(x) {
-            *s += scale * f64::from(*x);
-        }
-    }
-
-    fn weighted_sum<FUSED>(x: &[f32], weights: &[f64]) -> f64 {
-        let mut lanes = [0.0f64; LANES];
-        for (x, w) in x.chunks(LANES).zip(weights.chunks(LANES)) {
-            for l in 0..x.len() {
-                lanes[l] += f64::from(x[l]) * w[l];
-            }
-        }
-        lanes.iter().sum()
-    }
-
-    fn scale_columns<FUSED>(scale: f64, factors: &[f64], x: &mut [f32]) {
-        for (x, f) in x.iter_mut().zip(factors) {
-            *x = (f64::from(*x) * f * scale) as f32;
-        }
-    }
 }
 
-/// Adds one prototype to the sums of e^z, of the target q and of q z; returns e^z.
-#[inline(always)]
-fn tally<const FUSED: bool>(sums: &mut [[f32; LANES]; 3], l: usize, z: f32, q: f32) -> f32 {
-    let e = exp::<FUSED>(z);
-    sums[0][l] += e;
-    sums[1][l] += q;
-    sums[2][l] = mul_add::<FUSED>(q, z, sums[2][l]);
-    e
-}
+#[cfg(test)]
+mod tests;

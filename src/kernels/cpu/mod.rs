@@ -5,6 +5,8 @@ mod isa;
 mod lanes;
 mod product;
 mod split;
+mod transpose;
+mod vectors;
 
 pub mod attention;
 pub mod batch_norm;
@@ -15,6 +17,7 @@ pub mod normalize;
 pub mod optimizer;
 pub mod patch;
 pub mod position;
+pub mod tokens;
 
 #[cfg(test)]
 pub(super) use isa::{Isa, force};

@@ -91,56 +91,110 @@ pub fn scale(y: &mut [f32], a: f32) {
 }
 
 vectorised! {
-    fn squares<FUSED>(x: &[f32]) -> f64 {
+    fn squares<I>(x: &[f32]) -> f64 {
         let mut lanes = [0.0f64; 32];
-        for x in x.chunks(32) {
-            for l in 0..x.len() {
-                // the square of an f32 is exact in f64
+        let (blocks, rest) = x.as_chunks::<32>();
+        // the square of an f32 is exact in f64
+        for x in blocks {
+            for l in 0..32 {
                 lanes[l] += f64::from(x[l]) * f64::from(x[l]);
             }
+        }
+        for (lane, x) in lanes.iter_mut().zip(rest) {
+            *lane += f64::from(*x) * f64::from(*x);
         }
         lanes.iter().sum()
     }
 
-    fn finite<FUSED>(x: &[f32]) -> bool {
+    fn finite<I>(x: &[f32]) -> bool {
         // all ones in the exponent mark infinities and NaN
         let worst = x.iter().fold(0u32, |worst, x| worst.max(x.to_bits() & 0x7f80_0000));
         worst != 0x7f80_0000
     }
 
-    fn adamw_part<FUSED>(f: Factors, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
+    fn adamw_part<I>(f: Factors, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
         for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
             let g = g * f.grad;
-            *m = mul_add::<FUSED>(f.new1, g - *m, *m);
-            *v = mul_add::<FUSED>(f.new2, mul_add::<FUSED>(g, g, -*v), *v);
-            let direction = *m / mul_add::<FUSED>(v.sqrt(), f.root, f.eps);
-            *p -= mul_add::<FUSED>(f.decay, *p, f.rate * direction);
+            *m = mul_add::<I>(f.new1, g - *m, *m);
+            *v = mul_add::<I>(f.new2, mul_add::<I>(g, g, -*v), *v);
+            let direction = *m / mul_add::<I>(v.sqrt(), f.root, f.eps);
+            *p -= mul_add::<I>(f.decay, *p, f.rate * direction);
         }
     }
 
-    fn sgd_part<FUSED>(lr: f32, decay: f32, momentum: f32, scale: f32, p: &mut [f32], g: &[f32], b: &mut [f32]) {
+    fn sgd_part<I>(lr: f32, decay: f32, momentum: f32, scale: f32, p: &mut [f32], g: &[f32], b: &mut [f32]) {
         for ((p, g), b) in p.iter_mut().zip(g).zip(b) {
-            let g = mul_add::<FUSED>(decay, *p, g * scale);
-            *b = mul_add::<FUSED>(momentum, *b, g);
-            *p = mul_add::<FUSED>(-lr, *b, *p);
+            let g = mul_add::<I>(decay, *p, g * scale);
+            *b = mul_add::<I>(momentum, *b, g);
+            *p = mul_add::<I>(-lr, *b, *p);
         }
     }
 
-    fn lerp_part<FUSED>(target: &mut [f32], source: &[f32], share: f32) {
+    fn lerp_part<I>(target: &mut [f32], source: &[f32], share: f32) {
         for (t, s) in target.iter_mut().zip(source) {
-            *t = mul_add::<FUSED>(share, s - *t, *t);
+            *t = mul_add::<I>(share, s - *t, *t);
         }
     }
 
-    fn axpy_part<FUSED>(y: &mut [f32], a: f32, x: &[f32]) {
+    fn axpy_part<I>(y: &mut [f32], a: f32, x: &[f32]) {
         for (y, x) in y.iter_mut().zip(x) {
-            *y = mul_add::<FUSED>(a, *x, *y);
+            *y = mul_add::<I>(a, *x, *y);
         }
     }
 
-    fn scale_part<FUSED>(y: &mut [f32], a: f32) {
+    fn scale_part<I>(y: &mut [f32], a: f32) {
         for y in y {
             *y *= a;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::kernels::probe::{agree, values};
+    use crate::kernels::{cpu, scalar};
+
+    fn check(n: usize) {
+        let (p, g, m) = (values("p", n), values("g", n), values("m", n));
+        let v: Vec<f32> = values("v", n).into_iter().map(|v| v * v).collect();
+        for (step, decay) in [(1, 0.0), (1000, 0.4)] {
+            twins!(
+                5e-7,
+                optimizer::adamw(p, &g, m, v, 5e-4, decay, 0.9, 0.999, 1e-8, step, 0.3),
+                p = p.clone(),
+                m = m.clone(),
+                v = v.clone()
+            );
+        }
+        twins!(5e-7, optimizer::sgd(p, &g, b, 0.03, 1e-4, 0.9, 0.5), p = p.clone(), b = m.clone());
+        twins!(5e-7, optimizer::lerp(p, &g, 0.996), p = p.clone());
+        twins!(5e-7, optimizer::axpy(p, 0.7, &g), p = p.clone());
+        twins!(0.0, optimizer::scale(p, 0.7), p = p.clone());
+        agree(
+            "sum_of_squares",
+            1e-7,
+            [vec![0.0]],
+            |[s]| s[0] = cpu::optimizer::sum_of_squares(&p) as f32,
+            |[s]| s[0] = scalar::optimizer::sum_of_squares(&p) as f32,
+        );
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut p = p.clone();
+            assert!(cpu::optimizer::all_finite(&p));
+            *p.last_mut().unwrap() = bad;
+            assert!(!cpu::optimizer::all_finite(&p));
+        }
+    }
+
+    #[test]
+    fn fast_optimizer_agrees_with_its_twin() {
+        [1, 17, 384, 20_000, 100_003].into_iter().for_each(check);
+    }
+
+    #[test]
+    fn an_average_of_equal_weights_stays_where_it_is() {
+        let source = values("p", 1000);
+        let mut target = source.clone();
+        (0..100).for_each(|_| cpu::optimizer::lerp(&mut target, &source, 0.996));
+        assert_eq!(target, source);
     }
 }

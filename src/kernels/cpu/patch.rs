@@ -72,15 +72,50 @@ pub fn assemble_backward(
 }
 
 vectorised! {
-    fn add_into<FUSED>(a: &[f32], b: &[f32], out: &mut [f32]) {
+    fn add_into<I>(a: &[f32], b: &[f32], out: &mut [f32]) {
         for ((o, a), b) in out.iter_mut().zip(a).zip(b) {
             *o = a + b;
         }
     }
 
-    fn accumulate<FUSED>(x: &[f32], sum: &mut [f32]) {
+    fn accumulate<I>(x: &[f32], sum: &mut [f32]) {
         for (s, x) in sum.iter_mut().zip(x) {
             *s += x;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::kernels::probe::{poison, values};
+
+    fn check(batch: usize, grid_h: usize, grid_w: usize, patch: usize, dim: usize) {
+        let (height, width, patches) = (grid_h * patch, grid_w * patch, grid_h * grid_w);
+        let images = values("images", batch * 3 * height * width);
+        let rows = poison(images.len());
+        twins!(0.0, patch::unfold(batch, height, width, patch, &images, rows), rows = rows);
+        let (projected, cls) = (values("projected", batch * patches * dim), values("cls", dim));
+        let (pos, dtokens) = (values("pos", (1 + patches) * dim), values("d", batch * (1 + patches) * dim));
+        twins!(
+            0.0,
+            patch::assemble(batch, patches, dim, &projected, &cls, &pos, t),
+            t = poison(dtokens.len())
+        );
+        twins!(
+            1e-6,
+            patch::assemble_backward(batch, patches, dim, &dtokens, dp, dcls, dpos),
+            dp = poison(projected.len()),
+            dcls = values("dcls", dim),
+            dpos = values("dpos", pos.len())
+        );
+    }
+
+    #[test]
+    fn fast_patches_agree_with_their_twin() {
+        for (batch, grid_h, grid_w, patch, dim) in
+            [(1, 1, 1, 4, 5), (2, 2, 3, 8, 64), (3, 4, 4, 8, 128), (2, 14, 14, 16, 384), (70, 1, 2, 1, 7)]
+        {
+            check(batch, grid_h, grid_w, patch, dim);
         }
     }
 }

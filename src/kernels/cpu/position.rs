@@ -93,9 +93,74 @@ fn check(grid_h: usize, grid_w: usize, to_h: usize, to_w: usize, dim: usize, pos
 }
 
 vectorised! {
-    fn add_scaled<FUSED>(scale: f32, x: &[f32], y: &mut [f32]) {
+    fn add_scaled<I>(scale: f32, x: &[f32], y: &mut [f32]) {
         for (y, x) in y.iter_mut().zip(x) {
-            *y = mul_add::<FUSED>(scale, *x, *y);
+            *y = mul_add::<I>(scale, *x, *y);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::interpolate;
+    use crate::kernels::probe::{distance, poison, values};
+
+    fn check(grid: (usize, usize), to: (usize, usize), dim: usize) {
+        let (pos, dout) =
+            (values("pos", (1 + grid.0 * grid.1) * dim), values("dout", (1 + to.0 * to.1) * dim));
+        twins!(2e-6, position::interpolate(grid.0, grid.1, to.0, to.1, dim, &pos, o), o = poison(dout.len()));
+        twins!(
+            2e-6,
+            position::interpolate_backward(grid.0, grid.1, to.0, to.1, dim, &dout, dpos),
+            dpos = values("dpos", pos.len())
+        );
+    }
+
+    #[test]
+    fn fast_interpolation_agrees_with_its_twin() {
+        for (grid, to) in [
+            ((1, 1), (1, 1)),
+            ((1, 1), (3, 2)),
+            ((4, 4), (2, 2)),
+            ((7, 7), (3, 5)),
+            ((5, 6), (5, 6)),
+            ((3, 4), (9, 7)),
+        ] {
+            check(grid, to, 8);
+            check(grid, to, 37);
+        }
+    }
+
+    /// The reference inputs' formula: 24 bits of SplitMix64 under the name's FNV-1a, in [-1, 1).
+    fn formula(name: &str, n: usize) -> Vec<f32> {
+        let hash = name
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        let value = |i: u64| {
+            let mut z = hash.wrapping_add((i + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            ((z ^ (z >> 31)) >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+        };
+        (0..n as u64).map(value).collect()
+    }
+
+    #[test]
+    fn interpolation_agrees_with_the_reference() {
+        let text = include_str!("../../../tests/fixtures/position_embeddings.json");
+        let cases: Vec<serde_json::Value> = serde_json::from_str(text).unwrap();
+        for case in &cases {
+            let number = |v: &serde_json::Value| v.as_u64().unwrap() as usize;
+            let (grid, dim) = (number(&case["grid"]), number(&case["dim"]));
+            let (to_h, to_w) = (number(&case["to"][0]), number(&case["to"][1]));
+            let want: Vec<f32> =
+                case["out"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect();
+            let pos = formula(case["source"].as_str().unwrap(), (1 + grid * grid) * dim);
+            let mut out = poison((1 + to_h * to_w) * dim);
+            interpolate(grid, grid, to_h, to_w, dim, &pos, &mut out);
+            let far = distance(&out, &want);
+            assert!(far < 1e-6, "{grid} to {to_h}x{to_w}: {far:e}");
+        }
+        assert!(cases.len() > 1, "the reference has several grids");
     }
 }

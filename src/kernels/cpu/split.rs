@@ -1,12 +1,28 @@
 //! How work is cut into tasks: by shape alone, never by the number of threads.
 
 use rayon::prelude::*;
+use std::cell::RefCell;
 
 /// Elements a task of elementwise work has: long enough to pay for its start, short enough to stay in the L2 cache.
 pub const TASK: usize = 1 << 14;
 
 /// Rows a reduction over rows adds up before its partial sum is handed on.
 pub const SUM_ROWS: usize = 64;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lends this thread's scratch memory, whose contents are whatever the last user left. Not to be nested, nor held over
+/// work on several threads, which may bring another task to this one.
+pub fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    SCRATCH.with_borrow_mut(|scratch| {
+        if scratch.len() < length {
+            scratch.resize(length, 0.0);
+        }
+        work(&mut scratch[..length])
+    })
+}
 
 /// Rows of this width that make up one task.
 pub fn rows_per_task(width: usize) -> usize {

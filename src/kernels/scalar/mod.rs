@@ -1,4 +1,6 @@
 //! The slow, obvious twin of every kernel: no threads, no unsafe code, sums in f64.
+// an index says more about a formula than an iterator does
+#![allow(clippy::needless_range_loop)]
 
 pub mod attention;
 pub mod batch_norm;

@@ -14,8 +14,8 @@ pub fn plan(plan: &Plan, notes: Vec<Value>) -> String {
         "ok": true,
         "name": plan.graph.name,
         "seed": plan.graph.seed,
-        "device": words::device(plan.device),
-        "precision": format!("{:?}", plan.precision),
+        "device": words::device(plan.graph.device),
+        "precision": format!("{:?}", plan.precision()),
         "global_batch": plan.batch.global,
         "micro_batch": plan.batch.micro,
         "steps_per_epoch": plan.steps_per_epoch,
@@ -45,11 +45,7 @@ fn line(value: &Value) -> String {
 }
 
 fn facts(plan: &Plan) -> Value {
-    plan.nodes
-        .iter()
-        .flat_map(|node| node.facts.iter())
-        .map(|(word, value)| (word.clone(), json!(value)))
-        .collect()
+    plan.facts().into_iter().map(|(word, value)| (word, json!(value))).collect()
 }
 
 fn node(node: &crate::plan::PlanNode) -> Value {
@@ -90,7 +86,7 @@ fn edges(plan: &Plan) -> Vec<Value> {
             "kind": kind,
             "type": edge.ty.to_string(),
             "dims": dims,
-            "dtype": dims.is_array().then(|| format!("{:?}", plan.precision).to_lowercase()),
+            "dtype": dims.is_array().then(|| format!("{:?}", plan.precision()).to_lowercase()),
             "conversion": format!("{:?}", edge.conversion),
             "capacity": edge.capacity,
         }));

@@ -28,8 +28,8 @@ fn title(plan: &Plan) -> String {
         "{}: {name}/{patch} at {image} pixels, {} prototypes, {:?} on {}, seed {}",
         graph.name,
         graph.network.head.out_dim,
-        plan.precision,
-        words::device(plan.device),
+        plan.precision(),
+        words::device(plan.graph.device),
         graph.seed
     )
 }
@@ -116,7 +116,7 @@ fn totals(plan: &Plan) -> String {
         ("predicted peak of memory".to_owned(), words::bytes(plan.cost.peak_bytes)),
         ("steps".to_owned(), words::steps(plan)),
     ];
-    rows.extend(plan.nodes.iter().flat_map(|node| node.facts.iter().cloned()));
+    rows.extend(plan.facts());
     let width = rows.iter().map(|(word, _)| word.chars().count()).max().unwrap_or(0);
     rows.iter().map(|(word, value)| format!("{word:width$}  {value}\n")).collect()
 }

@@ -1,0 +1,156 @@
+//! The folder of one run: who may use it, and what lies where.
+
+use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::atomic::TEMPORARY;
+
+/// What to do with a folder that a run has used before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reuse {
+    /// Refuse it.
+    #[default]
+    Refuse,
+    /// Go on from its newest checkpoint, or from the beginning where there is none.
+    Resume,
+    /// Remove what the earlier run wrote, and nothing else.
+    Overwrite,
+}
+
+/// Why a run folder can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    #[error(
+        "{0} holds an earlier run; --resume goes on with it, --overwrite replaces it, --out names another folder"
+    )]
+    Used(PathBuf),
+    #[error(
+        "{0} is in use by another run, which holds the file `lock` in it; wait for it, or name another folder with --out"
+    )]
+    Locked(PathBuf),
+    #[error("{path}: {source}")]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("the graph is not the one that {folder} was trained with, so it can't go on there:\n  {}\n\
+        resume with the same graph, or name another folder with --out", .differences.join("\n  "))]
+    OtherGraph { folder: PathBuf, differences: Vec<String> },
+    #[error("no checkpoint in {folder} is whole:\n  {}\n--overwrite starts anew", .reasons.join("\n  "))]
+    Damaged { folder: PathBuf, reasons: Vec<String> },
+}
+
+impl FolderError {
+    pub(super) fn file(path: &Path) -> impl FnOnce(std::io::Error) -> FolderError {
+        let path = path.to_owned();
+        |source| FolderError::File { path, source }
+    }
+
+    /// 2 where another request would do, 1 where a file failed.
+    pub fn status(&self) -> u8 {
+        if matches!(self, FolderError::File { .. }) { 1 } else { 2 }
+    }
+}
+
+/// A run folder, locked for as long as this value lives.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    _lock: File,
+}
+
+/// What a run writes, besides `lock`.
+const OURS: [&str; 4] = ["graph.ron", "metrics.jsonl", "rejected.jsonl", "checkpoints"];
+
+impl RunFolder {
+    /// Opens or makes the folder and locks it.
+    ///
+    /// # Errors
+    /// When another process uses it, when it was used and `reuse` refuses that, or when it can't be written.
+    pub fn open(path: &Path, reuse: Reuse) -> Result<Self, FolderError> {
+        std::fs::create_dir_all(path).map_err(FolderError::file(path))?;
+        let name = path.join("lock");
+        let options = File::options().create(true).truncate(false).write(true).open(&name);
+        let lock = options.map_err(FolderError::file(&name))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(FolderError::Locked(path.to_owned())),
+            Err(TryLockError::Error(source)) => return Err(FolderError::File { path: name, source }),
+        }
+        let folder = RunFolder { path: path.to_owned(), _lock: lock };
+        let used = OURS.iter().any(|name| path.join(name).exists());
+        match reuse {
+            Reuse::Refuse if used => return Err(FolderError::Used(path.to_owned())),
+            Reuse::Overwrite => OURS.iter().try_for_each(|name| remove(&path.join(name)))?,
+            _ => {}
+        }
+        let checkpoints = folder.checkpoints();
+        std::fs::create_dir_all(&checkpoints).map_err(FolderError::file(&checkpoints))?;
+        folder.remove_unfinished()?;
+        Ok(folder)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn graph(&self) -> PathBuf {
+        self.path.join("graph.ron")
+    }
+
+    pub fn metrics(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
+    }
+
+    pub fn rejected(&self) -> PathBuf {
+        self.path.join("rejected.jsonl")
+    }
+
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// The small file that names the checkpoint to resume from.
+    pub fn latest(&self) -> PathBuf {
+        self.checkpoints().join("latest")
+    }
+
+    /// The checkpoints' folders by step, whole or not.
+    pub fn steps(&self) -> Result<Vec<(u64, PathBuf)>, FolderError> {
+        let folder = self.checkpoints();
+        let mut steps = Vec::new();
+        for entry in std::fs::read_dir(&folder).map_err(FolderError::file(&folder))? {
+            let entry = entry.map_err(FolderError::file(&folder))?;
+            let name = entry.file_name();
+            let digits = name.to_str().and_then(|name| name.strip_prefix("step-"));
+            steps.extend(digits.and_then(|d| d.parse().ok()).map(|step: u64| (step, entry.path())));
+        }
+        steps.sort();
+        Ok(steps)
+    }
+
+    /// Removes what a killed run left half-written.
+    fn remove_unfinished(&self) -> Result<(), FolderError> {
+        for folder in [self.path.clone(), self.checkpoints()] {
+            for entry in std::fs::read_dir(&folder).map_err(FolderError::file(&folder))? {
+                let entry = entry.map_err(FolderError::file(&folder))?;
+                if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
+                    remove(&entry.path())?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The name of a checkpoint's folder.
+pub fn step_name(step: u64) -> String {
+    format!("step-{step:08}")
+}
+
+/// Removes a file or folder, if it is there.
+pub fn remove(path: &Path) -> Result<(), FolderError> {
+    let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    match removed {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(FolderError::file(path)(error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,60 @@
+//! Whether two graphs train the same thing, so that one may go on where the other stopped.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::graph::spec::GraphSpec;
+
+/// A graph's keys, dotted, with their values: those alone that decide the numbers of a step.
+pub type GraphKeys = BTreeMap<String, String>;
+
+/// Keys that may differ between a run and its continuation: they change how long, how fast or where it runs.
+const FREE: [&str; 3] = ["name", "duration", "device"];
+/// Stages that only look on.
+const ONLOOKERS: [&str; 2] = ["Checkpoint", "Knn"];
+
+/// The keys of a graph that a resumed run must share.
+///
+/// # Errors
+/// When a custom stage's parameters can't be written out.
+pub fn graph_keys(graph: &GraphSpec) -> Result<GraphKeys, serde_json::Error> {
+    let mut tree = serde_json::to_value(graph)?;
+    if let Some(top) = tree.as_object_mut() {
+        top.retain(|key, _| !FREE.contains(&key.as_str()));
+        if let Some(nodes) = top.get_mut("nodes").and_then(Value::as_object_mut) {
+            nodes.retain(|_, node| ONLOOKERS.iter().all(|stage| node["stage"].get(stage).is_none()));
+        }
+    }
+    let mut keys = GraphKeys::new();
+    flatten("", &tree, &mut keys);
+    keys.retain(|key, _| !key.ends_with(".workers"));
+    Ok(keys)
+}
+
+fn flatten(path: &str, value: &Value, keys: &mut GraphKeys) {
+    let inner = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    match value {
+        Value::Object(map) if !map.is_empty() => map.iter().for_each(|(k, v)| flatten(&inner(k), v, keys)),
+        Value::Array(list) if !list.is_empty() => {
+            list.iter().enumerate().for_each(|(i, v)| flatten(&inner(&i.to_string()), v, keys));
+        }
+        leaf => {
+            keys.insert(path.to_owned(), leaf.to_string());
+        }
+    }
+}
+
+/// What differs, a line for each key: `optimizer.lr: 0.1 in the checkpoint, 0.2 in the graph`.
+pub fn differences(saved: &GraphKeys, asked: &GraphKeys) -> Vec<String> {
+    let mut keys: Vec<&String> = saved.keys().chain(asked.keys()).collect();
+    keys.sort();
+    keys.dedup();
+    let word = |keys: &GraphKeys, key: &String| keys.get(key).map_or("nothing".to_owned(), Clone::clone);
+    keys.into_iter()
+        .filter(|key| saved.get(*key) != asked.get(*key))
+        .map(|key| {
+            format!("{key}: {} in the checkpoint, {} in the graph", word(saved, key), word(asked, key))
+        })
+        .collect()
+}

@@ -1,0 +1,158 @@
+//! Weighted nearest-neighbour classification (Wu et al. 2018; DINO's appendix F.1).
+
+use rayon::prelude::*;
+
+use crate::kernels::cpu::linear;
+
+/// Labelled rows of unit length, (rows, dim).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Labelled {
+    pub dim: usize,
+    pub features: Vec<f32>,
+    pub labels: Vec<u32>,
+}
+
+impl Labelled {
+    /// Rows of any length, brought to unit length. `features` holds `labels.len()` rows.
+    pub fn normalized(dim: usize, mut features: Vec<f32>, labels: Vec<u32>) -> Self {
+        for row in features.chunks_exact_mut(dim) {
+            let norm = row.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt().max(1e-12) as f32;
+            row.iter_mut().for_each(|x| *x /= norm);
+        }
+        Labelled { dim, features, labels }
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// True when there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+}
+
+/// Accuracy in percent for one number of neighbours.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Accuracy {
+    pub k: usize,
+    pub top1: f64,
+    pub top5: f64,
+}
+
+/// Rows classified at once, and training rows that they are compared with at once: similarities stay in cache.
+const ROWS: usize = 128;
+const COLUMNS: usize = 4096;
+
+/// Classifies each row of `val` by its k nearest rows of `train`, whose votes weigh exp(similarity / temperature); for
+/// each of `ks`. Memory beyond the features is bounded by [`ROWS`] × ([`COLUMNS`] + the largest k).
+pub fn classify(train: &Labelled, val: &Labelled, ks: &[usize], temperature: f64) -> Vec<Accuracy> {
+    let largest = ks.iter().copied().max().unwrap_or(0).min(train.len());
+    let classes = train.labels.iter().chain(&val.labels).max().map_or(0, |&c| c as usize + 1);
+    let mut hits = vec![[0usize; 2]; ks.len()];
+    for (block, labels) in val.features.chunks(ROWS * val.dim).zip(val.labels.chunks(ROWS)) {
+        let nearest = nearest(train, block, largest);
+        let judged: Vec<Vec<[bool; 2]>> = nearest
+            .par_iter()
+            .zip(labels)
+            .map(|(near, &label)| {
+                ks.iter().map(|&k| judge(train, near, k, temperature, classes, label)).collect()
+            })
+            .collect();
+        for row in judged {
+            for (sum, [first, among]) in hits.iter_mut().zip(row) {
+                sum[0] += usize::from(first);
+                sum[1] += usize::from(among);
+            }
+        }
+    }
+    let percent = |hits: usize| 100.0 * hits as f64 / val.len().max(1) as f64;
+    ks.iter()
+        .zip(hits)
+        .map(|(&k, [top1, top5])| Accuracy { k, top1: percent(top1), top5: percent(top5) })
+        .collect()
+}
+
+/// For each row of a block the `most` nearest training rows, nearest first; of equals the earlier one first.
+fn nearest(train: &Labelled, block: &[f32], most: usize) -> Vec<Vec<(f32, u32)>> {
+    let rows = block.len() / train.dim;
+    let mut found: Vec<Vec<(f32, u32)>> = vec![Vec::with_capacity(most + 1); rows];
+    let mut similar = vec![0.0; rows * COLUMNS];
+    for (part, columns) in train.features.chunks(COLUMNS * train.dim).enumerate() {
+        let count = columns.len() / train.dim;
+        let similar = &mut similar[..rows * count];
+        linear::forward(rows, train.dim, count, block, columns, None, similar);
+        found.par_iter_mut().zip(similar.par_chunks(count)).for_each(|(near, row)| {
+            for (column, &similarity) in row.iter().enumerate() {
+                keep(near, most, similarity, (part * COLUMNS + column) as u32);
+            }
+        });
+    }
+    found
+}
+
+/// Keeps the best `most`, sorted.
+fn keep(near: &mut Vec<(f32, u32)>, most: usize, similarity: f32, index: u32) {
+    if near.len() == most && near.last().is_none_or(|worst| similarity <= worst.0) {
+        return;
+    }
+    let at = near.partition_point(|&(other, _)| other >= similarity);
+    near.insert(at, (similarity, index));
+    near.truncate(most);
+}
+
+/// Whether a label has the most votes, and whether it is among the five classes that have the most. Of equals the lower class is first.
+fn judge(
+    train: &Labelled,
+    near: &[(f32, u32)],
+    k: usize,
+    temperature: f64,
+    classes: usize,
+    label: u32,
+) -> [bool; 2] {
+    let mut votes = vec![0.0f64; classes];
+    for &(similarity, index) in &near[..k.min(near.len())] {
+        votes[train.labels[index as usize] as usize] += (f64::from(similarity) / temperature).exp();
+    }
+    let own = votes[label as usize];
+    let before = |(class, &vote): (usize, &f64)| vote > own || (vote == own && class < label as usize);
+    let rank = votes.iter().enumerate().filter(|&v| before(v)).count();
+    [rank == 0, rank < 5]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyed::Key;
+
+    #[test]
+    fn blocks_agree_with_the_obvious_way() {
+        let mut draws = Key::new(3).draws();
+        let mut rows = |n: usize| -> Labelled {
+            let features = (0..n * 7).map(|_| draws.normal() as f32).collect();
+            let labels = (0..n).map(|_| draws.below(6) as u32).collect();
+            Labelled::normalized(7, features, labels)
+        };
+        let (train, val) = (rows(COLUMNS + 77), rows(ROWS + 5));
+        let found = classify(&train, &val, &[1, 20], 0.07);
+        let mut hits = 0;
+        for (row, &label) in val.features.chunks(7).zip(&val.labels) {
+            let dot = |other: &[f32]| row.iter().zip(other).map(|(a, b)| a * b).sum::<f32>();
+            let mut all: Vec<_> = train.features.chunks(7).map(dot).zip(&train.labels).collect();
+            all.sort_by(|a, b| b.0.total_cmp(&a.0));
+            let mut votes = [0.0; 6];
+            all[..20].iter().for_each(|(s, l)| votes[**l as usize] += (f64::from(*s) / 0.07).exp());
+            let best = (0..6).max_by(|&a, &b| votes[a].total_cmp(&votes[b]).then(b.cmp(&a))).unwrap();
+            hits += usize::from(best == label as usize);
+        }
+        assert_eq!(found[1].top1, 100.0 * hits as f64 / val.len() as f64);
+        assert!(found[0].top5 >= found[0].top1);
+    }
+
+    #[test]
+    fn fewer_rows_than_neighbours_all_vote() {
+        let one = Labelled::normalized(2, vec![1.0, 0.0], vec![0]);
+        assert_eq!(classify(&one, &one, &[200], 0.07), [Accuracy { k: 200, top1: 100.0, top5: 100.0 }]);
+    }
+}

@@ -1,0 +1,216 @@
+//! Sixteen f32 lanes on each instruction set, for reductions: compilers vectorise maps by themselves, but not reliably
+//! sums that must keep their order.
+
+/// Lanes of a vector.
+pub const WIDTH: usize = 16;
+
+/// An instruction set as a type, so that `vectorised!` bodies are compiled once for each.
+///
+/// Its methods may be used only inside those bodies: that is where the instruction set was detected.
+pub trait Vectors: Copy {
+    /// Whether multiply-add is one instruction and one rounding.
+    const FUSED: bool;
+    type V: Copy;
+    fn splat(x: f32) -> Self::V;
+    fn load(x: &[f32; WIDTH]) -> Self::V;
+    fn add(a: Self::V, b: Self::V) -> Self::V;
+    fn sub(a: Self::V, b: Self::V) -> Self::V;
+    fn mul(a: Self::V, b: Self::V) -> Self::V;
+    /// a * b + c
+    fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The larger of each pair, NaN when either is.
+    fn larger(a: Self::V, b: Self::V) -> Self::V;
+    /// The sum of all lanes.
+    fn total(v: Self::V) -> f32;
+    /// The largest lane, NaN when there is one among them.
+    fn largest(v: Self::V) -> f32;
+}
+
+/// Joins lanes pairwise.
+#[inline(always)]
+fn halve(mut lanes: [f32; WIDTH], join: impl Fn(f32, f32) -> f32) -> f32 {
+    for width in [8, 4, 2, 1] {
+        for l in 0..width {
+            lanes[l] = join(lanes[l], lanes[l + width]);
+        }
+    }
+    lanes[0]
+}
+
+#[derive(Clone, Copy)]
+pub struct Portable;
+
+impl Vectors for Portable {
+    const FUSED: bool = cfg!(target_arch = "aarch64");
+    type V = [f32; WIDTH];
+
+    #[inline(always)]
+    fn splat(x: f32) -> Self::V {
+        [x; WIDTH]
+    }
+    #[inline(always)]
+    fn load(x: &[f32; WIDTH]) -> Self::V {
+        *x
+    }
+    #[inline(always)]
+    fn add(a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|l| a[l] + b[l])
+    }
+    #[inline(always)]
+    fn sub(a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|l| a[l] - b[l])
+    }
+    #[inline(always)]
+    fn mul(a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|l| a[l] * b[l])
+    }
+    #[inline(always)]
+    fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        std::array::from_fn(|l| super::lanes::mul_add::<Portable>(a[l], b[l], c[l]))
+    }
+    #[inline(always)]
+    fn larger(a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|l| super::lanes::larger(a[l], b[l]))
+    }
+    #[inline(always)]
+    fn total(v: Self::V) -> f32 {
+        halve(v, |a, b| a + b)
+    }
+    #[inline(always)]
+    fn largest(v: Self::V) -> f32 {
+        halve(v, super::lanes::larger)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub use x86::{Avx2, Avx512};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Vectors, WIDTH};
+    use std::arch::x86_64::*;
+
+    #[derive(Clone, Copy)]
+    pub struct Avx512;
+
+    // SAFETY of every block below: `vectorised!` names these types only after detecting their instruction set, and arrays
+    // of sixteen values are as large as what is read from or written to them
+    impl Vectors for Avx512 {
+        const FUSED: bool = true;
+        type V = __m512;
+
+        #[inline(always)]
+        fn splat(x: f32) -> __m512 {
+            // SAFETY: see above
+            unsafe { _mm512_set1_ps(x) }
+        }
+        #[inline(always)]
+        fn load(x: &[f32; WIDTH]) -> __m512 {
+            // SAFETY: see above
+            unsafe { _mm512_loadu_ps(x.as_ptr()) }
+        }
+        #[inline(always)]
+        fn add(a: __m512, b: __m512) -> __m512 {
+            // SAFETY: see above
+            unsafe { _mm512_add_ps(a, b) }
+        }
+        #[inline(always)]
+        fn sub(a: __m512, b: __m512) -> __m512 {
+            // SAFETY: see above
+            unsafe { _mm512_sub_ps(a, b) }
+        }
+        #[inline(always)]
+        fn mul(a: __m512, b: __m512) -> __m512 {
+            // SAFETY: see above
+            unsafe { _mm512_mul_ps(a, b) }
+        }
+        #[inline(always)]
+        fn mul_add(a: __m512, b: __m512, c: __m512) -> __m512 {
+            // SAFETY: see above
+            unsafe { _mm512_fmadd_ps(a, b, c) }
+        }
+        #[inline(always)]
+        fn larger(a: __m512, b: __m512) -> __m512 {
+            // SAFETY: see above; max returns its second operand when one is NaN, so only a's has to be kept by hand
+            unsafe { _mm512_mask_mov_ps(_mm512_max_ps(a, b), _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a), a) }
+        }
+        #[inline(always)]
+        fn total(v: __m512) -> f32 {
+            // SAFETY: see above
+            unsafe { _mm512_reduce_add_ps(v) }
+        }
+        #[inline(always)]
+        fn largest(v: __m512) -> f32 {
+            // SAFETY: see above
+            let (largest, nan) =
+                unsafe { (_mm512_reduce_max_ps(v), _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v)) };
+            if nan == 0 { largest } else { f32::NAN }
+        }
+    }
+
+    #[derive(Clone, Copy)]
+    pub struct Avx2;
+
+    impl Vectors for Avx2 {
+        const FUSED: bool = true;
+        type V = [__m256; 2];
+
+        #[inline(always)]
+        fn splat(x: f32) -> Self::V {
+            // SAFETY: see above
+            [unsafe { _mm256_set1_ps(x) }; 2]
+        }
+        #[inline(always)]
+        fn load(x: &[f32; WIDTH]) -> Self::V {
+            // SAFETY: see above
+            [0, 8].map(|at| unsafe { _mm256_loadu_ps(x[at..].as_ptr()) })
+        }
+        #[inline(always)]
+        fn add(a: Self::V, b: Self::V) -> Self::V {
+            // SAFETY: see above
+            unsafe { [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])] }
+        }
+        #[inline(always)]
+        fn sub(a: Self::V, b: Self::V) -> Self::V {
+            // SAFETY: see above
+            unsafe { [_mm256_sub_ps(a[0], b[0]), _mm256_sub_ps(a[1], b[1])] }
+        }
+        #[inline(always)]
+        fn mul(a: Self::V, b: Self::V) -> Self::V {
+            // SAFETY: see above
+            unsafe { [_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])] }
+        }
+        #[inline(always)]
+        fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+            // SAFETY: see above
+            unsafe { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
+        }
+        #[inline(always)]
+        fn larger(a: Self::V, b: Self::V) -> Self::V {
+            // SAFETY: see above; as for AVX-512
+            let one = |a: __m256, b: __m256| unsafe {
+                _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a))
+            };
+            [one(a[0], b[0]), one(a[1], b[1])]
+        }
+        #[inline(always)]
+        fn total(v: Self::V) -> f32 {
+            // SAFETY: see above
+            unsafe {
+                let eight = _mm256_add_ps(v[0], v[1]);
+                let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+                let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+                _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+            }
+        }
+        #[inline(always)]
+        fn largest(v: Self::V) -> f32 {
+            let mut lanes = [0.0; WIDTH];
+            for (half, v) in lanes.chunks_exact_mut(8).zip(v) {
+                // SAFETY: see above
+                unsafe { _mm256_storeu_ps(half.as_mut_ptr(), v) };
+            }
+            super::halve(lanes, crate::kernels::cpu::lanes::larger)
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The one place that turns an architecture's name into a type, and its first weights.
+//!
+//! Sixteen vision transformers are instantiated, four shapes of block for four sizes of patch. All that is heavy depends on
+//! the width alone or on nothing, so a patch size costs little.
+
+use std::sync::Arc;
+
+use super::model::Model;
+use super::network::Lent;
+use crate::graph::spec::{Backbone, NetworkSpec};
+use crate::kernels::Kernels;
+use crate::keyed::Key;
+use crate::tensor::Float;
+
+/// The network that a graph describes, with weights drawn from `seed` (method: the recipe's first weights).
+pub fn build<D: Kernels>(device: &D, spec: &NetworkSpec, seed: u64) -> Result<Lent<D>, D::Err> {
+    let mut network = zeros(device, spec)?;
+    let owned = Arc::get_mut(&mut network).expect("a network that was just made has one owner");
+    for parameter in owned.parameters_mut() {
+        let key = Key::new(seed).named("first weights").named(&parameter.name);
+        let values = first_values(&parameter.name, &parameter.dims, spec.backbone.vit().patch, key);
+        device.write(parameter.tensor.view_mut(), &values)?;
+    }
+    Ok(network)
+}
+
+/// The network that a graph describes, all zero.
+fn zeros<D: Kernels>(device: &D, spec: &NetworkSpec) -> Result<Lent<D>, D::Err> {
+    macro_rules! patches {
+        ($vit:expr, $width:literal, $depth:literal, $heads:literal) => {
+            match $vit.patch {
+                4 => Arc::new(Model::<$width, $depth, $heads, 4, D>::zeros(device, $vit.image, &spec.head)?),
+                8 => Arc::new(Model::<$width, $depth, $heads, 8, D>::zeros(device, $vit.image, &spec.head)?),
+                14 => {
+                    Arc::new(Model::<$width, $depth, $heads, 14, D>::zeros(device, $vit.image, &spec.head)?)
+                }
+                _ => Arc::new(Model::<$width, $depth, $heads, 16, D>::zeros(device, $vit.image, &spec.head)?),
+            }
+        };
+    }
+    Ok(match &spec.backbone {
+        Backbone::VitMicro(vit) => patches!(vit, 128, 4, 2),
+        Backbone::VitTiny(vit) => patches!(vit, 192, 12, 3),
+        Backbone::VitSmall(vit) => patches!(vit, 384, 12, 6),
+        Backbone::VitBase(vit) => patches!(vit, 768, 12, 12),
+    })
+}
+
+/// A parameter's first numbers by its published name: norms 1 and 0, biases 0, the patch projection and the prototypes uniform in
+/// ±1/√fan_in (PyTorch's default), everything else normal of deviation 0.02.
+fn first_values(name: &str, dims: &[usize], patch: usize, key: Key) -> Vec<Float> {
+    let (len, mut draws) = (dims.iter().product::<usize>(), key.draws());
+    let mut uniform = |fan_in: usize| {
+        let bound = (fan_in as f64).powf(-0.5);
+        (0..len).map(|_| draws.uniform(-bound, bound) as Float).collect()
+    };
+    match name {
+        // a convolution's bias follows its weight's fan-in
+        "backbone.patch_embed.proj.weight" | "backbone.patch_embed.proj.bias" => uniform(3 * patch * patch),
+        "head.last_layer.weight_v" => uniform(dims[1]),
+
+        _ if name.ends_with("bias") => vec![0.0; len],
+        _ if name.ends_with("weight_g") || (name.ends_with("weight") && dims.len() == 1) => vec![1.0; len],
+        _ => {
+            let mut draws = key.draws();
+            (0..len).map(|_| (0.02 * draws.normal()) as Float).collect()
+        }
+    }
+}

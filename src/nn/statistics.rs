@@ -1,0 +1,93 @@
+//! Running statistics of batch norms, as PyTorch keeps them.
+
+use std::collections::BTreeMap;
+
+use super::network::Network;
+use crate::ops::Statistics;
+use crate::runtime::stage::{SavedTensor, StageError, State};
+use crate::tensor::{Device, Float};
+
+/// PyTorch's default: how much of the running value a batch replaces.
+const MOMENTUM: Float = 0.1;
+
+/// The running mean and variance of each batch norm in a network, owned by the stage whose passes update them.
+#[derive(Clone, Debug, Default)]
+pub struct RunningStatistics {
+    /// By published key, `head.mlp.1`.
+    norms: BTreeMap<String, Running>,
+    /// What this step's passes saw, not yet committed.
+    pending: Vec<(String, Statistics)>,
+}
+
+#[derive(Clone, Debug)]
+struct Running {
+    mean: Vec<Float>,
+    variance: Vec<Float>,
+    batches: u64,
+}
+
+impl RunningStatistics {
+    /// Notes what a pass saw. Nothing changes before [`RunningStatistics::commit`].
+    pub fn saw<D: Device>(&mut self, network: &dyn Network<D>, seen: Vec<Statistics>) {
+        self.pending.extend(network.norm_keys().iter().map(|key| key.to_string()).zip(seen));
+    }
+
+    /// Forgets what a step saw that did not come to its end.
+    pub fn forget(&mut self) {
+        self.pending.clear();
+    }
+
+    /// Takes what the step saw into the running values; the variance without bias, as PyTorch does.
+    pub fn commit(&mut self) {
+        for (key, seen) in self.pending.drain(..) {
+            let width = seen.mean.len();
+            let fresh = || Running { mean: vec![0.0; width], variance: vec![1.0; width], batches: 0 };
+            let running = self.norms.entry(key).or_insert_with(fresh);
+            let unbiased = seen.rows as Float / (seen.rows.max(2) - 1) as Float;
+            let blend = |old: &mut Float, new: Float| *old += MOMENTUM * (new - *old);
+            running.mean.iter_mut().zip(seen.mean).for_each(|(old, new)| blend(old, new));
+            running.variance.iter_mut().zip(seen.variance).for_each(|(old, new)| blend(old, unbiased * new));
+            running.batches += 1;
+        }
+    }
+
+    /// Under the published keys of the weights' file.
+    pub fn save(&self) -> State {
+        let entries = self.norms.iter().flat_map(|(key, n)| {
+            let numbers =
+                |values: &Vec<Float>| SavedTensor::F32 { dims: vec![values.len()], values: values.clone() };
+            let batches = SavedTensor::U64 { dims: vec![], values: vec![n.batches] };
+            [
+                (format!("weights/{key}.running_mean"), numbers(&n.mean)),
+                (format!("weights/{key}.running_var"), numbers(&n.variance)),
+                (format!("weights/{key}.num_batches_tracked"), batches),
+            ]
+        });
+        entries.collect()
+    }
+
+    /// Takes back what [`RunningStatistics::save`] gave.
+    pub fn restore(&mut self, mut state: State) -> Result<(), StageError> {
+        self.norms.clear();
+        let means = state
+            .keys()
+            .filter_map(|k| Some(k.strip_prefix("weights/")?.strip_suffix(".running_mean")?.to_string()));
+        for key in means.collect::<Vec<_>>() {
+            let mut take = |what: &str| state.remove(&format!("weights/{key}.{what}"));
+            match (take("running_mean"), take("running_var"), take("num_batches_tracked")) {
+                (
+                    Some(SavedTensor::F32 { values: mean, .. }),
+                    Some(SavedTensor::F32 { values: variance, .. }),
+                    Some(SavedTensor::U64 { values: batches, .. }),
+                ) if batches.len() == 1 => {
+                    self.norms.insert(key, Running { mean, variance, batches: batches[0] });
+                }
+                _ => return Err(StageError::Restore(format!("the statistics of {key} are incomplete"))),
+            }
+        }
+        match state.keys().next() {
+            Some(key) => Err(StageError::Restore(format!("{key} is nothing that this stage keeps"))),
+            None => Ok(()),
+        }
+    }
+}

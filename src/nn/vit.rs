@@ -1,0 +1,151 @@
+//! The vision transformer (Dosovitskiy et al. 2020) as DINO uses it: width, depth, heads and patch known at compile time.
+
+use dfdx::prelude::{Const, HasShape, NoneTape, PutTape, SplitTape, Tape, Tensor};
+
+use super::layers::{Block, LayerNorm};
+use super::network::{Asked, DropPath};
+use super::parameter::{Mut, Parameters, Ref, parameters};
+use crate::kernels::Kernels;
+use crate::ops::{self, Grid, RowScale};
+use crate::tensor::{Batched, Device, Float};
+
+/// Pixels to tokens. Keys: `cls_token`, `pos_embed`, `patch_embed.proj`.
+#[derive(Clone, Debug)]
+pub struct PatchEmbed<const W: usize, const P: usize, D: Device> {
+    pub cls_token: Tensor<(Const<W>,), Float, D>,
+    /// CLS first, then the grid row by row.
+    pub pos_embed: Tensor<(usize, Const<W>), Float, D>,
+    pub proj: Tensor<(Const<W>, Const<3>, Const<P>, Const<P>), Float, D>,
+    pub proj_bias: Tensor<(Const<W>,), Float, D>,
+}
+
+impl<const W: usize, const P: usize, D: Device> Parameters<D> for PatchEmbed<W, P, D> {
+    parameters!(self: cls_token "cls_token" [1, 1, W], pos_embed "pos_embed" [1, self.pos_embed.shape().0, W],
+        proj "patch_embed.proj.weight" [W, 3, P, P], proj_bias "patch_embed.proj.bias" [W]);
+}
+
+/// A vision transformer of width `W`, `DEPTH` blocks, `HEADS` heads, on patches of `P` × `P` pixels.
+///
+/// Two widths do not mix; the compiler sees to it:
+///
+/// ```compile_fail,E0308
+/// use dfdx::prelude::{Cpu, NoneTape, Tensor, Const};
+/// use dinoflow::nn::layers::Block;
+/// use dinoflow::ops::mlp_residual;
+/// let small: Block<384, 6, Cpu> = Block::zeros(&Cpu::default()).unwrap();
+/// let tokens: Tensor<(usize, usize, Const<192>), f32, Cpu, NoneTape> = todo!();
+/// let _ = mlp_residual(tokens, &small.norm2, &small.mlp, None);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Vit<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: Device> {
+    pub embed: PatchEmbed<W, P, D>,
+    pub blocks: [Block<W, HEADS, D>; DEPTH],
+    pub norm: LayerNorm<W, D>,
+    /// The grid that the position embeddings are laid out for.
+    pub grid: Grid,
+}
+
+impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: Device> Parameters<D>
+    for Vit<W, DEPTH, HEADS, P, D>
+{
+    fn list<'a>(&'a self, prefix: &str, to: &mut Vec<Ref<'a, D>>) {
+        self.embed.list(prefix, to);
+        for (i, block) in self.blocks.iter().enumerate() {
+            block.list(&format!("{prefix}blocks.{i}."), to);
+        }
+        self.norm.list(&format!("{prefix}norm."), to);
+    }
+
+    fn list_mut<'a>(&'a mut self, prefix: &str, to: &mut Vec<Mut<'a, D>>) {
+        self.embed.list_mut(prefix, to);
+        for (i, block) in self.blocks.iter_mut().enumerate() {
+            block.list_mut(&format!("{prefix}blocks.{i}."), to);
+        }
+        self.norm.list_mut(&format!("{prefix}norm."), to);
+    }
+}
+
+/// Typed tokens of a batch of images.
+pub type Tokens<const W: usize, D, T = NoneTape> = Tensor<(usize, usize, Const<W>), Float, D, T>;
+
+/// What a backbone gives for one group of images of equal size.
+pub struct Features<const W: usize, D: Device, T> {
+    /// (images, W)
+    pub cls: Tensor<(usize, Const<W>), Float, D, T>,
+    /// (images, 1 + patches, W) after the last norm, when patches are asked.
+    pub tokens: Option<Tokens<W, D>>,
+    /// (images, heads, 1 + patches) in a flat tensor, when attention is asked.
+    pub attention: Option<Tensor<(usize,), Float, D>>,
+}
+
+impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: Kernels>
+    Vit<W, DEPTH, HEADS, P, D>
+{
+    /// All parameters zero, for images of `image` × `image` pixels.
+    pub fn zeros(device: &D, image: usize) -> Result<Self, D::Err> {
+        let grid = Grid { height: image / P, width: image / P };
+        let pos_embed = device.try_zeros_like(&(1 + grid.patches(), Const::<W>))?;
+        let embed = PatchEmbed {
+            cls_token: device.try_zeros()?,
+            pos_embed,
+            proj: device.try_zeros()?,
+            proj_bias: device.try_zeros()?,
+        };
+        let blocks = (0..DEPTH)
+            .map(|_| Block::zeros(device))
+            .collect::<Result<Vec<_>, _>>()?
+            .try_into()
+            .unwrap_or_else(
+                |_| unreachable!("exactly DEPTH blocks were collected"), // the range has DEPTH members
+            );
+        Ok(Vit { embed, blocks, norm: LayerNorm::zeros(device)?, grid })
+    }
+
+    /// Images (…, 3, height, width) to features. The last block runs for the CLS row alone unless patches are asked:
+    /// the CLS is the same either way. `drops` holds the residual scales of each block's two branches.
+    pub fn forward<T: Tape<Float, D>>(
+        &self,
+        images: &Batched<D>,
+        asked: Asked,
+        drops: &[[Option<RowScale<D>>; 2]],
+        tape: T,
+    ) -> Result<Features<W, D, T>, D::Err> {
+        let mut x = ops::embed(images, &self.embed, self.grid, tape)?;
+        let mut attention = None;
+        for (i, block) in self.blocks.iter().enumerate() {
+            let last = i + 1 == DEPTH;
+            if last && asked.attention {
+                let (plain, tape) = x.split_tape();
+                attention = Some(ops::cls_attention(&plain, &block.norm1, &block.attn)?);
+                x = plain.put_tape(tape);
+            }
+            let queries = if last && !asked.patches { 1 } else { x.shape().1 };
+            let [first, second] = drops.get(i).map_or([None, None], |d| [d[0].as_ref(), d[1].as_ref()]);
+            x = ops::attention_residual(x, &block.norm1, &block.attn, queries, first)?;
+            x = ops::mlp_residual(x, &block.norm2, &block.mlp, second)?;
+        }
+        let x = ops::layer_norm(x, &self.norm)?;
+        if !asked.patches {
+            return Ok(Features { cls: ops::first_token(x)?, tokens: None, attention });
+        }
+        let (plain, tape) = x.split_tape();
+        let tokens = Some(plain.clone());
+        Ok(Features { cls: ops::first_token(plain.put_tape(tape))?, tokens, attention })
+    }
+
+    /// The residual scales of one group under stochastic depth (Huang et al. 2016): each branch of block i drops an image with
+    /// probability rate · i / (DEPTH - 1) and divides what stays by the probability of staying.
+    pub fn drops(
+        device: &D,
+        drop_path: Option<DropPath>,
+        first_view: usize,
+        (views, batch): (usize, usize),
+    ) -> Result<Vec<[Option<RowScale<D>>; 2]>, D::Err> {
+        let Some(drop_path) = drop_path.filter(|d| d.rate > 0.0) else { return Ok(Vec::new()) };
+        let branch = |block: usize, branch: usize| -> Result<Option<RowScale<D>>, D::Err> {
+            let scales = drop_path.scales(block, DEPTH, branch, first_view, (views, batch));
+            scales.map(|s| device.try_tensor_from_vec(s, (views * batch,))).transpose()
+        };
+        (0..DEPTH).map(|i| Ok([branch(i, 0)?, branch(i, 1)?])).collect()
+    }
+}

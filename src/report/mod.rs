@@ -1,0 +1,5 @@
+//! What a run tells: its record, its progress, its closing tables.
+pub mod metrics;
+pub mod progress;
+pub mod rejected;
+pub mod tables;

@@ -1,0 +1,155 @@
+//! How values cross between the micro-batch's rate and the step's.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::stage::{StageError, Value};
+use crate::nn::network::Gradients;
+use crate::tensor::{Batched, Device};
+
+/// A device's failure as a stage's.
+fn failed<E: std::fmt::Display>(error: E) -> StageError {
+    StageError::Device(error.to_string())
+}
+
+fn wrong<D: Device>(value: &Value<D>, wanted: &str) -> StageError {
+    StageError::Bug(format!("a wire that is {wanted} between two rates carries {}", value.kind()))
+}
+
+/// Micro-batches joined along `axis`, in their order: (…, b, …) each, (…, B, …) in all. One alone is passed on as it is.
+pub fn join<D: Device>(mut parts: Vec<Value<D>>, axis: usize) -> Result<Value<D>, StageError> {
+    if parts.len() == 1 {
+        return Ok(parts.remove(0));
+    }
+    let tensors = parts.iter().map(|value| match value {
+        Value::Tensor(tensor) => Ok(tensor),
+        other => Err(wrong(other, "joined")),
+    });
+    let tensors: Vec<&Batched<D>> = tensors.collect::<Result<_, _>>()?;
+    let Some(first) = tensors.first() else {
+        return Err(StageError::Bug("no micro-batch to join".into()));
+    };
+    let hosts: Vec<Vec<f32>> =
+        tensors.iter().map(|t| t.to_host()).collect::<Result<_, _>>().map_err(failed)?;
+    let mut dims = first.dims.clone();
+    dims[axis] = tensors.iter().map(|t| t.dims[axis]).sum();
+    let outer: usize = dims[..axis].iter().product();
+    let mut joined = Vec::with_capacity(dims.iter().product());
+    for row in 0..outer {
+        for host in &hosts {
+            let length = host.len() / outer;
+            joined.extend_from_slice(&host[row * length..(row + 1) * length]);
+        }
+    }
+    let device = first.flat.device();
+    Ok(Value::Tensor(Batched::from_host(device, joined, dims, first.batch).map_err(failed)?))
+}
+
+/// The entries `range` of `axis`. A range that is all of it is passed on as it is.
+pub fn part<D: Device>(value: &Value<D>, axis: usize, range: Range<usize>) -> Result<Value<D>, StageError> {
+    let Value::Tensor(whole) = value else {
+        return Err(wrong(value, "cut"));
+    };
+    if range == (0..whole.dims[axis]) {
+        return Ok(value.clone());
+    }
+    let host = whole.to_host().map_err(failed)?;
+    let inner: usize = whole.dims[axis + 1..].iter().product();
+    let mut dims = whole.dims.clone();
+    dims[axis] = range.len();
+    let mut cut = Vec::with_capacity(dims.iter().product());
+    for row in host.chunks_exact(whole.dims[axis] * inner) {
+        cut.extend_from_slice(&row[range.start * inner..range.end * inner]);
+    }
+    Ok(Value::Tensor(Batched::from_host(whole.flat.device(), cut, dims, whole.batch).map_err(failed)?))
+}
+
+/// `sum + more`, element by element.
+pub fn add<D: Device>(device: &D, sum: Value<D>, more: &Value<D>) -> Result<Value<D>, StageError> {
+    match (sum, more) {
+        (Value::Tensor(sum), Value::Tensor(more)) => {
+            let mut values = sum.to_host().map_err(failed)?;
+            add_to(&mut values, &more.to_host().map_err(failed)?)?;
+            let added = Batched::from_host(device, values, sum.dims, sum.batch).map_err(failed)?;
+            Ok(Value::Tensor(added))
+        }
+        (Value::Gradients(sum), Value::Gradients(more)) => {
+            // a sum that someone else still reads is copied
+            let buffers = Arc::try_unwrap(sum).map(|s| s.buffers).unwrap_or_else(|s| s.buffers.clone());
+            let mut sum = Gradients { buffers };
+            add_gradients(device, &mut sum, more)?;
+            Ok(Value::Gradients(Arc::new(sum)))
+        }
+        (sum, _) => Err(wrong(&sum, "summed")),
+    }
+}
+
+fn add_gradients<D: Device>(
+    device: &D,
+    sum: &mut Gradients<D>,
+    more: &Gradients<D>,
+) -> Result<(), StageError> {
+    for (sum, more) in sum.buffers.iter_mut().zip(&more.buffers) {
+        let mut values = device.read(D::buffer(sum)).map_err(failed)?;
+        add_to(&mut values, &device.read(D::buffer(more)).map_err(failed)?)?;
+        device.write(D::buffer_mut(sum), &values).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn add_to(sum: &mut [f32], more: &[f32]) -> Result<(), StageError> {
+    if sum.len() != more.len() {
+        return Err(StageError::Bug(format!("{} numbers are to be added to {}", more.len(), sum.len())));
+    }
+    sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dfdx::prelude::Cpu;
+
+    fn tensor(values: &[f32], dims: &[usize]) -> Value<Cpu> {
+        let device = Cpu::default();
+        Value::Tensor(Batched::from_host(&device, values.to_vec(), dims.to_vec(), Some(1)).unwrap())
+    }
+
+    fn numbers(value: &Value<Cpu>) -> (Vec<usize>, Vec<f32>) {
+        let Value::Tensor(tensor) = value else { panic!("not a tensor") };
+        (tensor.dims.clone(), tensor.to_host().unwrap())
+    }
+
+    #[test]
+    fn joining_undoes_cutting() {
+        // (views 2, batch 3, width 2)
+        let whole = tensor(&[0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11.], &[2, 3, 2]);
+        let first = part(&whole, 1, 0..2).unwrap();
+        assert_eq!(numbers(&first), (vec![2, 2, 2], vec![0., 1., 2., 3., 6., 7., 8., 9.]));
+        let last = part(&whole, 1, 2..3).unwrap();
+        assert_eq!(numbers(&join(vec![first, last], 1).unwrap()), numbers(&whole));
+    }
+
+    #[test]
+    fn gradients_add_and_their_readers_keep_theirs() {
+        let device = Cpu::default();
+        let gradients = |x: f32| {
+            let mut buffer = device.zeroed(2).unwrap();
+            buffer.copy_from_slice(&[x, 10.0 * x]);
+            Arc::new(Gradients::<Cpu> { buffers: vec![buffer] })
+        };
+        let kept = gradients(1.0);
+        let sum = add(&device, Value::Gradients(kept.clone()), &Value::Gradients(gradients(2.0))).unwrap();
+        let Value::Gradients(sum) = sum else { panic!("not gradients") };
+        assert_eq!(
+            (Cpu::buffer(&sum.buffers[0]), Cpu::buffer(&kept.buffers[0])),
+            (&[3., 30.][..], &[1., 10.][..])
+        );
+    }
+
+    #[test]
+    fn a_wire_that_cannot_be_converted_says_what_it_carries() {
+        let error = join(vec![Value::<Cpu>::Gathered(vec![]), tensor(&[1.], &[1, 1])], 1).err().unwrap();
+        assert!(error.to_string().contains("gathered"), "{error}");
+    }
+}

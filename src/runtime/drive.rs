@@ -1,0 +1,172 @@
+//! A run's steps and the barriers between them.
+
+use std::time::{Duration, Instant};
+
+use super::channel::Stopped;
+use super::firing::Run;
+use super::host::Feed;
+use super::island::{Done, Island};
+use super::signal::Interrupt;
+use super::stage::StageError;
+use crate::checkpoint::{self, FolderError, GraphKeys, RunFolder, Snapshot};
+use crate::plan::NodeId;
+use crate::report::metrics::Recorder;
+use crate::report::progress::Progress;
+use crate::report::rejected::Rejections;
+use crate::stages::{Role, StageSpec};
+use crate::tensor::Device;
+
+/// Where a run's results go.
+pub struct Records<'a> {
+    pub folder: &'a RunFolder,
+    pub keys: &'a GraphKeys,
+    pub recorder: Recorder,
+    pub rejections: &'a Rejections,
+    pub progress: Progress,
+}
+
+/// How far a run came.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reached {
+    /// Updates of the weights in total.
+    pub step: u64,
+    /// The status that a signal asked for.
+    pub status: Option<u8>,
+    pub data_wait: Duration,
+    pub rejected: u64,
+}
+
+/// Does the steps of a run.
+pub struct Drive<'a, 'r, D: Device> {
+    pub run: &'a Run<'a>,
+    pub island: Island<'a, D>,
+    pub feed: Box<dyn Feed<D> + 'a>,
+    pub records: &'r mut Records<'a>,
+    pub interrupt: &'r Interrupt,
+}
+
+impl<D: Device> Drive<'_, '_, D> {
+    /// From the barrier before the first step to the one after the last. `evaluated` says that the first barrier was done by the
+    /// run that this one resumes; `resumed`, that there was one.
+    pub fn steps(&mut self, resumed: bool, evaluated: bool) -> Result<Reached, Stopped> {
+        let steps = self.run.steps.clone();
+        let mut reached = Reached { step: steps.start, ..Reached::default() };
+        if !evaluated && self.interrupt.status().is_none() {
+            self.evaluate(steps.start)?;
+            if resumed {
+                self.report(steps.start, checkpoint::mark_evaluated)?;
+            }
+        }
+        self.island.leave_barrier();
+        // a run that has done nothing has nothing new to keep
+        while reached.step < steps.end && !self.interrupted(&mut reached) {
+            let start = Instant::now();
+            let done = self.island.step(reached.step, self.feed.as_mut())?;
+            self.record(&done, start.elapsed(), &mut reached)?;
+            reached.step += 1;
+            self.barrier(&mut reached)?;
+        }
+        Ok(reached)
+    }
+
+    fn interrupted(&self, reached: &mut Reached) -> bool {
+        reached.status = reached.status.or(self.interrupt.status());
+        reached.status.is_some()
+    }
+
+    fn record(&mut self, done: &Done, took: Duration, reached: &mut Reached) -> Result<(), Stopped> {
+        let step = reached.step;
+        let images = self.run.plan.batch.global;
+        let mut metrics = done.metrics.clone();
+        metrics.push(("images_per_second", images as f64 / took.as_secs_f64().max(1e-9)));
+        let epoch = step / self.run.horizon.steps_per_epoch.max(1);
+        let path = self.records.folder.metrics();
+        self.records.recorder.step(step, epoch, &metrics).map_err(|e| self.file(step, path, e))?;
+        let path = self.records.folder.rejected();
+        let rejected = self.records.rejections.append(&path, step).map_err(|e| self.file(step, path, e))?;
+        reached.rejected += rejected;
+        reached.data_wait += done.data_wait;
+        let loss = metrics.iter().find(|(name, _)| *name == "loss").map(|(_, loss)| *loss);
+        self.records.progress.step(step, loss, images, took, done.data_wait);
+        Ok(())
+    }
+
+    /// Between two steps: what is due looks on, then a checkpoint is written if one is due, at the end, or on a signal.
+    fn barrier(&mut self, reached: &mut Reached) -> Result<(), Stopped> {
+        let step = reached.step;
+        let interrupted = self.interrupted(reached);
+        if !interrupted {
+            self.evaluate(step)?;
+        }
+        // a signal may have come while something looked on
+        let last = self.interrupted(reached) || step == self.run.steps.end;
+        if last || !self.due_nodes(step, |role| *role == Role::Checkpoint).is_empty() {
+            self.checkpoint(step, !interrupted)?;
+        }
+        self.island.leave_barrier();
+        Ok(())
+    }
+
+    /// Fires the stages at the barrier that are due after `step` updates.
+    fn evaluate(&mut self, step: u64) -> Result<(), Stopped> {
+        for node in self.due_nodes(step, |role| *role != Role::Checkpoint) {
+            for event in self.island.fire_at_barrier(node, step)? {
+                let path = self.records.folder.metrics();
+                let written = self.records.recorder.event(event.name, step, &event.fields);
+                written.map_err(|e| self.file(step, path, e))?;
+                let fields: Vec<String> = event.fields.iter().map(|(k, v)| format!("{k} {v}")).collect();
+                self.records.progress.say(&format!("{} at step {step}: {}", event.name, fields.join(", ")));
+            }
+        }
+        Ok(())
+    }
+
+    fn due_nodes(&self, step: u64, of: impl Fn(&Role) -> bool) -> Vec<NodeId> {
+        let barrier = self.run.plan.barrier.iter().copied();
+        barrier.filter(|node| of(&self.run.plan.nodes[node.0].role) && self.due(*node, step)).collect()
+    }
+
+    /// Whether a stage at the barrier looks on after `step` updates. Evaluations do at the start and at the end as well;
+    /// checkpoints need neither, since the run writes the last one itself.
+    fn due(&self, node: NodeId, step: u64) -> bool {
+        let every = |span: crate::optim::schedule::Span| {
+            let steps = span.steps(self.run.horizon);
+            steps > 0 && step.is_multiple_of(steps)
+        };
+        let edge = step == 0 || step == self.run.steps.end;
+        match &self.run.plan.nodes[node.0].stage {
+            StageSpec::Checkpoint(checkpoint) => step > 0 && every(checkpoint.every),
+            StageSpec::Knn(knn) => edge || every(knn.every),
+            _ => true,
+        }
+    }
+
+    fn checkpoint(&mut self, step: u64, evaluated: bool) -> Result<(), Stopped> {
+        let path = self.records.folder.metrics();
+        self.records.recorder.sync().map_err(|e| self.file(step, path, e))?;
+        let keep = self.run.plan.nodes.iter().find_map(|node| match &node.stage {
+            StageSpec::Checkpoint(checkpoint) => Some(checkpoint.keep),
+            _ => None,
+        });
+        let keep = keep.unwrap_or(crate::stages::checkpoint::Checkpoint::default().keep);
+        let snapshot = Snapshot { step, evaluated, saved: self.island.save(step)? };
+        let keys = self.records.keys;
+        self.report(step, |folder, _| checkpoint::write(folder, &snapshot, keys, keep))
+    }
+
+    /// Does something to the folder; a failure ends the run as the checkpoint's.
+    fn report(
+        &self,
+        step: u64,
+        work: impl FnOnce(&RunFolder, u64) -> Result<(), FolderError>,
+    ) -> Result<(), Stopped> {
+        work(self.records.folder, step).map_err(|error| match error {
+            FolderError::File { path, source } => self.file(step, path, source),
+            other => self.run.fail("checkpoint".into(), step, StageError::Bug(other.to_string())),
+        })
+    }
+
+    fn file(&self, step: u64, path: std::path::PathBuf, source: std::io::Error) -> Stopped {
+        self.run.fail("run folder".into(), step, StageError::File { path, source })
+    }
+}

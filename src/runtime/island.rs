@@ -1,0 +1,287 @@
+//! The island: one thread that fires a device's stages in topological order and hands values over in slots.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::build::Build;
+use super::channel::Stopped;
+use super::convert::add;
+use super::firing::{Firing, Run};
+use super::host::{Bundle, Feed};
+use super::slots::Slot;
+use super::stage::{Event, Inputs, Moment, Outputs, Stage, StageError, Value};
+use super::trace::Track;
+use crate::plan::{Direction, EdgeId, NodeId, Place};
+use crate::stages::{Rate, Role};
+use crate::tensor::Device;
+
+/// The stages of the island and of the barrier, with the wires between them.
+pub struct Island<'a, D: Device> {
+    pub(super) run: &'a Run<'a>,
+    pub(super) device: D,
+    /// By node; none for host nodes and for `checkpoint`, which the run itself is.
+    pub(super) stages: Vec<Option<Box<dyn Stage<D>>>>,
+    pub(super) slots: Vec<Slot<D>>,
+    phases: Rc<Vec<(Rate, Vec<Firing>)>>,
+    /// Host nodes that feed the island, with how often each has in this step.
+    arrivals: Vec<(NodeId, usize)>,
+    pub(super) track: Track<'a>,
+}
+
+/// What a step did.
+#[derive(Default)]
+pub struct Done {
+    /// The step's numbers in firing order, each name once.
+    pub metrics: Vec<(&'static str, f64)>,
+    /// Time in which the island waited for pictures.
+    pub data_wait: Duration,
+}
+
+impl<'a, D: Device> Island<'a, D> {
+    /// Builds the stages on this thread.
+    pub fn new(
+        run: &'a Run<'a>,
+        device: &D,
+        build: &dyn Build<D>,
+        track: Track<'a>,
+    ) -> Result<Self, Stopped> {
+        let plan = run.plan;
+        let phases = plan.phases.iter().map(|phase| {
+            let firings = phase.actors.iter().map(|actor| Firing::of(plan, *actor)).collect();
+            (phase.rate, firings)
+        });
+        let mut island = Island {
+            run,
+            device: device.clone(),
+            stages: plan.nodes.iter().map(|_| None).collect(),
+            slots: Slot::of(plan),
+            phases: Rc::new(phases.collect()),
+            arrivals: feeders(run).into_iter().map(|node| (node, 0)).collect(),
+            track,
+        };
+        for (index, node) in plan.nodes.iter().enumerate() {
+            if node.place == Place::Island && node.role != Role::Checkpoint {
+                let actor = Firing::forward(plan, NodeId(index)).actor;
+                let at = run.moment(Rate::Step, run.steps.start);
+                let stage = run.fire(&mut island.track, actor, &at, || build.build(NodeId(index)))?;
+                island.stages[index] = Some(stage);
+            }
+        }
+        Ok(island)
+    }
+
+    /// Fills the feedback wires for the next step: after building, or after restoring.
+    pub fn first(&mut self) -> Result<(), Stopped> {
+        let plan = self.run.plan;
+        let at = self.run.moment(Rate::Step, self.run.steps.start);
+        for index in 0..plan.nodes.len() {
+            let firing = Firing::forward(plan, NodeId(index));
+            let carried = |edges: &Vec<EdgeId>| edges.iter().any(|edge| self.slots[edge.0].outlives_step());
+            let wanted: Vec<bool> = firing.outputs.iter().map(carried).collect();
+            if !wanted.contains(&true) {
+                continue;
+            }
+            let Some(stage) = self.stages[index].as_mut() else { continue };
+            let mut values: Vec<_> = wanted.iter().map(|_| None).collect();
+            self.run.fire(&mut self.track, firing.actor, &at, || {
+                stage.first(&mut Outputs {
+                    values: &mut values,
+                    wanted: &wanted,
+                    metrics: &mut Vec::new(),
+                    events: &mut Vec::new(),
+                })
+            })?;
+            self.hand_on(&firing, &at, values, true)?;
+        }
+        self.slots.iter_mut().for_each(Slot::advance);
+        Ok(())
+    }
+
+    /// One step: every phase, then the commit.
+    pub fn step(&mut self, step: u64, feed: &mut dyn Feed<D>) -> Result<Done, Stopped> {
+        let mut done = Done::default();
+        self.arrivals.iter_mut().for_each(|(_, count)| *count = 0);
+        let phases = self.phases.clone();
+        for (rate, firings) in phases.iter() {
+            let micros = self.run.per_step(*rate);
+            for micro in 0..micros {
+                let at = Moment { step, micro, micros, horizon: self.run.horizon };
+                for firing in firings {
+                    self.await_pictures(firing, &at, feed, &mut done)?;
+                    self.fire(firing, &at, &mut done.metrics, &mut Vec::new())?;
+                }
+            }
+        }
+        self.commit(step)?;
+        Ok(done)
+    }
+
+    /// Fires a stage at the barrier; `step` counts the updates that are committed.
+    pub fn fire_at_barrier(&mut self, node: NodeId, step: u64) -> Result<Vec<Event>, Stopped> {
+        let firing = Firing::forward(self.run.plan, node);
+        let at = self.run.moment(Rate::Barrier, step);
+        let mut events = Vec::new();
+        self.fire(&firing, &at, &mut Vec::new(), &mut events)?;
+        Ok(events)
+    }
+
+    /// After the barrier: nobody keeps a handle of what the next step updates.
+    pub fn leave_barrier(&mut self) {
+        self.slots.iter_mut().filter(|slot| slot.to_barrier()).for_each(Slot::clear);
+    }
+
+    fn fire(
+        &mut self,
+        firing: &Firing,
+        at: &Moment,
+        metrics: &mut Vec<(&'static str, f64)>,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Stopped> {
+        if self.run.fault.stopped() {
+            return Err(Stopped);
+        }
+        let values = self.gather(firing, at)?;
+        let mut given: Vec<_> = firing.outputs.iter().map(|_| None).collect();
+        let mut reported = Vec::new();
+        let node = firing.actor.node.0;
+        let stage = self.stages[node].as_mut();
+        let wanted = &firing.wanted;
+        self.run.fire(&mut self.track, firing.actor, at, || {
+            let stage =
+                stage.ok_or_else(|| StageError::Bug("the plan fires a stage it has not built".into()))?;
+            let mut inputs = Inputs { values: &values };
+            let mut outputs = Outputs { values: &mut given, wanted, metrics: &mut reported, events };
+            match firing.actor.direction {
+                Direction::Forward => stage.fire(at, &mut inputs, &mut outputs),
+                Direction::Backward => stage.backward(at, &mut inputs, &mut outputs),
+            }
+        })?;
+        drop(values);
+        for (name, value) in reported {
+            match metrics.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, sum)) => *sum += value,
+                None => metrics.push((name, value)),
+            }
+        }
+        self.hand_on(firing, at, given, false)
+    }
+
+    /// A value for each port; gradients that meet are summed in wire order.
+    fn gather(&mut self, firing: &Firing, at: &Moment) -> Result<Vec<Option<Value<D>>>, Stopped> {
+        let (slots, device) = (&mut self.slots, &self.device);
+        let mut port = |edges: &Vec<EdgeId>| {
+            let mut sum = None;
+            for edge in edges {
+                sum = match (sum, slots[edge.0].take(at.micro)?) {
+                    (Some(sum), Some(more)) => Some(add(device, sum, &more)?),
+                    (one, other) => one.or(other),
+                };
+            }
+            Ok(sum)
+        };
+        let values: Result<_, StageError> = firing.inputs.iter().map(&mut port).collect();
+        values.map_err(|e| self.run.fail(self.run.name(firing.actor), at.step, e))
+    }
+
+    /// Lays what a stage gave on its wires; before a run's first step, on those alone that reach over its start.
+    fn hand_on(
+        &mut self,
+        firing: &Firing,
+        at: &Moment,
+        given: Vec<Option<Value<D>>>,
+        first: bool,
+    ) -> Result<(), Stopped> {
+        let fail = |run: &Run<'_>, e| run.fail(run.name(firing.actor), at.step, e);
+        for (port, (value, edges)) in given.into_iter().zip(&firing.outputs).enumerate() {
+            let edges: Vec<_> = edges.iter().filter(|e| !first || self.slots[e.0].outlives_step()).collect();
+            let Some(value) = value else {
+                // a missing gradient is a zero; any other missing value would be met later, in another stage's words
+                let needed = |edge: &&EdgeId| self.slots[edge.0].needed(first);
+                if firing.actor.direction == Direction::Forward && edges.into_iter().any(|e| needed(&e)) {
+                    let name = self.run.plan.nodes[firing.actor.node.0].outputs[port].name;
+                    return Err(fail(
+                        self.run,
+                        StageError::Bug(format!("it gave nothing at its output {name}")),
+                    ));
+                }
+                continue;
+            };
+            for edge in edges {
+                let put = self.slots[edge.0].put(&self.device, at.micro, value.clone());
+                put.map_err(|e| fail(self.run, e))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until what the host stages give this firing is there.
+    fn await_pictures(
+        &mut self,
+        firing: &Firing,
+        at: &Moment,
+        feed: &mut dyn Feed<D>,
+        done: &mut Done,
+    ) -> Result<(), Stopped> {
+        let plan = self.run.plan;
+        for arrival in 0..self.arrivals.len() {
+            let (host, mut count) = self.arrivals[arrival];
+            let feeds = |edge: &EdgeId| plan.edges[edge.0].from.node == host;
+            if !firing.inputs.iter().flatten().any(feeds) {
+                continue;
+            }
+            // a stage at step rate sees all micro-batches
+            let per_step = self.run.per_step(plan.nodes[host.0].rate);
+            let needed = if at.micros == 1 { per_step } else { at.micro + 1 };
+            while count < needed {
+                let start = Instant::now();
+                let bundle = feed.next(arrival, at.step * per_step as u64 + count as u64, &mut self.track)?;
+                let end = Instant::now();
+                done.data_wait += end - start;
+                self.track.span(|| "wait for pictures".into(), at.step, start, end);
+                self.arrive(host, Moment { micro: count, ..*at }, bundle)?;
+                count += 1;
+            }
+            self.arrivals[arrival].1 = count;
+        }
+        Ok(())
+    }
+
+    fn arrive(&mut self, host: NodeId, at: Moment, bundle: Bundle<D>) -> Result<(), Stopped> {
+        let plan = self.run.plan;
+        let firing = Firing::forward(plan, host);
+        let island = |edge: &&EdgeId| plan.nodes[plan.edges[edge.0].to.node.0].place == Place::Island;
+        for (value, edges) in bundle.into_iter().zip(&firing.outputs) {
+            for edge in edges.iter().filter(island) {
+                let Some(value) = value.clone() else { continue };
+                let put = self.slots[edge.0].put(&self.device, at.micro, value);
+                put.map_err(|e| self.run.fail(self.run.name(firing.actor), at.step, e))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every stage has fired without an error: what was pending becomes state.
+    fn commit(&mut self, step: u64) -> Result<(), Stopped> {
+        let at = self.run.moment(Rate::Step, step);
+        for index in 0..self.stages.len() {
+            let Some(stage) = self.stages[index].as_mut() else { continue };
+            let actor = Firing::forward(self.run.plan, NodeId(index)).actor;
+            super::fault::guard(|| {
+                stage.commit(&at);
+                Ok(())
+            })
+            .map_err(|cause| self.run.fail(self.run.name(actor), step, cause))?;
+        }
+        self.slots.iter_mut().for_each(Slot::advance);
+        Ok(())
+    }
+}
+
+/// Host nodes with a wire into the island.
+pub(super) fn feeders(run: &Run<'_>) -> Vec<NodeId> {
+    let plan = run.plan;
+    let feeds = |node: &&NodeId| {
+        plan.edges.iter().any(|e| e.from.node == **node && plan.nodes[e.to.node.0].place == Place::Island)
+    };
+    plan.host.iter().filter(feeds).copied().collect()
+}

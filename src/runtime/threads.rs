@@ -1,0 +1,243 @@
+//! Host stages on threads of their own, joined by bounded channels.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::thread::Scope;
+
+use super::build::Build;
+use super::channel::{Credits, InOrder, Receiving, Refund, Sending, Stopped, credits, open};
+use super::fault::{guard, lock};
+use super::firing::{Firing, Run};
+use super::host::{Bundle, Feed, HostNode};
+use super::island::feeders;
+use super::stage::{Stage, StageError};
+use super::trace::Track;
+use crate::plan::{NodeId, Place};
+use crate::stages::Rate;
+use crate::tensor::Device;
+
+/// Where a worker's next work comes from; clones share it.
+enum Intake<D: Device> {
+    /// A source counts: the run's tickets, with leave to start another picture.
+    Tickets { next: Arc<AtomicU64>, end: u64, credits: Credits },
+    /// One producer at the same rate: whatever comes first.
+    Any(Receiving<Bundle<D>>),
+    /// In the order of tickets: for each producer its bundles, and how many make one firing.
+    Ordered(Arc<Mutex<(u64, Vec<(InOrder<Bundle<D>>, usize)>)>>),
+}
+
+impl<D: Device> Clone for Intake<D> {
+    fn clone(&self) -> Self {
+        match self {
+            Intake::Tickets { next, end, credits } => {
+                Intake::Tickets { next: next.clone(), end: *end, credits: credits.clone() }
+            }
+            Intake::Any(from) => Intake::Any(from.clone()),
+            Intake::Ordered(joint) => Intake::Ordered(joint.clone()),
+        }
+    }
+}
+
+impl<D: Device> Intake<D> {
+    /// The next firing's ticket and what the producers gave for it.
+    fn next(&self) -> Result<(u64, Vec<Vec<Bundle<D>>>), Stopped> {
+        match self {
+            Intake::Tickets { next, end, credits } => {
+                credits.take()?;
+                let ticket = next.fetch_add(1, Relaxed);
+                if ticket < *end { Ok((ticket, Vec::new())) } else { Err(Stopped) }
+            }
+            Intake::Any(from) => from.receive().map(|(ticket, bundle)| (ticket, vec![vec![bundle]])),
+            Intake::Ordered(joint) => {
+                let mut joint = lock(joint);
+                let mut bundles = Vec::new();
+                for (from, ratio) in &mut joint.1 {
+                    let of: Result<Vec<_>, _> = (0..*ratio).map(|_| from.next()).collect();
+                    bundles.push(of?);
+                }
+                joint.0 += 1;
+                Ok((joint.0 - 1, bundles))
+            }
+        }
+    }
+}
+
+/// One worker of a host node.
+struct Worker<D: Device> {
+    host: HostNode,
+    intake: Intake<D>,
+    outlets: Vec<Sending<Bundle<D>>>,
+}
+
+impl<D: Device> Worker<D> {
+    fn work(&self, run: &Run<'_>, build: &dyn Build<D>, track: &mut Track<'_>) -> Result<(), Stopped> {
+        let at = run.moment(Rate::Step, run.steps.start);
+        let actor = Firing::forward(run.plan, self.host.node).actor;
+        let mut stage: Box<dyn Stage<D>> = run.fire(track, actor, &at, || build.build(self.host.node))?;
+        loop {
+            let (ticket, bundles) = self.intake.next()?;
+            let bundle = self.host.fire(run, track, stage.as_mut(), ticket, bundles)?;
+            if let Some((last, others)) = self.outlets.split_last() {
+                for outlet in others {
+                    outlet.send(ticket, bundle.clone())?;
+                }
+                last.send(ticket, bundle)?;
+            }
+        }
+    }
+}
+
+/// The island's end of the host stages.
+pub struct Threads<D: Device> {
+    from: Vec<InOrder<Bundle<D>>>,
+    refunds: Vec<Refund>,
+    /// Pictures in a bundle of the first feeder, whose arrival makes room for others.
+    pictures: usize,
+}
+
+impl<D: Device> Feed<D> for Threads<D> {
+    fn next(&mut self, arrival: usize, _: u64, _: &mut Track<'_>) -> Result<Bundle<D>, Stopped> {
+        let bundle = self.from[arrival].next()?;
+        if arrival == 0 {
+            self.refunds.iter().for_each(|refund| refund.give(self.pictures));
+        }
+        Ok(bundle)
+    }
+}
+
+/// Opens the channels and starts the threads; they end when the steps are done, or with the first fault.
+pub fn start<'scope, D: Device>(
+    run: &'scope Run<'scope>,
+    build: &'scope dyn Build<D>,
+    scope: &'scope Scope<'scope, '_>,
+) -> Result<Threads<D>, Stopped> {
+    let fail = |e: StageError| run.fail("plan".into(), run.steps.start, e);
+    let hosts = HostNode::of(run).map_err(fail)?;
+    let mut channels = Channels::open(run, &hosts);
+    let feeders = feeders(run);
+    let pictures = feeders.first().map_or(1, |node| pictures(run, *node));
+    let mut refunds = Vec::new();
+    for host in hosts {
+        let intake = channels.intake(run, &host, |window| {
+            let (refund, credits) = credits(window, &run.fault);
+            refunds.push(refund);
+            credits
+        });
+        let outlets = channels.outlets.remove(&host.node).unwrap_or_default();
+        let node = &run.plan.nodes[host.node.0];
+        let Place::Host { workers } = node.place else { continue };
+        for number in 0..workers.max(1) {
+            let worker = Worker { host: host.clone(), intake: intake.clone(), outlets: outlets.clone() };
+            let name = if workers > 1 { format!("{} {number}", node.name) } else { node.name.clone() };
+            spawn(run, build, scope, name, worker).map_err(|e| {
+                run.fail(node.name.clone(), run.steps.start, StageError::Device(format!("no thread: {e}")))
+            })?;
+        }
+    }
+    Ok(Threads { from: channels.to_island, refunds, pictures })
+}
+
+fn spawn<'scope, D: Device>(
+    run: &'scope Run<'scope>,
+    build: &'scope dyn Build<D>,
+    scope: &'scope Scope<'scope, '_>,
+    name: String,
+    worker: Worker<D>,
+) -> std::io::Result<()> {
+    let node = run.plan.nodes[worker.host.node.0].name.clone();
+    let body = move || {
+        let mut track = run.trace.track(std::thread::current().name().unwrap_or_default());
+        let result = guard(|| {
+            // a quiet stop is no error of this thread: the cause, if any, is recorded
+            let _ = worker.work(run, build, &mut track);
+            Ok(())
+        });
+        if let Err(cause) = result {
+            run.fail(node, run.steps.start, cause);
+        }
+    };
+    std::thread::Builder::new().name(name).spawn_scoped(scope, body).map(drop)
+}
+
+/// The channels between host nodes and to the island, until their ends are handed out.
+struct Channels<D: Device> {
+    outlets: HashMap<NodeId, Vec<Sending<Bundle<D>>>>,
+    inlets: HashMap<(NodeId, NodeId), Receiving<Bundle<D>>>,
+    to_island: Vec<InOrder<Bundle<D>>>,
+    /// Pictures that all channels and workers hold at once.
+    window: usize,
+}
+
+impl<D: Device> Channels<D> {
+    fn open(run: &Run<'_>, hosts: &[HostNode]) -> Self {
+        let mut channels =
+            Channels { outlets: HashMap::new(), inlets: HashMap::new(), to_island: Vec::new(), window: 0 };
+        for host in hosts {
+            let pictures = pictures(run, host.node);
+            if let Place::Host { workers } = run.plan.nodes[host.node.0].place {
+                channels.window += workers.max(1) * pictures;
+            }
+            for consumer in &host.consumers {
+                let (sending, receiving) = channels.between(run, host.node, Some(*consumer));
+                channels.outlets.entry(host.node).or_default().push(sending);
+                channels.inlets.insert((host.node, *consumer), receiving);
+            }
+        }
+        for node in feeders(run) {
+            let (sending, receiving) = channels.between(run, node, None);
+            channels.outlets.entry(node).or_default().push(sending);
+            let first = run.steps.start * run.per_step(run.plan.nodes[node.0].rate) as u64;
+            channels.to_island.push(InOrder::new(receiving, first));
+        }
+        channels
+    }
+
+    /// The channel behind all wires from one host node to another, or to the island. The wires of a pair share one, so that
+    /// values of one firing travel together and none can wait for another.
+    fn between(
+        &mut self,
+        run: &Run<'_>,
+        from: NodeId,
+        to: Option<NodeId>,
+    ) -> (Sending<Bundle<D>>, Receiving<Bundle<D>>) {
+        let plan = run.plan;
+        let ends = |node: NodeId| to.map_or(plan.nodes[node.0].place == Place::Island, |to| to == node);
+        let wires = plan.edges.iter().filter(|e| e.from.node == from && ends(e.to.node));
+        let capacity = wires.map(|e| e.capacity).max().unwrap_or(1).max(1);
+        self.window += capacity * pictures(run, from);
+        let name = |node: NodeId| plan.nodes[node.0].name.as_str();
+        open(run.gauge(name(from), to.map_or("island", name), capacity), &run.fault)
+    }
+
+    fn intake(&mut self, run: &Run<'_>, host: &HostNode, grant: impl FnOnce(usize) -> Credits) -> Intake<D> {
+        let rate = run.plan.nodes[host.node.0].rate;
+        let per_step = run.per_step(rate) as u64;
+        let first = run.steps.start * per_step;
+        let mut from = host.producers.iter().filter_map(|&(producer, ratio)| {
+            let receiving = self.inlets.remove(&(producer, host.node))?;
+            Some((receiving, first * ratio as u64, ratio))
+        });
+        let same_rate = host.producers.iter().all(|(node, _)| run.plan.nodes[node.0].rate == rate);
+        match host.producers.len() {
+            0 => Intake::Tickets {
+                next: Arc::new(AtomicU64::new(first)),
+                end: run.steps.end * per_step,
+                credits: grant(self.window),
+            },
+            1 if same_rate => match from.next() {
+                Some((receiving, ..)) => Intake::Any(receiving),
+                None => Intake::Ordered(Arc::new(Mutex::new((first, Vec::new())))),
+            },
+            _ => {
+                let joint = from.map(|(receiving, first, ratio)| (InOrder::new(receiving, first), ratio));
+                Intake::Ordered(Arc::new(Mutex::new((first, joint.collect()))))
+            }
+        }
+    }
+}
+
+/// Pictures behind one firing of a node.
+fn pictures(run: &Run<'_>, node: NodeId) -> usize {
+    run.plan.batch.global / run.per_step(run.plan.nodes[node.0].rate)
+}

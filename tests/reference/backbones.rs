@@ -1,0 +1,80 @@
+//! Features, tokens and CLS attention of the vision transformers, and their numbers of parameters.
+
+use std::sync::Arc;
+
+use dfdx::prelude::Cpu;
+use dinoflow::graph::spec::{Backbone, HeadSpec, Init, NetworkSpec, Stem, VitSpec};
+use dinoflow::nn::architectures;
+use dinoflow::nn::network::Asked;
+use dinoflow::tensor::Batched;
+use serde_json::Value;
+
+use crate::fixture::{self, close, count, numbers};
+
+/// A backbone of a fixture under a head too small to matter.
+pub fn network(arch: &str, patch: usize, image: usize, head: HeadSpec) -> NetworkSpec {
+    let vit = VitSpec { patch, image, stem: Stem::Patch };
+    let backbone = match arch {
+        "vit_micro" => Backbone::VitMicro(vit),
+        "vit_tiny" => Backbone::VitTiny(vit),
+        "vit_small" => Backbone::VitSmall(vit),
+        "vit_base" => Backbone::VitBase(vit),
+        _ => panic!("no architecture {arch}"),
+    };
+    NetworkSpec { backbone, head, drop_path: 0.0, init: Init::Seed }
+}
+
+fn check(case: &Value) {
+    let arch = case["arch"].as_str().unwrap();
+    let name = case["input"].as_str().unwrap();
+    let head = HeadSpec { hidden: 8, bottleneck: 8, out_dim: 8, ..HeadSpec::default() };
+    let spec = network(arch, count(&case["patch"]), count(&case["image"]), head);
+    let device = Cpu::default();
+    let mut network = architectures::build(&device, &spec, 0).unwrap();
+    fixture::fill(&device, Arc::get_mut(&mut network).unwrap());
+    let of_backbone = |p: &&dinoflow::nn::parameter::Ref<'_, Cpu>| p.name.starts_with("backbone.");
+    let parameters: usize = network.parameters().iter().filter(of_backbone).map(|p| p.tensor.len()).sum();
+    assert_eq!(parameters, count(&case["parameters"]), "{name}: parameters");
+
+    let shape: Vec<usize> = case["shape"].as_array().unwrap().iter().map(count).collect();
+    let pixels = fixture::input(name, shape.iter().product());
+    let dims = vec![1, shape[0], shape[1], shape[2], shape[3]];
+    let images = Batched::from_host(&device, pixels, dims, Some(1)).unwrap();
+    let asked = Asked { logits: false, patches: true, attention: true };
+    let answer = network.forward(&[&images], asked).unwrap();
+    let cls = answer.cls.to_host().unwrap();
+    let rms = (cls.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / cls.len() as f64).sqrt();
+    for (i, &expected) in numbers(&case["cls"]).iter().enumerate() {
+        close(&format!("{name}: cls[{i}]"), f64::from(cls[i]), expected, 1e-5, 2e-5 * rms);
+    }
+    fixture::summary(&format!("{name}: cls"), &cls, &case["cls_summary"], 1e-5);
+    fixture::summary(
+        &format!("{name}: tokens"),
+        &answer.tokens[0].to_host().unwrap(),
+        &case["tokens_summary"],
+        1e-5,
+    );
+    let attention = answer.attention[0].to_host().unwrap();
+    let tokens = answer.attention[0].dims[3];
+    for (head, expected) in case["cls_attention_summary"].as_array().unwrap().iter().enumerate() {
+        // the fixture leaves out the CLS token's attention to itself
+        let row = &attention[head * tokens + 1..(head + 1) * tokens];
+        fixture::summary(&format!("{name}: attention of head {head}"), row, expected, 1e-5);
+    }
+    // asking for less changes nothing of what is asked
+    let alone = network.forward(&[&images], Asked::default()).unwrap().cls.to_host().unwrap();
+    let apart = alone.iter().zip(&cls).map(|(a, b)| f64::from(a - b).abs()).fold(0.0, f64::max);
+    assert!(apart <= 2e-6 * rms, "{name}: the CLS-only last block is off by {apart:e}");
+}
+
+#[test]
+fn backbones() {
+    let fixture = fixture::json("backbones.json");
+    let transformers = fixture["cases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|c| c["arch"].as_str().unwrap().starts_with("vit"));
+    let checked = transformers.map(check).count();
+    assert!(checked > 0, "the fixture holds no vision transformer");
+}

@@ -1,0 +1,9 @@
+//! Numbers that an independent implementation computed in float64: dinoflow's own stages must reproduce them.
+//!
+//! Reads `tests/fixtures`, or the folder in `DINOFLOW_FIXTURES`: any files of the same names and forms.
+
+mod backbones;
+mod fixture;
+mod knn;
+mod schedules;
+mod trajectories;
