@@ -62,8 +62,7 @@ impl<'a, D: Device> Island<'a, D> {
         for (index, node) in plan.nodes.iter().enumerate() {
             if node.place == Place::Island && node.role != Role::Checkpoint {
                 let actor = Firing::forward(plan, NodeId(index)).actor;
-                let at = run.moment(Rate::Step, run.steps.start);
-                let stage = run.fire(&mut island.track, actor, &at, || build.build(NodeId(index)))?;
+                let stage = run.guarded(actor, run.steps.start, || build.build(NodeId(index)))?;
                 island.stages[index] = Some(stage);
             }
         }
@@ -83,7 +82,7 @@ impl<'a, D: Device> Island<'a, D> {
             }
             let Some(stage) = self.stages[index].as_mut() else { continue };
             let mut values: Vec<_> = wanted.iter().map(|_| None).collect();
-            self.run.fire(&mut self.track, firing.actor, &at, || {
+            self.run.guarded(firing.actor, at.step, || {
                 stage.first(&mut Outputs {
                     values: &mut values,
                     wanted: &wanted,
@@ -266,11 +265,10 @@ impl<'a, D: Device> Island<'a, D> {
         for index in 0..self.stages.len() {
             let Some(stage) = self.stages[index].as_mut() else { continue };
             let actor = Firing::forward(self.run.plan, NodeId(index)).actor;
-            super::fault::guard(|| {
+            self.run.guarded(actor, step, || {
                 stage.commit(&at);
                 Ok(())
-            })
-            .map_err(|cause| self.run.fail(self.run.name(actor), step, cause))?;
+            })?;
         }
         self.slots.iter_mut().for_each(Slot::advance);
         Ok(())

@@ -25,6 +25,8 @@ pub mod trace;
 #[cfg(test)]
 mod doubles;
 #[cfg(test)]
+mod real_tests;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
