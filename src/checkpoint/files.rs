@@ -63,7 +63,8 @@ compile_error!("checkpoints are written as the numbers lie in memory, which must
 fn view(tensor: &SavedTensor) -> Result<TensorView<'_>> {
     let (dtype, dims, bytes) = match tensor {
         SavedTensor::F32 { dims, values } => (Dtype::F32, dims, bytemuck::cast_slice(values)),
-        SavedTensor::U64 { dims, values } => (Dtype::U64, dims, bytemuck::cast_slice(values)),
+        // counts are the published files' 64-bit integers, which are signed
+        SavedTensor::U64 { dims, values } => (Dtype::I64, dims, bytemuck::cast_slice(values)),
     };
     TensorView::new(dtype, dims.clone(), bytes).map_err(Error::other)
 }
@@ -72,8 +73,8 @@ fn tensor(name: &str, view: &TensorView<'_>) -> Result<SavedTensor> {
     let dims = view.shape().to_vec();
     match view.dtype() {
         Dtype::F32 => Ok(SavedTensor::F32 { dims, values: bytemuck::pod_collect_to_vec(view.data()) }),
-        Dtype::U64 => Ok(SavedTensor::U64 { dims, values: bytemuck::pod_collect_to_vec(view.data()) }),
-        other => Err(Error::other(format!("{name} is of type {other:?}; expected F32 or U64"))),
+        Dtype::I64 => Ok(SavedTensor::U64 { dims, values: bytemuck::pod_collect_to_vec(view.data()) }),
+        other => Err(Error::other(format!("{name} is of type {other:?}; expected F32 or I64"))),
     }
 }
 

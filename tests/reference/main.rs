@@ -6,3 +6,4 @@ mod backbones;
 mod fixture;
 mod knn;
 mod schedules;
+mod trajectories;

@@ -17,7 +17,8 @@ pub struct Scratch {
 /// Cuts `height` x `width` pixels at (`top`, `left`) and resizes them to `size` x `size` as Pillow does: bicubic
 /// with a = -0.5 (Catmull-Rom), the kernel widened by the reduction factor, 8-bit in between.
 ///
-/// A part that reaches over the picture's border is moved and shrunk to lie inside it.
+/// A part that reaches over the picture's border is moved and shrunk to lie inside it; of a picture without pixels
+/// the crop is black.
 pub fn resized_crop(
     image: &Rgb8,
     (top, left): (usize, usize),
@@ -37,6 +38,9 @@ pub(super) fn resample(
     scratch: &mut Scratch,
 ) -> Rgb8 {
     let mut resized = Rgb8::new(out.0, out.1);
+    if image.pixels.is_empty() {
+        return resized;
+    }
     let (top, left) = (top.min(image.height.saturating_sub(1)), left.min(image.width.saturating_sub(1)));
     let (height, width) = (height.clamp(1, image.height - top), width.clamp(1, image.width - left));
     let (Ok(source), Ok(mut target)) = (

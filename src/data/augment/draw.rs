@@ -26,6 +26,8 @@ pub struct ViewDraw {
 /// Draws one crop of a picture of `height` x `width` pixels. Each operation has a stream of its own under `key`, so
 /// that switching one off changes no other.
 pub fn draw(spec: &ViewSpec, key: Key, height: usize, width: usize) -> ViewDraw {
+    // a picture without pixels is drawn for as if it had one, and its crops are black
+    let (height, width) = (height.max(1), width.max(1));
     let (top, left, cut_height, cut_width) = region(spec, &mut key.named("crop").draws(), height, width);
     let mut blur = key.named("blur").draws();
     ViewDraw {

@@ -164,10 +164,10 @@ mod tests {
 
     #[test]
     fn edges_are_smooth() {
-        for family in 0..FAMILIES.len() {
+        for (family, name) in FAMILIES.iter().enumerate() {
             let coverage = Pattern::draw(family, 32, Key::new(family as u64)).coverage(32);
             assert!(coverage.iter().all(|c| (0.0..1.001).contains(c)));
-            assert!(coverage.iter().any(|c| (0.2..0.8).contains(c)), "{}", FAMILIES[family]);
+            assert!(coverage.iter().any(|c| (0.2..0.8).contains(c)), "{name}");
         }
     }
 }

@@ -31,7 +31,7 @@ fn to_hsv(red: f32, green: f32, blue: f32) -> (f32, f32, f32) {
     // greys have no hue: dividing by 1 gives 0, which is what is stored for them
     let share = difference / if range > 0.0 { range } else { 1.0 };
     let sixths = share + third;
-    let circle = sixths * (1.0 / 6.0);
+    let circle = sixths / 6.0;
     let circle = if circle < 0.0 { circle + 1.0 } else { circle };
     let saturation = range / if most > 0.0 { most } else { 1.0 };
     ((circle * 255.0).trunc(), (saturation * 255.0).trunc(), most)

@@ -99,8 +99,7 @@ fn pass<const SUM: bool>(pixels: &mut [u8], steps: &[Step]) -> u64 {
     if !tail.is_empty() {
         let mut bytes = [0; 3 * PIXELS];
         bytes[..tail.len()].copy_from_slice(tail);
-        // what is added to fill the block is black, and black stays black where greys are summed: blends go
-        // towards black or are not followed by a sum in the same pass
+        // the block is filled up with black pixels, and what becomes of them is taken off the sum again
         let padding = PIXELS - tail.len() / 3;
         sum += block_pass::<SUM>(&mut bytes, steps);
         if SUM {

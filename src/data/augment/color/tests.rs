@@ -102,8 +102,8 @@ fn hue_is_pillows_for_every_color() {
         wrong += got.pixels.iter().zip(expected).filter(|(a, b)| **a != *b).count();
     }
     println!("{wrong} of {} values differ", 3 << 24);
-    // Pillow mixes float and double; single precision throughout moves one value in a thousand by a step of hue
-    assert!(wrong < 55_000, "{wrong} values differ");
+    // Pillow mixes float and double; single precision throughout moves 7 values in 10,000 by a step of hue
+    assert!(wrong < 35_000, "{wrong} values differ");
 }
 
 #[test]

@@ -1,0 +1,440 @@
+//! Twelve steps of training, by the same stages as a run: crops are given in place of pictures, nothing else is different.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use dfdx::prelude::Cpu;
+use dinoflow::graph::spec::{DeviceChoice, GraphSpec, HeadSpec, Init, NodeSpec, Precision};
+use dinoflow::optim::schedule::{Every, Horizon, LrCourse, Schedule, Span};
+use dinoflow::plan::{NodeId, Plan};
+use dinoflow::runtime::execute::{Parts, execute};
+use dinoflow::runtime::options::Options;
+use dinoflow::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError, State, Value};
+use dinoflow::stages::adamw::{AdamW, Clip, LrScaling};
+use dinoflow::stages::registry::Registry;
+use dinoflow::stages::*;
+use dinoflow::tensor::{Batched, Device};
+use safetensors::SafeTensors;
+use serde_json::Value as Json;
+
+use crate::backbones;
+use crate::fixture::{self, close, count, json, number, numbers};
+
+/// Crops that are given: every micro-batch is a part of the step's formula.
+#[derive(Clone)]
+struct GivenCrops {
+    name: String,
+    batch: usize,
+    global: usize,
+    local: usize,
+    local_crops: usize,
+}
+
+impl GivenCrops {
+    fn of(case: &Json) -> Self {
+        GivenCrops {
+            name: format!("{}/{}", case["seed"].as_str().unwrap(), case["case"].as_str().unwrap()),
+            batch: count(&case["batch"]),
+            global: count(&case["image"]),
+            local: count(&case["local_image"]),
+            local_crops: count(&case["local_crops"]),
+        }
+    }
+
+    /// Views `views` of a micro-batch, (views, b, 3, side, side).
+    fn crops(&self, at: &Moment, views: std::ops::Range<usize>, side: usize) -> Value<Cpu> {
+        let b = self.batch / at.micros;
+        let pixels = 3 * side * side;
+        let mut values = Vec::new();
+        for view in views.clone() {
+            let all =
+                fixture::input(&format!("{}/step{}/crop{view}", self.name, at.step), self.batch * pixels);
+            values.extend_from_slice(&all[at.micro * b * pixels..(at.micro + 1) * b * pixels]);
+        }
+        let dims = vec![views.len(), b, 3, side, side];
+        Value::Tensor(Batched::from_host(&Cpu::default(), values, dims, Some(1)).unwrap())
+    }
+}
+
+impl Stage<Cpu> for GivenCrops {
+    fn fire(
+        &mut self,
+        at: &Moment,
+        _: &mut Inputs<'_, Cpu>,
+        outputs: &mut Outputs<'_, Cpu>,
+    ) -> Result<(), StageError> {
+        outputs.values[0] = Some(self.crops(at, 0..2, self.global));
+        outputs.values[1] = Some(self.crops(at, 2..2 + self.local_crops, self.local));
+        Ok(())
+    }
+}
+
+impl Declare for GivenCrops {
+    fn role(&self) -> Role {
+        Role::Other("crops".into())
+    }
+    fn rate(&self) -> Rate {
+        Rate::Micro
+    }
+    fn ports(&self) -> Ports {
+        Ports {
+            inputs: vec![],
+            outputs: vec![Port::new("global", "global crops"), Port::new("local", "local crops")],
+        }
+    }
+    fn problems(&self, _: &Scope) -> Vec<Problem> {
+        vec![]
+    }
+    fn infer(&self, scope: &Scope, _: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
+        let crops = |views: usize, side: usize| EdgeType::Tensor {
+            dims: vec![views, scope.micro_batch, 3, side, side],
+            batch: Some((1, Batch::Micro)),
+        };
+        Ok(vec![crops(2, self.global), crops(self.local_crops, self.local)])
+    }
+    fn cost(&self, _: &Scope, _: &Given) -> Cost {
+        Cost::default()
+    }
+}
+
+fn declare_crops(with: &ron::value::RawValue) -> Result<Box<dyn Declare>, String> {
+    let text: String = with.into_rust().map_err(|e| e.to_string())?;
+    let case: Json = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+    Ok(Box::new(GivenCrops::of(&case)))
+}
+
+/// What reached the optimizer first, by name.
+type FirstGradients = Arc<Mutex<BTreeMap<String, Vec<f32>>>>;
+
+/// The optimizer, with an eye on what it is given.
+struct Watched {
+    inner: Box<dyn Stage<Cpu>>,
+    names: Vec<String>,
+    seen: FirstGradients,
+}
+
+impl Stage<Cpu> for Watched {
+    fn first(&mut self, outputs: &mut Outputs<'_, Cpu>) -> Result<(), StageError> {
+        self.inner.first(outputs)
+    }
+    fn fire(
+        &mut self,
+        at: &Moment,
+        inputs: &mut Inputs<'_, Cpu>,
+        outputs: &mut Outputs<'_, Cpu>,
+    ) -> Result<(), StageError> {
+        if let (0, Some(Some(Value::Gradients(gradients)))) = (at.step, inputs.values.first()) {
+            let buffers = gradients.buffers.iter().map(|b| Cpu::buffer(b).to_vec());
+            *self.seen.lock().unwrap() = self.names.iter().cloned().zip(buffers).collect();
+        }
+        self.inner.fire(at, inputs, outputs)
+    }
+    fn commit(&mut self, at: &Moment) {
+        self.inner.commit(at);
+    }
+    fn save(&self) -> Result<State, StageError> {
+        self.inner.save()
+    }
+    fn restore(&mut self, state: State) -> Result<(), StageError> {
+        self.inner.restore(state)
+    }
+}
+
+/// The graph of a fixture.
+fn graph(case: &Json, weights: &Path, micro_batch: Option<usize>) -> GraphSpec {
+    let head = HeadSpec {
+        hidden: count(&case["head_hidden"]),
+        bottleneck: count(&case["head_bottleneck"]),
+        out_dim: count(&case["out_dim"]),
+        batch_norm: case["head_bn"].as_bool().unwrap(),
+        norm_last_layer: case["norm_last_layer"].as_bool().unwrap(),
+    };
+    let mut network = backbones::network(
+        case["arch"].as_str().unwrap(),
+        count(&case["patch"]),
+        count(&case["image"]),
+        head,
+    );
+    network.init = Init::Weights(weights.to_path_buf());
+    let spec = serde_json::json!({
+        "seed": case["seed"], "case": case["case"], "batch": case["batch"], "image": case["image"],
+        "local_image": case["local_image"], "local_crops": case["local_crops"],
+    });
+    let with = ron::value::RawValue::from_boxed_ron(format!("{:?}", spec.to_string()).into()).unwrap();
+    let node = |stage: StageSpec, inputs: &[(&str, &str)], feedback: &[(&str, &str)]| NodeSpec {
+        stage,
+        inputs: inputs.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect(),
+        feedback: feedback.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect(),
+    };
+    let crops = StageSpec::Custom(Custom { kind: "given_crops".into(), with });
+    let nodes = [
+        ("crops", node(crops, &[], &[])),
+        (
+            "student",
+            node(
+                StageSpec::Student(Default::default()),
+                &[("global", "crops/global"), ("local", "crops/local")],
+                &[("weights", "optimizer/weights")],
+            ),
+        ),
+        (
+            "teacher",
+            node(
+                StageSpec::Teacher(Default::default()),
+                &[("global", "crops/global")],
+                &[("weights", "ema/weights")],
+            ),
+        ),
+        ("center", node(center(case), &[("logits", "teacher/logits")], &[])),
+        (
+            "loss",
+            node(
+                StageSpec::CrossEntropy(cross_entropy::CrossEntropy {
+                    temperature: number(&case["student_temp"]),
+                }),
+                &[("logits", "student/logits"), ("targets", "center/targets")],
+                &[],
+            ),
+        ),
+        ("optimizer", node(optimizer(case), &[], &[])),
+        (
+            "ema",
+            node(
+                StageSpec::Momentum(ema::Momentum {
+                    momentum: Schedule::Cosine { from: number(&case["momentum"]), to: 1.0 },
+                }),
+                &[("student", "optimizer/weights")],
+                &[],
+            ),
+        ),
+    ];
+    GraphSpec {
+        name: "trajectory".into(),
+        seed: 0,
+        device: DeviceChoice::Cpu,
+        precision: Precision::F32,
+        global_batch: count(&case["batch"]),
+        micro_batch,
+        duration: Span::Epochs(number(&case["epochs"])),
+        network,
+        nodes: nodes.into_iter().map(|(name, node)| (name.to_string(), node)).collect(),
+    }
+}
+
+fn center(case: &Json) -> StageSpec {
+    let [from, to, epochs] = numbers(&case["teacher_temp"])[..] else {
+        panic!("teacher_temp has three entries")
+    };
+    StageSpec::Centering(centering::Centering {
+        momentum: number(&case["center_momentum"]),
+        temperature: Schedule::Linear { from, to, over: Span::Epochs(epochs), every: Every::Epoch },
+    })
+}
+
+fn optimizer(case: &Json) -> StageSpec {
+    let decay = numbers(&case["weight_decay"]);
+    StageSpec::AdamW(AdamW {
+        lr: number(&case["lr"]),
+        lr_scaling: LrScaling::None,
+        lr_course: LrCourse::Cosine {
+            warmup: Span::Epochs(number(&case["warmup_epochs"])),
+            end: number(&case["min_lr"]),
+        },
+        weight_decay: Schedule::Cosine { from: decay[0], to: decay[1] },
+        clip: case["clip_grad"].as_f64().map_or(Clip::None, Clip::PerParameter),
+        freeze_last_layer: Span::Epochs(number(&case["freeze_last_layer"])),
+        ..AdamW::default()
+    })
+}
+
+/// Writes the formula's weights for a network to a file.
+fn write_weights(case: &Json, path: &Path) {
+    let mut spec = graph(case, path, None).network;
+    spec.init = Init::Seed;
+    let network = dinoflow::nn::architectures::build(&Cpu::default(), &spec, 0).unwrap();
+    let tensors: Vec<_> = network
+        .parameters()
+        .iter()
+        .map(|p| {
+            let bytes: Vec<u8> =
+                fixture::weight(&p.name, &p.dims).iter().flat_map(|x| x.to_le_bytes()).collect();
+            (p.name.clone(), p.dims.clone(), bytes)
+        })
+        .collect();
+    let views = tensors.iter().map(|(name, dims, bytes)| {
+        let view =
+            safetensors::tensor::TensorView::new(safetensors::Dtype::F32, dims.clone(), bytes).unwrap();
+        (name.as_str(), view)
+    });
+    safetensors::serialize_to_file(views, None, path).unwrap();
+}
+
+/// A run's folder and what its optimizer saw first.
+fn run(case: &Json, micro_batch: Option<usize>) -> (tempfile::TempDir, FirstGradients) {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = folder.path().join("weights.safetensors");
+    write_weights(case, &weights);
+    let graph = graph(case, &weights, micro_batch);
+    let registry = Registry::default().declare("given_crops", declare_crops);
+    let plan = plan(&graph, &registry);
+    let seen = FirstGradients::default();
+    let device = Cpu::default();
+    let build = |node: NodeId| -> Result<Box<dyn Stage<Cpu>>, StageError> {
+        let spec = &plan.nodes[node.0].stage;
+        if let StageSpec::Custom(_) = spec {
+            return Ok(Box::new(GivenCrops::of(case)));
+        }
+        let inner = dinoflow::stages::running(spec, &plan.graph, &device)?;
+        if plan.nodes[node.0].role != Role::Optimizer {
+            return Ok(inner);
+        }
+        let first = dinoflow::nn::weights::first(&device, &plan.graph.network, 0)?;
+        let names = first.parameters().iter().map(|p| p.name.clone()).collect();
+        Ok(Box::new(Watched { inner, names, seen: seen.clone() }))
+    };
+    let steps_per_epoch = count(&case["iters_per_epoch"]) as u64;
+    let total_steps = count(&case["epochs"]) as u64 * steps_per_epoch;
+    let parts = Parts {
+        plan: &plan,
+        graph: "",
+        horizon: Horizon { steps_per_epoch, total_steps },
+        device: &device,
+        build: &build,
+        rejections: &Default::default(),
+    };
+    let options = Options { out: folder.path().join("run"), sequential: true, ..Options::default() };
+    let outcome = execute(&parts, &options, &Default::default()).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!((outcome.status, outcome.step), (0, total_steps));
+    drop(parts);
+    (folder, seen)
+}
+
+fn plan(graph: &GraphSpec, registry: &Registry) -> Plan {
+    dinoflow::plan::build::build(graph, registry).unwrap_or_else(|findings| panic!("{findings:#?}"))
+}
+
+fn check_steps(name: &str, case: &Json, run: &Path) {
+    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let lines: Vec<Json> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let steps: Vec<_> = lines.iter().filter(|line| line["event"] == "step").collect();
+    let expected = case["steps"].as_array().unwrap();
+    assert_eq!(steps.len(), expected.len(), "{name}: steps");
+    let keys = [
+        ("lr", "lr", 1e-9),
+        ("weight_decay", "wd", 1e-9),
+        ("teacher_momentum", "momentum", 1e-9),
+        ("teacher_temperature", "teacher_temp", 1e-9),
+        ("loss", "loss", 1e-5),
+        ("teacher_entropy", "teacher_entropy", 1e-5),
+        ("center_norm", "center_l2", 1e-5),
+        ("grad_norm_max", "grad_norm_max", 1e-4),
+    ];
+    for (found, expected) in steps.iter().zip(expected) {
+        for (ours, theirs, tolerance) in keys {
+            let what = format!("{name}, step {}: {ours}", expected["step"]);
+            close(&what, number(&found[ours]), number(&expected[theirs]), tolerance, 1e-12);
+        }
+    }
+}
+
+/// Gradients that are zero in exact arithmetic.
+fn vanishes(key: &str, batch_norm: bool) -> bool {
+    batch_norm && ["backbone.norm.bias", "head.mlp.0.bias", "head.mlp.3.bias"].contains(&key)
+}
+
+fn l2(values: &[f32]) -> f64 {
+    values.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt()
+}
+
+fn check_first_gradients(name: &str, case: &Json, seen: &BTreeMap<String, Vec<f32>>) {
+    let batch_norm = case["head_bn"].as_bool().unwrap();
+    let expected = case["first_step_gradients"].as_object().unwrap();
+    for (key, summary) in expected {
+        let what = format!("{name}: first gradient of {key}");
+        let found = seen.get(key).unwrap_or_else(|| panic!("{what} is missing"));
+        assert_eq!(found.len(), count(&summary["n"]), "{what}: count");
+        if vanishes(key, batch_norm) {
+            assert!(l2(found) < 1e-6, "{what}: {:e} is not zero", l2(found));
+            continue;
+        }
+        close(&what, l2(found), number(&summary["l2"]), 1e-4, 0.0);
+        if key.ends_with("qkv.bias") {
+            let keys = &found[found.len() / 3..2 * found.len() / 3];
+            assert!(keys.iter().all(|k| k.abs() < 1e-6), "{what}: the keys' third is not zero");
+        }
+    }
+}
+
+/// The tensors of a file as f32, of one step's checkpoint.
+fn tensors(run: &Path, step: u64, file: &str) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
+    let path = run.join(format!("checkpoints/step-{step:08}/{file}.safetensors"));
+    let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let numbers = |view: &safetensors::tensor::TensorView<'_>| match view.dtype() {
+        safetensors::Dtype::F32 => {
+            view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+        }
+        safetensors::Dtype::I64 => {
+            view.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f32).collect()
+        }
+        _ => Vec::new(),
+    };
+    file.iter().map(|(name, view)| (name.to_string(), (view.shape().to_vec(), numbers(&view)))).collect()
+}
+
+fn check_final(name: &str, case: &Json, run: &Path) {
+    let last = case["steps"].as_array().unwrap().len() as u64;
+    let lr = number(&case["lr"]);
+    for network in ["student", "teacher"] {
+        let found = tensors(run, last, network);
+        let expected = case["final"][network].as_object().unwrap();
+        for (key, summary) in expected {
+            let what = format!("{name}: final {network} {key}");
+            let (dims, values) = found.get(key).unwrap_or_else(|| panic!("{what} is missing"));
+            assert_eq!(values.len(), count(&summary["n"]), "{what}: count");
+            let (tolerance, floor) = if dims.len() > 1 { (1e-5, 0.0) } else { (2e-3, 2.0 * lr) };
+            close(&what, l2(values), number(&summary["l2"]), tolerance, floor);
+        }
+        let unknown: Vec<_> = found.keys().filter(|key| !expected.contains_key(*key)).collect();
+        assert!(unknown.is_empty(), "{name}: the {network}'s file holds {unknown:?}");
+    }
+    let center = &tensors(run, last, "state")["center/center"].1;
+    fixture::summary(&format!("{name}: centre"), center, &case["final"]["center"], 1e-5);
+}
+
+fn check(fixture: &str, micro_batch: Option<usize>) {
+    let case = json(fixture);
+    let name = format!("{fixture} at micro_batch {micro_batch:?}");
+    let (folder, seen) = run(&case, micro_batch);
+    let run = folder.path().join("run");
+    check_steps(&name, &case, &run);
+    check_first_gradients(&name, &case, &seen.lock().unwrap());
+    check_final(&name, &case, &run);
+}
+
+#[test]
+fn adamw() {
+    for micro_batch in [None, Some(1), Some(2)] {
+        check("trajectory_adamw.json", micro_batch);
+    }
+}
+
+#[test]
+fn no_clip_no_local() {
+    for micro_batch in [None, Some(1), Some(2)] {
+        check("trajectory_no_clip_no_local.json", micro_batch);
+    }
+}
+
+#[test]
+fn free_last_layer() {
+    for micro_batch in [None, Some(1), Some(2)] {
+        check("trajectory_free_last_layer.json", micro_batch);
+    }
+}
+
+#[test]
+fn head_bn() {
+    check("trajectory_head_bn.json", None);
+}
