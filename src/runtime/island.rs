@@ -99,6 +99,8 @@ impl<'a, D: Device> Island<'a, D> {
     /// One step: every phase, then the commit.
     pub fn step(&mut self, step: u64, feed: &mut dyn Feed<D>) -> Result<Done, Stopped> {
         let mut done = Done::default();
+        // what looked on at the barrier keeps no handle of what this step updates
+        self.slots.iter_mut().filter(|slot| slot.to_barrier()).for_each(Slot::clear);
         self.arrivals.iter_mut().for_each(|(_, count)| *count = 0);
         let phases = self.phases.clone();
         for (rate, firings) in phases.iter() {
@@ -122,11 +124,6 @@ impl<'a, D: Device> Island<'a, D> {
         let mut events = Vec::new();
         self.fire(&firing, &at, &mut Vec::new(), &mut events)?;
         Ok(events)
-    }
-
-    /// After the barrier: nobody keeps a handle of what the next step updates.
-    pub fn leave_barrier(&mut self) {
-        self.slots.iter_mut().filter(|slot| slot.to_barrier()).for_each(Slot::clear);
     }
 
     fn fire(
