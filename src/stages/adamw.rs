@@ -5,10 +5,12 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 use super::declare::*;
-use crate::graph::architecture;
+use super::range::{Ranges, longer};
+use super::types::Types;
 use crate::kernels::Kernels;
 use crate::nn::network::{Gradients, Lent};
 use crate::nn::weights::{self, failed};
+use crate::plan::cost;
 use crate::runtime::stage::{Inputs, Moment, Outputs, SavedTensor, Stage, StageError, State, Value};
 use crate::tensor::{Buffer, Device, Float};
 
@@ -80,62 +82,71 @@ impl Declare for AdamW {
     }
 
     fn ports(&self) -> Ports {
+        let about = "the gradients of what `trains` names; wired by the plan, not in the file";
         Ports {
-            // no file writes this wire: the plan draws it from each node that `trains` names
-            inputs: vec![Port::new("gradients", "the gradients of the networks it trains").mirrored()],
+            inputs: self.trains.iter().map(|_| Port::new("gradients", about).mirrored()).collect(),
             outputs: vec![Port::new("weights", "the student's weights after the update")],
         }
     }
 
     fn problems(&self, scope: &Scope) -> Vec<Problem> {
-        let number =
-            |good: bool, key: &str, value: f64, expected: &str| Problem::unless(good, key, value, expected);
-        let below_one = |beta: f64| (0.0..1.0).contains(&beta);
-        let mut problems: Vec<_> = [
-            number(self.lr >= 0.0 && self.lr.is_finite(), "lr", self.lr, "a number of at least 0"),
-            number(
-                below_one(self.betas.0) && below_one(self.betas.1),
-                "betas",
-                self.betas.0,
-                "two numbers in 0..1",
-            ),
-            number(
-                self.epsilon > 0.0 && self.epsilon.is_finite(),
-                "epsilon",
-                self.epsilon,
-                "a number above 0",
-            ),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        if let LrScaling::Linear { per: 0 } = self.lr_scaling {
-            problems.extend(Problem::unless(false, "lr_scaling.per", 0, "at least 1"));
+        let mut ranges = Ranges::new(scope);
+        if self.trains.is_empty() {
+            ranges.push(Problem::parameter("trains", "at least one node", "none"));
         }
+        ranges.number("lr", self.lr, |lr| (0.0..1e6).contains(&lr), "a finite number, 0 or more");
+        if let LrScaling::Linear { per } = self.lr_scaling {
+            ranges.count("lr_scaling.per", per, 1, usize::MAX);
+        }
+        ranges.course("lr_course", &self.lr_course);
+        ranges.schedule(
+            "weight_decay",
+            &self.weight_decay,
+            |w| (0.0..1e6).contains(&w),
+            "a finite number, 0 or more",
+        );
+        for (name, beta) in [("betas.0", self.betas.0), ("betas.1", self.betas.1)] {
+            ranges.number(name, beta, |beta| (0.0..1.0).contains(&beta), "0 to below 1");
+        }
+        ranges.number("epsilon", self.epsilon, |e| e > 0.0 && e < 1.0, "above 0 and below 1");
         if let Clip::PerParameter(most) = self.clip {
-            problems.extend(number(
-                most > 0.0 && most.is_finite(),
-                "clip",
-                most,
-                "a number above 0, or None",
-            ));
+            ranges.number("clip.0", most, |most| most > 0.0 && most < 1e9, "a finite number above 0");
         }
-        problems.extend(Problem::of_course("lr_course", &self.lr_course, scope));
-        let decay =
-            Problem::of_schedule("weight_decay", &self.weight_decay, scope, |d| d >= 0.0, "at least 0");
-        problems.extend(decay);
-        problems.extend(Problem::of_span("freeze_last_layer", self.freeze_last_layer, scope));
-        problems
+        if ranges.span("freeze_last_layer", self.freeze_last_layer)
+            && longer(self.freeze_last_layer, scope) == Some(true)
+        {
+            let expected = "less than the whole run";
+            let found = super::range::word(self.freeze_last_layer);
+            let help = "the head's last layer never trains";
+            ranges.push(Problem::parameter("freeze_last_layer", expected, found).help(help).note());
+        }
+        ranges.finish()
     }
 
-    fn infer(&self, _: &Scope, _: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
-        Ok(vec![EdgeType::Weights])
+    fn infer(&self, _scope: &Scope, given: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
+        let mut types = Types::new(given);
+        types.only("gradients", &EdgeType::Gradients);
+        types.finish(vec![EdgeType::Weights])
     }
 
-    fn cost(&self, scope: &Scope, _: &Given) -> Cost {
-        let parameters = architecture::parameters(&scope.graph.network);
-        // weights, two moments; the gradients are the student's
-        Cost { parameters, flops: 14.0 * parameters as f64, bytes: 12.0 * parameters as f64 }
+    fn cost(&self, scope: &Scope, _given: &Given) -> Cost {
+        let parameters = cost::parameters(&scope.graph.network);
+        // the weights and two moments
+        let resident = 3.0 * cost::FLOAT * parameters as f64;
+        Cost { parameters, flops: 14.0 * parameters as f64, bytes: resident, resident }
+    }
+
+    fn facts(&self, scope: &Scope) -> Vec<(String, String)> {
+        let peak = self.lr_scaling.peak(self.lr, scope.global_batch);
+        let value = match self.lr_scaling {
+            LrScaling::None => format!("{peak}"),
+            LrScaling::Linear { per } => format!("{peak} = {} × {} / {per}", self.lr, scope.global_batch),
+        };
+        vec![("learning rate at its peak".into(), value)]
+    }
+
+    fn trains(&self) -> &[String] {
+        &self.trains
     }
 }
 

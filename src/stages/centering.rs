@@ -3,8 +3,11 @@ use crate::optim::schedule::{Every, Schedule, Span};
 use serde::{Deserialize, Serialize};
 
 use super::declare::*;
+use super::range::Ranges;
+use super::types::Types;
 use crate::kernels::Kernels;
 use crate::nn::weights::failed;
+use crate::plan::cost::FLOAT;
 use crate::runtime::stage::{Inputs, Moment, Outputs, SavedTensor, Stage, StageError, State, Value};
 use crate::tensor::{Batched, Device};
 
@@ -38,38 +41,32 @@ impl Declare for Centering {
 
     fn ports(&self) -> Ports {
         Ports {
-            inputs: vec![Port::new("logits", "the teacher's logits of the whole batch, (2, B, K)")],
-            outputs: vec![Port::new("targets", "probabilities, (2, B, K)")],
+            inputs: vec![Port::new("logits", "the teacher's logits of the whole batch (2, B, K)")],
+            outputs: vec![Port::new("targets", "a probability for each prototype (2, B, K)")],
         }
     }
 
     fn problems(&self, scope: &Scope) -> Vec<Problem> {
-        let momentum = (0.0..=1.0).contains(&self.momentum);
-        let mut problems = Vec::from_iter(Problem::unless(momentum, "momentum", self.momentum, "0 to 1"));
-        problems.extend(Problem::of_schedule(
-            "temperature",
-            &self.temperature,
-            scope,
-            |t| t > 0.0,
-            "above 0",
-        ));
-        problems
+        let mut ranges = Ranges::new(scope);
+        ranges.number("momentum", self.momentum, |m| (0.0..=1.0).contains(&m), "0 to 1");
+        ranges.schedule("temperature", &self.temperature, |t| t > 0.0 && t < 1e6, "a number above 0");
+        ranges.finish()
     }
 
-    fn infer(&self, _: &Scope, given: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
-        let EdgeType::Tensor { dims, batch: Some((axis, _)) } = given.need("logits")? else {
-            return Err(given.mismatch("logits", "logits, (2, B, K)"));
+    fn infer(&self, _scope: &Scope, given: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
+        let mut types = Types::new(given);
+        let logits = types.needed("logits", "(views, batch, K)");
+        let dims = logits.map(|logits| logits.dims).unwrap_or_default();
+        types.finish(vec![EdgeType::Tensor { dims, batch: Some((1, Batch::Whole)) }])
+    }
+
+    fn cost(&self, _scope: &Scope, given: &Given) -> Cost {
+        let Some(logits) = Types::new(given).tensor("logits", "(views, batch, K)") else {
+            return Cost::default();
         };
-        if dims.len() != 3 {
-            return Err(given.mismatch("logits", "logits, (2, B, K)"));
-        }
-        Ok(vec![EdgeType::Tensor { dims: dims.clone(), batch: Some((*axis, Batch::Whole)) }])
-    }
-
-    fn cost(&self, _: &Scope, given: &Given) -> Cost {
-        let numbers = given.get("logits").map_or(0.0, EdgeType::numbers);
-        // the logits joined and the targets; the centre is one row
-        Cost { parameters: 0, flops: 10.0 * numbers, bytes: 8.0 * numbers }
+        let (all, prototypes) = (logits.dims.iter().product::<usize>() as f64, logits.dims[2] as f64);
+        let resident = FLOAT * prototypes;
+        Cost { parameters: 0, flops: 5.0 * all, bytes: resident + FLOAT * all, resident }
     }
 }
 

@@ -1,5 +1,6 @@
 //! `checkpoint`: when the run's whole state is written.
 use super::declare::*;
+use super::range::Ranges;
 use crate::optim::schedule::Span;
 use serde::{Deserialize, Serialize};
 
@@ -33,10 +34,16 @@ impl Declare for Checkpoint {
     }
 
     fn problems(&self, scope: &Scope) -> Vec<Problem> {
-        Problem::of_span("every", self.every, scope)
+        let mut ranges = Ranges::new(scope);
+        ranges.every("every", self.every);
+        ranges.finish()
     }
 
-    fn infer(&self, _: &Scope, _: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
-        Ok(vec![])
+    fn infer(&self, _scope: &Scope, _given: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
+        Ok(Vec::new())
+    }
+
+    fn cost(&self, _scope: &Scope, _given: &Given) -> Cost {
+        Cost::default()
     }
 }

@@ -1,5 +1,7 @@
 //! `collate`: crops of pictures to normalised tensors, `global` (2, B, 3, H, W) and `local` (L, B, 3, h, w).
 use super::declare::*;
+use super::range::Ranges;
+use super::types::Types;
 use crate::data::Rgb8;
 use crate::data::augment::{Crops, normalize_into};
 use crate::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError, Value};
@@ -31,44 +33,50 @@ impl Declare for Collate {
         Rate::Micro
     }
 
+    fn on_host(&self) -> bool {
+        true
+    }
+
     fn ports(&self) -> Ports {
         Ports {
-            inputs: vec![Port::new("crops", "the crops of each picture, 8-bit")],
+            inputs: vec![Port::new("crops", "the crops of one picture after the other")],
             outputs: vec![
-                Port::new("global", "the global crops, (2, B, 3, H, W)"),
-                Port::new("local", "the local crops, (L, B, 3, h, w)"),
+                Port::new("global", "normalised global crops (2, B, 3, H, W)"),
+                Port::new("local", "normalised local crops (L, B, 3, h, w)").optional(),
             ],
         }
     }
 
-    fn problems(&self, _: &Scope) -> Vec<Problem> {
-        let ((a, b, c), (x, y, z)) = (self.mean, self.deviation);
-        let mean = Problem::unless(
-            [a, b, c].iter().all(|m| m.is_finite()),
-            "mean",
-            format!("{:?}", self.mean),
-            "finite numbers",
-        );
-        let positive = [x, y, z].iter().all(|d| d.is_finite() && *d > 0.0);
-        let deviation =
-            Problem::unless(positive, "deviation", format!("{:?}", self.deviation), "numbers above 0");
-        mean.into_iter().chain(deviation).collect()
+    fn problems(&self, scope: &Scope) -> Vec<Problem> {
+        let mut ranges = Ranges::new(scope);
+        let each = |three: (f64, f64, f64)| [three.0, three.1, three.2].into_iter().enumerate();
+        for (index, mean) in each(self.mean) {
+            ranges.number(&format!("mean.{index}"), mean, f64::is_finite, "a finite number");
+        }
+        for (index, deviation) in each(self.deviation) {
+            let name = format!("deviation.{index}");
+            ranges.number(&name, deviation, |d| d > 0.0 && d < 1e6, "a finite number above 0");
+        }
+        ranges.finish()
     }
 
     fn infer(&self, scope: &Scope, given: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
-        let EdgeType::Crops { global, global_size, local, local_size } = *given.need("crops")? else {
-            return Err(given.mismatch("crops", "the crops of a picture"));
+        let mut types = Types::new(given);
+        let Some(EdgeType::Crops { global, global_size, local, local_size }) = types.at("crops") else {
+            if let Some(other) = types.at("crops") {
+                types.refuse("crops", "a picture's crops", other.to_string());
+            }
+            return Err(types.finish(Vec::new()).err().unwrap_or_default());
         };
-        let batch = |views: usize, side: usize| EdgeType::Tensor {
+        let tensor = |views: usize, side: usize| EdgeType::Tensor {
             dims: vec![views, scope.micro_batch, 3, side, side],
             batch: Some((1, Batch::Micro)),
         };
-        Ok(vec![batch(global, global_size), batch(local, local_size)])
+        types.finish(vec![tensor(*global, *global_size), tensor(*local, *local_size)])
     }
 
-    fn cost(&self, scope: &Scope, given: &Given) -> Cost {
-        let Ok(types) = self.infer(scope, given) else { return Cost::default() };
-        Cost { bytes: types.iter().map(EdgeType::bytes).sum(), ..Cost::default() }
+    fn cost(&self, _scope: &Scope, _given: &Given) -> Cost {
+        Cost::default()
     }
 }
 

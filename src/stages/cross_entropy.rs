@@ -2,8 +2,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::declare::*;
+use super::range::Ranges;
+use super::types::Types;
 use crate::kernels::Kernels;
 use crate::nn::weights::failed;
+use crate::plan::cost::{FLOAT, kept};
 use crate::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError, Value};
 use crate::tensor::{Batched, Device};
 
@@ -33,43 +36,46 @@ impl Declare for CrossEntropy {
     fn ports(&self) -> Ports {
         Ports {
             inputs: vec![
-                Port::new("logits", "the student's logits of every crop, (2+L, B, K)").differentiable(),
-                Port::new("targets", "the teacher's targets, (2, B, K)"),
+                Port::new("logits", "the student's logits (V, B, K)").differentiable(),
+                Port::new("targets", "the teacher's targets (2, B, K)"),
             ],
-            outputs: vec![Port::new("loss", "the mean over pairs and pictures, in nats").optional()],
+            outputs: vec![Port::new("loss", "the loss in nats").optional()],
         }
     }
 
-    fn problems(&self, _: &Scope) -> Vec<Problem> {
-        let good = self.temperature > 0.0 && self.temperature.is_finite();
-        Problem::unless(good, "temperature", self.temperature, "a number above 0").into_iter().collect()
+    fn problems(&self, scope: &Scope) -> Vec<Problem> {
+        let mut ranges = Ranges::new(scope);
+        ranges.number("temperature", self.temperature, |t| t > 0.0 && t < 1e6, "a number above 0");
+        ranges.finish()
     }
 
-    fn infer(&self, _: &Scope, given: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
-        let dims = |port| match given.get(port) {
-            Some(EdgeType::Tensor { dims, .. }) => Ok(Some(dims)),
-            Some(_) => Err(given.mismatch(port, "(views, B, K)")),
-            None => Ok(None),
-        };
-        let (logits, targets) = (dims("logits")?, dims("targets")?);
-        if let (Some(logits), Some(targets)) = (logits, targets)
-            && (logits.len() != 3 || targets.len() != 3 || logits[2] != targets[2])
-        {
-            let k = logits.last().copied().unwrap_or(0);
-            return Err(given.mismatch("targets", &format!("(2, B, {k}) as the logits' {logits:?} ask")));
+    fn infer(&self, _scope: &Scope, given: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
+        let mut types = Types::new(given);
+        let logits = types.tensor("logits", "(views, batch, K)");
+        let targets = types.tensor("targets", "(views, batch, K)");
+        if let (Some(logits), Some(targets)) = (logits, targets) {
+            let fits = logits.dims[1..] == targets.dims[1..] && logits.dims[0] >= targets.dims[0];
+            if !fits {
+                let expected = format!("the batch and prototypes of `logits`, {}", shape(&logits.dims));
+                types.refuse("targets", expected, shape(&targets.dims));
+            } else if logits.dims[0] < 2 {
+                types.refuse(
+                    "logits",
+                    "two views or more: a view is not compared with itself",
+                    shape(&logits.dims),
+                );
+            }
         }
-        if logits.is_some_and(|l| l.first().is_some_and(|&views| views < 2)) {
-            return Err(
-                given.mismatch("logits", "at least two views, since a view is never held against itself")
-            );
-        }
-        Ok(vec![EdgeType::Tensor { dims: vec![], batch: None }])
+        types.finish(vec![EdgeType::Tensor { dims: Vec::new(), batch: None }])
     }
 
     fn cost(&self, scope: &Scope, given: &Given) -> Cost {
-        let numbers = given.get("logits").map_or(0.0, EdgeType::numbers);
-        // the gradient, as large as the logits
-        Cost { parameters: 0, flops: 12.0 * numbers * scope.micros(), bytes: 4.0 * numbers }
+        let Some(logits) = Types::new(given).tensor("logits", "(views, batch, K)") else {
+            return Cost::default();
+        };
+        let micro = logits.dims.iter().product::<usize>() as f64;
+        let micros = (scope.global_batch / scope.micro_batch.max(1)) as f64;
+        Cost { parameters: 0, flops: 8.0 * micro * micros, bytes: kept::LOSS * FLOAT * micro, resident: 0.0 }
     }
 }
 

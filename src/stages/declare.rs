@@ -1,7 +1,10 @@
+// NOTE FROM THE LEAD: see LEAD-NOTE.md at the root of this worktree before writing plan/build or Declare impls (delete this line)
 //! What a stage says of itself before anything runs: role, ports, rate, types out for types in, cost.
 
+use std::fmt;
+
+pub use crate::graph::problem::Severity;
 use crate::graph::spec::GraphSpec;
-use crate::optim::schedule::{Horizon, LrCourse, Schedule, Span};
 
 /// The part a stage plays; a swap stays within a role, and a role's variants have the same ports.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,6 +24,48 @@ pub enum Role {
     Checkpoint,
     /// A role that a user's crate brings.
     Other(String),
+}
+
+impl Role {
+    /// The word for it: a preset's folder, and a node's name as a rule.
+    pub fn word(&self) -> &str {
+        match self {
+            Role::Source => "source",
+            Role::Decode => "decode",
+            Role::MultiCrop => "multi_crop",
+            Role::Collate => "collate",
+            Role::Student => "student",
+            Role::Teacher => "teacher",
+            Role::Predictor => "predictor",
+            Role::Center => "center",
+            Role::Loss => "loss",
+            Role::Optimizer => "optimizer",
+            Role::Ema => "ema",
+            Role::Knn => "knn",
+            Role::Checkpoint => "checkpoint",
+            Role::Other(word) => word,
+        }
+    }
+
+    /// The role of this word, if it is one of dinoflow's own.
+    pub fn of(word: &str) -> Option<Role> {
+        const OWN: [Role; 13] = [
+            Role::Source,
+            Role::Decode,
+            Role::MultiCrop,
+            Role::Collate,
+            Role::Student,
+            Role::Teacher,
+            Role::Predictor,
+            Role::Center,
+            Role::Loss,
+            Role::Optimizer,
+            Role::Ema,
+            Role::Knn,
+            Role::Checkpoint,
+        ];
+        OWN.into_iter().find(|role| role.word() == word)
+    }
 }
 
 /// How often a stage fires.
@@ -46,7 +91,7 @@ pub struct Port {
     pub feedback: bool,
     /// An input through which a gradient flows back: the plan mirrors its wire.
     pub differentiable: bool,
-    /// An input that no file wires: the plan leads gradients to it.
+    /// An input that no file wires: the plan does (the gradients of what an optimizer trains).
     pub mirrored: bool,
     /// One line for `dinoflow stages`.
     pub about: &'static str,
@@ -62,11 +107,11 @@ impl Port {
     pub const fn feedback(self) -> Self {
         Port { feedback: true, ..self }
     }
-    pub const fn mirrored(self) -> Self {
-        Port { mirrored: true, ..self }
-    }
     pub const fn differentiable(self) -> Self {
         Port { differentiable: true, ..self }
+    }
+    pub const fn mirrored(self) -> Self {
+        Port { mirrored: true, ..self }
     }
 }
 
@@ -104,6 +149,44 @@ pub enum EdgeType {
     Gradients,
 }
 
+impl EdgeType {
+    /// Bytes of one value: tensors are 32-bit, crops 8-bit; 0 where that depends on the data.
+    pub fn bytes(&self) -> f64 {
+        match self {
+            EdgeType::Tensor { dims, .. } => 4.0 * dims.iter().map(|&dim| dim as f64).product::<f64>(),
+            EdgeType::Crops { global, global_size, local, local_size } => {
+                3.0 * (global * global_size * global_size + local * local_size * local_size) as f64
+            }
+            EdgeType::Bytes | EdgeType::Image | EdgeType::Weights | EdgeType::Gradients => 0.0,
+        }
+    }
+}
+
+impl fmt::Display for EdgeType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EdgeType::Bytes => write!(f, "bytes"),
+            EdgeType::Image => write!(f, "image"),
+            EdgeType::Crops { global, global_size, local: 0, .. } => {
+                write!(f, "{global} crops of {global_size}²")
+            }
+            EdgeType::Crops { global, global_size, local, local_size } => {
+                write!(f, "{global} crops of {global_size}², {local} of {local_size}²")
+            }
+            EdgeType::Tensor { dims, .. } if dims.is_empty() => write!(f, "scalar"),
+            EdgeType::Tensor { dims, .. } => write!(f, "{}", shape(dims)),
+            EdgeType::Weights => write!(f, "weights"),
+            EdgeType::Gradients => write!(f, "gradients"),
+        }
+    }
+}
+
+/// A shape as messages and pictures write it: `(2, 8, 65536)`.
+pub fn shape(dims: &[usize]) -> String {
+    let dims: Vec<String> = dims.iter().map(usize::to_string).collect();
+    format!("({})", dims.join(", "))
+}
+
 /// What a stage may ask about the graph around it.
 pub struct Scope<'a> {
     pub graph: &'a GraphSpec,
@@ -119,17 +202,6 @@ impl Scope<'_> {
     pub fn micros(&self) -> f64 {
         self.global_batch as f64 / self.micro_batch.max(1) as f64
     }
-
-    /// The run's lengths, where they are known.
-    pub fn horizon(&self) -> Option<Horizon> {
-        let steps = |per_epoch| Horizon { steps_per_epoch: per_epoch, total_steps: 0 };
-        match (self.graph.duration, self.steps_per_epoch) {
-            (duration, Some(per_epoch)) => {
-                Some(Horizon { total_steps: duration.steps(steps(per_epoch)), ..steps(per_epoch) })
-            }
-            (_, None) => None,
-        }
-    }
 }
 
 /// The types that arrive at a stage, by input port; `None` where nothing is wired or the producer's is not known.
@@ -140,17 +212,6 @@ impl<'a> Given<'a> {
     /// The type at an input.
     pub fn get(&self, port: &str) -> Option<&'a EdgeType> {
         self.0.iter().find(|(name, _)| *name == port).and_then(|(_, ty)| *ty)
-    }
-
-    /// The type at an input without which nothing follows. No problem of its own where it is missing: the wire is.
-    pub fn need(&self, port: &str) -> Result<&'a EdgeType, Vec<Problem>> {
-        self.get(port).ok_or_else(Vec::new)
-    }
-
-    /// The type at this input is not the expected one.
-    pub fn mismatch(&self, port: &str, expected: &str) -> Vec<Problem> {
-        let found = self.get(port).map_or_else(|| "nothing".into(), EdgeType::to_string);
-        vec![Problem { at: Fault::Input(port.into()), found, expected: expected.into(), help: None }]
     }
 }
 
@@ -165,6 +226,40 @@ pub struct Problem {
     pub expected: String,
     /// What to do next.
     pub help: Option<String>,
+    pub severity: Severity,
+}
+
+impl Problem {
+    /// Something wrong with a parameter, by its dotted name.
+    pub fn parameter(name: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Problem::new(Fault::Parameter(name.into()), expected.into(), found.into())
+    }
+
+    /// Something wrong with what arrives at an input port.
+    pub fn input(port: &'static str, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Problem::new(Fault::Input(port.into()), expected.into(), found.into())
+    }
+
+    /// Something wrong with a key of the graph that this stage needs otherwise, by its dotted name.
+    pub fn graph(key: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Problem::new(Fault::Graph(key.into()), expected.into(), found.into())
+    }
+
+    fn new(at: Fault, expected: String, found: String) -> Self {
+        Problem { at, found, expected, help: None, severity: Severity::Error }
+    }
+
+    /// Says what to do next.
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Makes it a note: the graph runs, but perhaps not as meant.
+    pub fn note(mut self) -> Self {
+        self.severity = Severity::Note;
+        self
+    }
 }
 
 /// Where in a stage a [`Problem`] lies.
@@ -178,109 +273,6 @@ pub enum Fault {
     Graph(String),
 }
 
-impl Problem {
-    /// A problem with a parameter, unless it is good.
-    pub fn unless(good: bool, key: &str, found: impl std::fmt::Display, expected: &str) -> Option<Problem> {
-        (!good).then(|| Problem {
-            at: Fault::Parameter(key.into()),
-            found: found.to_string(),
-            expected: expected.into(),
-            help: None,
-        })
-    }
-
-    /// A length that is negative, no number, a share outside 0..1, or longer than the run.
-    pub fn of_span(key: &str, span: Span, scope: &Scope) -> Vec<Problem> {
-        let good = match span {
-            Span::Epochs(epochs) => epochs.is_finite() && epochs >= 0.0,
-            Span::Steps(_) => true,
-            Span::Fraction(part) => (0.0..=1.0).contains(&part),
-        };
-        let expected = "Epochs or Steps of at least 0, or a Fraction from 0 to 1";
-        let _ = scope;
-        Problem::unless(good, key, format!("{span:?}"), expected).into_iter().collect()
-    }
-
-    /// A schedule with values out of range or an impossible length.
-    pub fn of_schedule(
-        key: &str,
-        schedule: &Schedule,
-        scope: &Scope,
-        good: impl Fn(f64) -> bool,
-        range: &str,
-    ) -> Vec<Problem> {
-        let (values, over) = match *schedule {
-            Schedule::Constant(value) => (vec![value], None),
-            Schedule::Linear { from, to, over, .. } => (vec![from, to], Some(over)),
-            Schedule::Cosine { from, to } => (vec![from, to], None),
-        };
-        let bad = values.into_iter().find(|v| !(v.is_finite() && good(*v)));
-        let mut problems: Vec<_> = bad
-            .and_then(|v| Problem::unless(false, key, v, &format!("values {range}")))
-            .into_iter()
-            .collect();
-        problems.extend(over.into_iter().flat_map(|over| Problem::of_span(key, over, scope)));
-        problems
-    }
-
-    /// A course of the learning rate with a warm-up that does not fit into the run.
-    pub fn of_course(key: &str, course: &LrCourse, scope: &Scope) -> Vec<Problem> {
-        let (warmup, end) = match *course {
-            LrCourse::Constant => return Vec::new(),
-            LrCourse::Linear { warmup, end } | LrCourse::Cosine { warmup, end } => (warmup, end),
-        };
-        let mut problems = Problem::of_span(key, warmup, scope);
-        problems.extend(Problem::unless(end.is_finite() && end >= 0.0, key, end, "an end of at least 0"));
-        if let Some(horizon) = scope.horizon().filter(|h| warmup.steps(*h) > h.total_steps) {
-            let (long, run) = (warmup.steps(horizon), horizon.total_steps);
-            problems.push(Problem {
-                at: Fault::Parameter(key.into()),
-                found: format!("a warm-up of {long} steps"),
-                expected: format!("at most the run's {run} steps"),
-                help: Some("shorten the warm-up, or write it as a Fraction of the run".into()),
-            });
-        }
-        problems
-    }
-}
-
-impl EdgeType {
-    /// How many numbers a value of this type holds; 0 where that is not known beforehand.
-    pub fn numbers(&self) -> f64 {
-        match self {
-            EdgeType::Tensor { dims, .. } => dims.iter().map(|&d| d as f64).product(),
-            EdgeType::Crops { global, global_size, local, local_size } => {
-                3.0 * (global * global_size * global_size + local * local_size * local_size) as f64
-            }
-            _ => 0.0,
-        }
-    }
-
-    /// Bytes of a value of this type: tensors are 32-bit, crops 8-bit.
-    pub fn bytes(&self) -> f64 {
-        self.numbers() * if matches!(self, EdgeType::Tensor { .. }) { 4.0 } else { 1.0 }
-    }
-}
-
-impl std::fmt::Display for EdgeType {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            EdgeType::Bytes => f.write_str("encoded picture"),
-            EdgeType::Image => f.write_str("picture, u8"),
-            EdgeType::Crops { global, global_size, local, local_size } => {
-                write!(f, "{global} × {global_size}² + {local} × {local_size}² crops, u8")
-            }
-            EdgeType::Tensor { dims, .. } if dims.is_empty() => f.write_str("scalar, f32"),
-            EdgeType::Tensor { dims, .. } => {
-                let dims: Vec<_> = dims.iter().map(usize::to_string).collect();
-                write!(f, "({}), f32", dims.join(", "))
-            }
-            EdgeType::Weights => f.write_str("weights"),
-            EdgeType::Gradients => f.write_str("gradients"),
-        }
-    }
-}
-
 /// What one firing of a stage costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
@@ -290,6 +282,8 @@ pub struct Cost {
     pub flops: f64,
     /// Bytes held at the peak by this stage alone: state, activations for backward, outputs.
     pub bytes: f64,
+    /// The part of `bytes` that is held between firings too.
+    pub resident: f64,
 }
 
 /// What a stage declares. Nothing here touches a tensor, a device or a file.
@@ -302,16 +296,30 @@ pub trait Declare {
     /// The types of the outputs, in the order of `ports().outputs`, for the types of the inputs.
     fn infer(&self, scope: &Scope, given: &Given) -> Result<Vec<EdgeType>, Vec<Problem>>;
     /// Forward work a step; backward's where the stage is trained.
-    fn cost(&self, scope: &Scope, given: &Given) -> Cost {
-        let _ = (scope, given);
-        Cost::default()
-    }
+    fn cost(&self, scope: &Scope, given: &Given) -> Cost;
     /// Images that the source holds, where the parameters state it.
     fn images(&self) -> Option<usize> {
         None
     }
+    /// The files and folders that it will read, by parameter.
+    fn reads(&self) -> Vec<(String, std::path::PathBuf)> {
+        Vec::new()
+    }
     /// Threads that share a sample-rate stage.
     fn workers(&self) -> usize {
         1
+    }
+    /// Whether it runs on host threads rather than on the island's.
+    fn on_host(&self) -> bool {
+        self.rate() == Rate::Sample
+    }
+    /// What the plan prints beside its tables: a word and its value, as the learning rate after scaling.
+    fn facts(&self, scope: &Scope) -> Vec<(String, String)> {
+        let _ = scope;
+        Vec::new()
+    }
+    /// The nodes whose networks it updates: each gives its gradients to an input port `gradients`, in this order.
+    fn trains(&self) -> &[String] {
+        &[]
     }
 }

@@ -2,7 +2,9 @@
 use std::sync::Arc;
 
 use super::declare::*;
+use super::range::Ranges;
 use super::source::Pictures;
+use super::types::Types;
 use crate::data::source::Raw;
 use crate::data::{DecodeOptions, Rgb8, decode};
 use crate::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError, Value};
@@ -41,20 +43,26 @@ impl Declare for Decode {
 
     fn ports(&self) -> Ports {
         Ports {
-            inputs: vec![Port::new("bytes", "an encoded picture")],
-            outputs: vec![Port::new("images", "the picture as 8-bit RGB")],
+            inputs: vec![Port::new("bytes", "a picture as its source has it")],
+            outputs: vec![Port::new("images", "the picture, 8-bit RGB")],
         }
     }
 
-    fn problems(&self, _: &Scope) -> Vec<Problem> {
-        let workers =
-            Problem::unless((1..=1024).contains(&self.workers), "workers", self.workers, "1 to 1024 threads");
-        let pixels = Problem::unless(self.max_pixels > 0, "max_pixels", self.max_pixels, "at least 1 pixel");
-        workers.into_iter().chain(pixels).collect()
+    fn problems(&self, scope: &Scope) -> Vec<Problem> {
+        let mut ranges = Ranges::new(scope);
+        ranges.count("workers", self.workers, 1, 1024);
+        ranges.count("max_pixels", usize::try_from(self.max_pixels).unwrap_or(usize::MAX), 1, usize::MAX);
+        ranges.finish()
     }
 
-    fn infer(&self, _: &Scope, _: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
-        Ok(vec![EdgeType::Image])
+    fn infer(&self, _scope: &Scope, given: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
+        let mut types = Types::new(given);
+        types.only("bytes", &EdgeType::Bytes);
+        types.finish(vec![EdgeType::Image])
+    }
+
+    fn cost(&self, _scope: &Scope, _given: &Given) -> Cost {
+        Cost::default()
     }
 
     fn workers(&self) -> usize {

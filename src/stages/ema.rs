@@ -5,10 +5,12 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 use super::declare::*;
-use crate::graph::architecture;
+use super::range::Ranges;
+use super::types::Types;
 use crate::kernels::Kernels;
 use crate::nn::network::Lent;
 use crate::nn::weights::{self, failed};
+use crate::plan::cost;
 use crate::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError, State, Value};
 use crate::tensor::Device;
 
@@ -43,16 +45,21 @@ impl Declare for Momentum {
     }
 
     fn problems(&self, scope: &Scope) -> Vec<Problem> {
-        Problem::of_schedule("momentum", &self.momentum, scope, |m| (0.0..=1.0).contains(&m), "0 to 1")
+        let mut ranges = Ranges::new(scope);
+        ranges.schedule("momentum", &self.momentum, |m| (0.0..=1.0).contains(&m), "0 to 1");
+        ranges.finish()
     }
 
-    fn infer(&self, _: &Scope, _: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
-        Ok(vec![EdgeType::Weights])
+    fn infer(&self, _scope: &Scope, given: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
+        let mut types = Types::new(given);
+        types.only("student", &EdgeType::Weights);
+        types.finish(vec![EdgeType::Weights])
     }
 
-    fn cost(&self, scope: &Scope, _: &Given) -> Cost {
-        let parameters = architecture::parameters(&scope.graph.network);
-        Cost { parameters, flops: 3.0 * parameters as f64, bytes: 4.0 * parameters as f64 }
+    fn cost(&self, scope: &Scope, _given: &Given) -> Cost {
+        let parameters = cost::parameters(&scope.graph.network);
+        let resident = cost::FLOAT * parameters as f64;
+        Cost { parameters, flops: 3.0 * parameters as f64, bytes: resident, resident }
     }
 }
 

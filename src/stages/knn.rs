@@ -2,13 +2,16 @@
 use std::sync::Arc;
 
 use super::declare::*;
+use super::range::Ranges;
 use super::source;
+use super::types::Types;
 use crate::data::source::Images;
 use crate::eval::features::{View, extract};
 use crate::eval::knn::{Labelled, classify};
 use crate::graph::spec::GraphSpec;
 use crate::nn::network::Network;
 use crate::optim::schedule::Span;
+use crate::plan::cost;
 use crate::runtime::stage::{Event, Inputs, Moment, Outputs, Stage, StageError, Value};
 use crate::stages::StageSpec;
 use crate::tensor::Device;
@@ -59,6 +62,28 @@ fn batch() -> usize {
     64
 }
 
+impl Knn {
+    /// The side of the centre crop for a backbone laid out for images of this side.
+    pub fn crop_side(&self, image: usize) -> usize {
+        self.crop.unwrap_or(image)
+    }
+
+    /// The problems of one of the two sources, under its name.
+    fn source(&self, name: &str, stage: &StageSpec, ranges: &mut Ranges, scope: &Scope) {
+        match stage.built_in() {
+            Some(declared) if declared.role() == Role::Source => {
+                for mut problem in declared.problems(scope) {
+                    if let Fault::Parameter(inner) = &mut problem.at {
+                        *inner = format!("{name}.{inner}");
+                    }
+                    ranges.push(problem);
+                }
+            }
+            _ => ranges.push(Problem::parameter(name, "a source", stage.kind())),
+        }
+    }
+}
+
 impl Declare for Knn {
     fn role(&self) -> Role {
         Role::Knn
@@ -74,53 +99,58 @@ impl Declare for Knn {
                 Port::new("student", "the student's weights").optional(),
                 Port::new("teacher", "the teacher's weights").optional(),
             ],
-            outputs: vec![],
+            outputs: Vec::new(),
         }
     }
 
     fn problems(&self, scope: &Scope) -> Vec<Problem> {
-        let mut problems: Vec<_> = [
-            Problem::unless(
-                !self.k.is_empty() && !self.k.contains(&0),
-                "k",
-                format!("{:?}", self.k),
-                "numbers of at least 1",
-            ),
-            Problem::unless(
-                self.temperature > 0.0 && self.temperature.is_finite(),
-                "temperature",
-                self.temperature,
-                "a number above 0",
-            ),
-            Problem::unless(self.batch > 0, "batch", self.batch, "at least 1"),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        problems.extend(Problem::of_span("every", self.every, scope));
-        for (key, source) in [("train", &self.train), ("val", &self.val)] {
-            let is_source = source.built_in().is_some_and(|s| s.role() == Role::Source);
-            problems.extend(Problem::unless(
-                is_source,
-                key,
-                "a stage of another role",
-                "a source: Folder, List, Shards or Synthetic",
-            ));
+        let mut ranges = Ranges::new(scope);
+        self.source("train", &self.train, &mut ranges, scope);
+        self.source("val", &self.val, &mut ranges, scope);
+        ranges.every("every", self.every);
+        if self.k.is_empty() {
+            ranges.push(Problem::parameter("k", "at least one number of neighbours", "none"));
         }
-        let patch = scope.graph.network.backbone.vit().patch;
-        if let Some(crop) = self.crop.filter(|crop| *crop == 0 || crop % patch != 0) {
-            problems.extend(Problem::unless(
-                false,
-                "crop",
-                crop,
-                &format!("a multiple of the patch, {patch}"),
-            ));
+        let voters = self.train.built_in().and_then(Declare::images).unwrap_or(usize::MAX);
+        for (index, k) in self.k.iter().enumerate() {
+            ranges.count(&format!("k.{index}"), *k, 1, voters);
         }
-        problems
+        ranges.number("temperature", self.temperature, |t| t > 0.0 && t < 1e6, "a number above 0");
+        ranges.count("batch", self.batch, 1, 1 << 20);
+        let vit = scope.graph.network.backbone.vit();
+        let crop = self.crop_side(vit.image);
+        if let Some(crop) = self.crop.filter(|crop| *crop == 0 || crop % vit.patch.max(1) != 0) {
+            let expected = format!("a side that the patch of {} divides", vit.patch);
+            ranges.push(Problem::parameter("crop", expected, crop.to_string()));
+        }
+        if let Some(resize) = self.resize {
+            ranges.count("resize", resize, crop, 1 << 14);
+        }
+        ranges.finish()
     }
 
-    fn infer(&self, _: &Scope, _: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
-        Ok(vec![])
+    fn infer(&self, _scope: &Scope, given: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
+        let mut types = Types::new(given);
+        types.only("student", &EdgeType::Weights);
+        types.only("teacher", &EdgeType::Weights);
+        types.finish(Vec::new())
+    }
+
+    fn cost(&self, scope: &Scope, _given: &Given) -> Cost {
+        let network = &scope.graph.network;
+        let images = |stage: &StageSpec| stage.built_in().and_then(Declare::images).unwrap_or(0) as f64;
+        let features = (images(&self.train) + images(&self.val)) * network.backbone.shape().width as f64;
+        let side = self.crop_side(network.backbone.vit().image);
+        let pass = self.batch as f64 * cost::crop_untraced(network, side);
+        Cost { parameters: 0, flops: 0.0, bytes: cost::FLOAT * features + pass, resident: 0.0 }
+    }
+
+    fn reads(&self) -> Vec<(String, std::path::PathBuf)> {
+        let under = |name: &str, stage: &StageSpec| {
+            let reads = stage.built_in().map(Declare::reads).unwrap_or_default();
+            reads.into_iter().map(|(key, path)| (format!("{name}.{key}"), path)).collect::<Vec<_>>()
+        };
+        [under("train", &self.train), under("val", &self.val)].concat()
     }
 }
 

@@ -13,10 +13,12 @@ pub mod decode;
 pub mod ema;
 pub mod knn;
 pub mod multi_crop;
+pub mod range;
 pub mod registry;
 pub mod source;
 pub mod student;
 pub mod teacher;
+pub mod types;
 
 use crate::graph::spec::GraphSpec;
 use crate::kernels::Kernels;
@@ -26,6 +28,7 @@ use ron::value::RawValue;
 use serde::{Deserialize, Serialize};
 
 pub use declare::{Batch, Cost, Declare, EdgeType, Fault, Given, Port, Ports, Problem, Rate, Role, Scope};
+pub use registry::Registry;
 
 /// Every stage a graph file can name: the variant, the preset's file name in snake case and the word on the command
 /// line are the same.
@@ -87,6 +90,28 @@ impl StageSpec {
             StageSpec::Checkpoint(stage) => stage,
             StageSpec::Custom(_) => return None,
         })
+    }
+
+    /// The variant's name, or a custom stage's kind.
+    pub fn kind(&self) -> &str {
+        match self {
+            StageSpec::Folder(_) => "Folder",
+            StageSpec::List(_) => "List",
+            StageSpec::Shards(_) => "Shards",
+            StageSpec::Synthetic(_) => "Synthetic",
+            StageSpec::Decode(_) => "Decode",
+            StageSpec::MultiCrop(_) => "MultiCrop",
+            StageSpec::Collate(_) => "Collate",
+            StageSpec::Student(_) => "Student",
+            StageSpec::Teacher(_) => "Teacher",
+            StageSpec::Centering(_) => "Centering",
+            StageSpec::CrossEntropy(_) => "CrossEntropy",
+            StageSpec::AdamW(_) => "AdamW",
+            StageSpec::Momentum(_) => "Momentum",
+            StageSpec::Knn(_) => "Knn",
+            StageSpec::Checkpoint(_) => "Checkpoint",
+            StageSpec::Custom(custom) => &custom.kind,
+        }
     }
 }
 

@@ -2,12 +2,13 @@
 use std::sync::Arc;
 
 use super::declare::*;
+use super::range::Ranges;
+use super::types::Types;
+pub use crate::data::augment::MultiCropSpec as MultiCrop;
 use crate::data::augment::{Scratch, multi_crop};
 use crate::keyed::Key;
 use crate::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError, Value};
 use crate::tensor::Device;
-
-pub use crate::data::augment::MultiCropSpec as MultiCrop;
 
 impl Declare for MultiCrop {
     fn role(&self) -> Role {
@@ -21,29 +22,45 @@ impl Declare for MultiCrop {
     fn ports(&self) -> Ports {
         Ports {
             inputs: vec![Port::new("images", "a picture, 8-bit RGB")],
-            outputs: vec![Port::new("crops", "its global and local crops, 8-bit")],
+            outputs: vec![Port::new("crops", "its two global and its local crops, 8-bit")],
         }
     }
 
-    fn problems(&self, _: &Scope) -> Vec<Problem> {
-        let workers =
-            Problem::unless((1..=1024).contains(&self.workers), "workers", self.workers, "1 to 1024 threads");
-        let faults = self.faults().into_iter();
-        let faults = faults.filter_map(|f| Problem::unless(false, f.field, f.found, f.expected));
-        workers.into_iter().chain(faults).collect()
+    fn problems(&self, scope: &Scope) -> Vec<Problem> {
+        let mut ranges = Ranges::new(scope);
+        for fault in self.faults() {
+            ranges.push(Problem::parameter(fault.field, fault.expected, fault.found));
+        }
+        let patch = scope.graph.network.backbone.vit().patch.max(1);
+        let local = (self.local_crops > 0).then_some(("local_size", self.local_size));
+        for (name, size) in [Some(("global_size", self.global_size)), local].into_iter().flatten() {
+            if size > 0 && size % patch != 0 {
+                let near = ((size as f64 / patch as f64).round() as usize).max(1) * patch;
+                let expected = format!("a multiple of the backbone's patch, {patch}");
+                let help = format!("for instance {near}, or another patch in `network.backbone`");
+                ranges.push(Problem::parameter(name, expected, size.to_string()).help(help));
+            }
+        }
+        ranges.finish()
     }
 
-    fn infer(&self, _: &Scope, _: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
-        Ok(vec![EdgeType::Crops {
-            global: MultiCrop::GLOBAL,
+    fn infer(&self, scope: &Scope, given: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
+        let mut types = Types::new(given);
+        types.only("images", &EdgeType::Image);
+        // what is wrong with the sizes was said of them, and need not be said of everything that takes them
+        if !self.problems(scope).is_empty() {
+            return Err(types.finish(Vec::new()).err().unwrap_or_default());
+        }
+        types.finish(vec![EdgeType::Crops {
+            global: 2,
             global_size: self.global_size,
             local: self.local_crops,
             local_size: self.local_size,
         }])
     }
 
-    fn workers(&self) -> usize {
-        self.workers
+    fn cost(&self, _scope: &Scope, _given: &Given) -> Cost {
+        Cost::default()
     }
 }
 

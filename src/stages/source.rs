@@ -1,8 +1,10 @@
 //! Sources: where pictures come from. Parameters live with the readers in [`crate::data::source`].
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::StageSpec;
 use super::declare::*;
+use super::range::Ranges;
 use crate::data::Sampler;
 use crate::data::source::{self, Images, Raw, SourceError};
 pub use crate::data::source::{
@@ -13,62 +15,98 @@ use crate::report::rejected::{Rejected, Rejections};
 use crate::runtime::stage::{Inputs, Moment, Outputs, Sample, Stage, StageError, Value};
 use crate::tensor::Device;
 
-/// What all sources declare alike: no input, pictures out, one at a time.
+/// What all sources declare alike.
 macro_rules! source {
-    ($($stage:ident { $self:ident, problems: $problems:expr, images: $images:expr })*) => {
-        $(impl Declare for $stage {
-            fn role(&self) -> Role {
-                Role::Source
-            }
+    ($($own:item)*) => {
+        fn role(&self) -> Role {
+            Role::Source
+        }
 
-            fn rate(&self) -> Rate {
-                Rate::Sample
-            }
+        fn rate(&self) -> Rate {
+            Rate::Sample
+        }
 
-            fn ports(&self) -> Ports {
-                Ports { inputs: vec![], outputs: vec![Port::new("bytes", "the next picture of the epoch, encoded or drawn")] }
-            }
+        fn ports(&self) -> Ports {
+            Ports { inputs: Vec::new(), outputs: vec![Port::new("bytes", "the next picture of the epoch's order")] }
+        }
 
-            fn problems(&$self, _: &Scope) -> Vec<Problem> {
-                $problems.into_iter().flatten().collect()
-            }
+        fn infer(&self, _scope: &Scope, _given: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
+            Ok(vec![EdgeType::Bytes])
+        }
 
-            fn infer(&self, _: &Scope, _: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
-                Ok(vec![EdgeType::Bytes])
-            }
+        fn cost(&self, _scope: &Scope, _given: &Given) -> Cost {
+            Cost::default()
+        }
 
-            fn images(&$self) -> Option<usize> {
-                $images
-            }
-        })*
+        $($own)*
     };
 }
 
-source! {
-    Folder {
-        self,
-        problems: [Problem::unless(!self.root.as_os_str().is_empty(), "root", "nothing", "the folder that holds the pictures")],
-        images: None
+/// A path that must be given.
+fn given(name: &str, path: &PathBuf, ranges: &mut Ranges) {
+    if path.as_os_str().is_empty() {
+        ranges.push(Problem::parameter(name, "a path", "none"));
     }
-    List {
-        self,
-        problems: [Problem::unless(!self.file.as_os_str().is_empty(), "file", "nothing", "the list's path")],
-        images: None
+}
+
+impl Declare for Folder {
+    source! {
+        fn problems(&self, scope: &Scope) -> Vec<Problem> {
+            let mut ranges = Ranges::new(scope);
+            given("root", &self.root, &mut ranges);
+            ranges.count("limit", self.limit.unwrap_or(1), 1, usize::MAX);
+            ranges.finish()
+        }
+
+        fn reads(&self) -> Vec<(String, PathBuf)> {
+            vec![("root".into(), self.root.clone())]
+        }
     }
-    Shards {
-        self,
-        problems: [Problem::unless(!self.files.is_empty(), "files", "[]", "the tar files, or a folder of them")],
-        images: None
+}
+
+impl Declare for List {
+    source! {
+        fn problems(&self, scope: &Scope) -> Vec<Problem> {
+            let mut ranges = Ranges::new(scope);
+            given("file", &self.file, &mut ranges);
+            ranges.finish()
+        }
+
+        fn reads(&self) -> Vec<(String, PathBuf)> {
+            vec![("file".into(), self.file.clone())]
+        }
     }
-    Synthetic {
-        self,
-        problems: [
-            Problem::unless(self.count > 0, "count", self.count, "at least 1"),
-            Problem::unless((8..=4096).contains(&self.size), "size", self.size, "8 to 4096 pixels"),
-            Problem::unless((2..=crate::data::source::FAMILIES.len()).contains(&self.classes), "classes", self.classes,
-                &format!("2 to {}", crate::data::source::FAMILIES.len())),
-        ],
-        images: Some(self.count)
+}
+
+impl Declare for Shards {
+    source! {
+        fn problems(&self, scope: &Scope) -> Vec<Problem> {
+            let mut ranges = Ranges::new(scope);
+            if self.files.is_empty() {
+                ranges.push(Problem::parameter("files", "at least one path", "none"));
+            }
+            ranges.finish()
+        }
+
+        fn reads(&self) -> Vec<(String, PathBuf)> {
+            self.files.iter().enumerate().map(|(i, file)| (format!("files.{i}"), file.clone())).collect()
+        }
+    }
+}
+
+impl Declare for Synthetic {
+    source! {
+        fn problems(&self, scope: &Scope) -> Vec<Problem> {
+            let mut ranges = Ranges::new(scope);
+            ranges.count("count", self.count, 1, u32::MAX as usize);
+            ranges.count("size", self.size, 1, 4096);
+            ranges.count("classes", self.classes, 1, source::FAMILIES.len());
+            ranges.finish()
+        }
+
+        fn images(&self) -> Option<usize> {
+            Some(self.count)
+        }
     }
 }
 

@@ -2,10 +2,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::declare::*;
-use crate::graph::architecture;
+use super::types::Types;
 use crate::nn::network::Asked;
 use crate::nn::statistics::RunningStatistics;
 use crate::nn::weights::failed;
+use crate::plan::cost;
 use crate::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError, State, Value};
 use crate::tensor::Device;
 
@@ -26,26 +27,42 @@ impl Declare for Teacher {
     fn ports(&self) -> Ports {
         Ports {
             inputs: vec![
-                Port::new("global", "the global crops, (2, B, 3, H, W)"),
-                Port::new("weights", "the weights to use, lent by the teacher's rule").feedback(),
+                Port::new("global", "global crops (2, B, 3, H, W)"),
+                Port::new("weights", "the teacher's weights, which its rule owns").feedback(),
             ],
             outputs: vec![
-                Port::new("logits", "the head's output for every global crop, (2, B, K)"),
-                Port::new("cls", "the backbone's CLS feature of every global crop, (2, B, D)").optional(),
+                Port::new("logits", "the head's output for the global crops (2, B, K)"),
+                Port::new("cls", "the backbone's CLS token for the global crops (2, B, D)").optional(),
             ],
         }
     }
 
-    fn problems(&self, _: &Scope) -> Vec<Problem> {
+    fn problems(&self, _scope: &Scope) -> Vec<Problem> {
         Vec::new()
     }
 
     fn infer(&self, scope: &Scope, given: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
-        architecture::outputs(scope, given, &["global"])
+        let mut types = Types::new(given);
+        types.only("weights", &EdgeType::Weights);
+        let network = &scope.graph.network;
+        let Some(global) = types.crops("global", network.backbone.vit().patch) else {
+            return Err(types.finish(Vec::new()).err().unwrap_or_default());
+        };
+        let (views, batch) = (global.dims[0], global.dims[1]);
+        let tensor =
+            |width| EdgeType::Tensor { dims: vec![views, batch, width], batch: Some((1, Batch::Micro)) };
+        types.finish(vec![tensor(network.head.out_dim), tensor(network.backbone.shape().width)])
     }
 
     fn cost(&self, scope: &Scope, given: &Given) -> Cost {
-        architecture::cost(scope, given, &["global"], architecture::Pass::Forward)
+        let network = &scope.graph.network;
+        let mut cost = Cost { parameters: cost::parameters(network), ..Cost::default() };
+        if let Some(crops) = Types::new(given).crops("global", network.backbone.vit().patch) {
+            let (views, side) = (crops.dims[0] as f64, crops.dims[3]);
+            cost.flops = views * scope.global_batch as f64 * cost::crop_flops(network, side).forward();
+            cost.bytes = views * scope.micro_batch as f64 * cost::crop_untraced(network, side);
+        }
+        cost
     }
 }
 

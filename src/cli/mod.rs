@@ -1,0 +1,132 @@
+//! The command line: one file a subcommand.
+
+mod check;
+// mod graph;
+mod run;
+// mod stages;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::error::Error;
+use crate::graph::load::{Loaded, Request, load};
+use crate::graph::problem::{Diagnostic, Severity};
+use crate::graph::report;
+use crate::plan::{Plan, build};
+use crate::stages::Registry;
+
+pub use run::RunArgs;
+
+/// Trains self-supervised vision transformers (DINO) by a declarative dataflow graph.
+#[derive(Debug, Parser)]
+#[command(name = "dinoflow", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Trains: runs a graph
+    Run(RunArgs),
+    /// Judges a graph and prints its plan: every error at once, or what will run where, and what it costs
+    Check(check::CheckArgs),
+}
+
+/// A graph with its edits, as every subcommand that reads one takes it.
+#[derive(Clone, Debug, Args)]
+pub struct GraphArg {
+    /// The graph file
+    pub graph: PathBuf,
+    /// Puts another stage in a node's place: a preset's path, or the stage as RON: 'center=Centering(momentum: 0.99)'
+    #[arg(long, value_name = "NODE=PRESET|RON")]
+    pub swap: Vec<String>,
+    /// Changes one value: optimizer.lr=1e-3, network.head.out_dim=1024, 'duration=Steps(10)'
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub set: Vec<String>,
+    /// Where the networks live: auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", value_parser = device)]
+    pub device: Option<String>,
+}
+
+/// A device's word as the graph writes it.
+fn device(word: &str) -> Result<String, String> {
+    let ordinal = |text: &str| text.parse::<usize>().map_err(|_| format!("`{text}` is no number of a GPU"));
+    match word.split_once(':') {
+        None if word == "auto" => Ok("Auto".into()),
+        None if word == "cpu" => Ok("Cpu".into()),
+        None if word == "cuda" => Ok("Cuda(0)".into()),
+        Some(("cuda", number)) => Ok(format!("Cuda({})", ordinal(number)?)),
+        _ => Err("expected auto, cpu, cuda or cuda:N".into()),
+    }
+}
+
+impl GraphArg {
+    fn load(&self) -> Result<Loaded, Error> {
+        let device = self.device.iter().map(|device| format!("device={device}"));
+        load(&Request {
+            graph: self.graph.clone(),
+            swaps: self.swap.clone(),
+            sets: self.set.iter().cloned().chain(device).collect(),
+        })
+    }
+}
+
+/// Checks and plans a loaded graph; its notes come with the plan.
+///
+/// # Errors
+/// [`Error::Graph`] with everything that is wrong.
+pub fn plan(loaded: &Loaded, registry: &Registry) -> Result<(Plan, Vec<Diagnostic>), Error> {
+    build::plan(loaded, registry)
+        .map_err(|problems| Error::Graph { problems, origins: Box::new(loaded.origins.clone()) })
+}
+
+/// The program: parses the command line, does what it asks, and says what went wrong. A crate with stages of its own
+/// calls this from its `main`.
+pub fn main_with(registry: Registry) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // help and version are no errors, and go to standard output
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let done = match cli.command {
+        Command::Run(args) => args.run(&registry),
+        Command::Check(args) => args.run(&registry),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            print_error(&error);
+            ExitCode::from(error.exit_status())
+        }
+    }
+}
+
+/// The one place that prints an error.
+fn print_error(error: &Error) {
+    // a closed standard error leaves nobody to tell; the exit status still does
+    if let Error::Graph { problems, origins } = error {
+        let _ = report::print(problems, origins);
+        let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+        let word = if errors == 1 { "error" } else { "errors" };
+        eprintln!("{errors} {word}; nothing was run");
+    } else {
+        eprintln!("error: {error}");
+    }
+}
+
+/// Writes to standard output; a reader that has gone is no error.
+fn say(text: &str) -> Result<(), Error> {
+    use std::io::Write;
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::File { doing: "write", path: "standard output".into(), cause })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,203 @@
+//! The graph's own keys: batch, duration, network, device and precision.
+
+use std::path::Path as FilePath;
+
+use super::{Draft, DraftNode};
+use crate::graph::load::Loaded;
+use crate::graph::problem::Diagnostic;
+use crate::graph::spec::{DeviceChoice, GraphSpec, Init, Precision};
+use crate::optim::schedule::{Horizon, Span};
+use crate::plan::BatchPlan;
+use crate::stages::range::{impossible, word};
+
+/// Patches for which networks are compiled.
+const PATCHES: [usize; 4] = [4, 8, 14, 16];
+
+/// How the batch is cut; at least one image each, whatever the graph says.
+pub fn batch(graph: &GraphSpec) -> BatchPlan {
+    let global = graph.global_batch.max(1);
+    let micro = graph.micro_batch.unwrap_or(global).clamp(1, global);
+    BatchPlan { global, micro: if global % micro == 0 { micro } else { global } }
+}
+
+/// Updates in an epoch, where the source states its size.
+pub fn steps_per_epoch(nodes: &[DraftNode], batch: BatchPlan) -> Option<u64> {
+    let images = nodes.iter().filter_map(images).next()?;
+    Some((images / batch.global) as u64)
+}
+
+/// Images of a source node, where it states their number.
+fn images(node: &DraftNode) -> Option<usize> {
+    node.declared.as_ref()?.images()
+}
+
+/// Judges every key.
+pub fn judge(loaded: &Loaded, draft: &mut Draft) {
+    let mut judge = Judge { loaded, found: Vec::new() };
+    judge.name(draft.graph);
+    judge.batch(draft);
+    judge.duration(draft);
+    judge.network(draft.graph);
+    judge.device(draft.graph);
+    draft.problems.append(&mut judge.found);
+}
+
+struct Judge<'l> {
+    loaded: &'l Loaded,
+    found: Vec<Diagnostic>,
+}
+
+impl Judge<'_> {
+    /// Says that a key does not fit, unless it could not be read in the first place.
+    fn unfit(
+        &mut self,
+        key: &str,
+        expected: impl Into<String>,
+        found: impl ToString,
+    ) -> Option<&mut Diagnostic> {
+        let path: Vec<&str> = key.split('.').collect();
+        if !self.loaded.sound(&path) {
+            return None;
+        }
+        let problem = Diagnostic::error(self.loaded.place(&path), format!("`{key}` does not fit"))
+            .key(key)
+            .expected(expected)
+            .found(found.to_string());
+        self.found.push(problem);
+        self.found.last_mut()
+    }
+
+    fn help(problem: Option<&mut Diagnostic>, help: impl Into<String>) {
+        if let Some(problem) = problem {
+            problem.help = Some(help.into());
+        }
+    }
+
+    fn name(&mut self, graph: &GraphSpec) {
+        let name = &graph.name;
+        let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ');
+        if name.is_empty() || name.len() > 100 || name.starts_with('.') || !name.chars().all(plain) {
+            let expected = "a name for the run's folder: letters, digits, `-`, `_`, `.`, at most 100";
+            self.unfit("name", expected, format!("{name:?}"));
+        }
+    }
+
+    fn batch(&mut self, draft: &Draft) {
+        let graph = draft.graph;
+        if !(1..=1 << 20).contains(&graph.global_batch) {
+            self.unfit("global_batch", "1 to 1048576 images", graph.global_batch);
+            return;
+        }
+        if !self.loaded.sound(&["global_batch"]) {
+            return;
+        }
+        if let Some(micro) = graph.micro_batch
+            && (micro == 0 || graph.global_batch % micro != 0)
+        {
+            let divisors: Vec<usize> =
+                (1..=graph.global_batch).filter(|n| graph.global_batch.is_multiple_of(*n)).collect();
+            let near = divisors.iter().rev().find(|n| **n <= micro.max(1)).copied().unwrap_or(1);
+            let expected = format!("a number that divides global_batch, {}", graph.global_batch);
+            let problem = self.unfit("micro_batch", expected, micro);
+            Self::help(problem, format!("for instance {near}"));
+        }
+        for node in &draft.nodes {
+            let Some(images) = images(node).filter(|images| *images < graph.global_batch) else { continue };
+            if !self.loaded.sound(&["nodes", node.name, "stage"]) {
+                continue;
+            }
+            let expected = format!("at most the {images} images of `{}`", node.name);
+            let problem = self.unfit("global_batch", expected, graph.global_batch);
+            Self::help(problem, "an epoch would have no step; set a smaller batch, or give more images");
+        }
+    }
+
+    fn duration(&mut self, draft: &Draft) {
+        let duration = draft.graph.duration;
+        if let Span::Fraction(_) = duration {
+            self.unfit(
+                "duration",
+                "Epochs(…) or Steps(…): there is no whole to take a fraction of",
+                word(duration),
+            );
+            return;
+        }
+        if let Some(expected) = impossible(duration) {
+            self.unfit("duration", expected, word(duration));
+            return;
+        }
+        let steps = match draft.steps_per_epoch {
+            Some(0) => return,
+            Some(steps_per_epoch) => duration.steps(Horizon { steps_per_epoch, total_steps: 0 }),
+            None => u64::from(!matches!(duration, Span::Steps(0) | Span::Epochs(0.0))),
+        };
+        if steps == 0 {
+            self.unfit("duration", "at least one update of the weights", word(duration));
+        }
+    }
+
+    fn network(&mut self, graph: &GraphSpec) {
+        let network = &graph.network;
+        let vit = network.backbone.vit();
+        if !PATCHES.contains(&vit.patch) {
+            self.unfit("network.backbone.patch", "4, 8, 14 or 16", vit.patch);
+        } else if vit.image == 0 || vit.image > 1 << 14 || vit.image % vit.patch != 0 {
+            let near = ((vit.image as f64 / vit.patch as f64).round() as usize).clamp(1, 1024) * vit.patch;
+            let expected = format!("a multiple of the patch, {}, up to 16384", vit.patch);
+            let problem = self.unfit("network.backbone.image", expected, vit.image);
+            Self::help(problem, format!("for instance {near}"));
+        }
+        for (key, width, most) in [
+            ("network.head.hidden", network.head.hidden, 1 << 20),
+            ("network.head.bottleneck", network.head.bottleneck, 1 << 20),
+            ("network.head.out_dim", network.head.out_dim, 1 << 24),
+        ] {
+            if !(1..=most).contains(&width) {
+                self.unfit(key, format!("1 to {most}"), width);
+            }
+        }
+        if !(0.0..1.0).contains(&network.drop_path) {
+            self.unfit(
+                "network.drop_path",
+                "a probability, 0 to below 1",
+                format!("{:?}", network.drop_path),
+            );
+        }
+        if let Init::Weights(path) = &network.init
+            && !FilePath::exists(path)
+        {
+            let shown = path.display();
+            let problem = self.unfit("network.init", "a file that exists by the time of the run", shown);
+            if let Some(problem) = problem {
+                *problem = problem.clone().as_note();
+            }
+        }
+    }
+
+    fn device(&mut self, graph: &GraphSpec) {
+        let on_gpu = matches!(graph.device, DeviceChoice::Cuda(_));
+        if on_gpu {
+            let problem =
+                self.unfit("device", "a program with CUDA and a machine with a GPU when it runs", "Cuda");
+            if let Some(problem) = problem {
+                *problem = problem.clone().as_note();
+            }
+            return;
+        }
+        let on_cpu = "F32 or Auto: this graph runs on the CPU";
+        match graph.precision {
+            Precision::F16 => {
+                let problem = self.unfit("precision", on_cpu, "F16");
+                Self::help(
+                    problem,
+                    "16-bit IEEE floats with loss scaling are for GPUs: --set 'device=Cuda(0)'",
+                );
+            }
+            Precision::Bf16 => {
+                let problem = self.unfit("precision", on_cpu, "Bf16");
+                Self::help(problem, "bf16 products on the CPU are not built yet");
+            }
+            Precision::F32 | Precision::Auto => {}
+        }
+    }
+}

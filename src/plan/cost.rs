@@ -1,0 +1,172 @@
+//! What a network costs: parameters exactly, floating-point operations by its matrix products, bytes by what is kept.
+
+use crate::graph::spec::{Backbone, HeadSpec, NetworkSpec, Stem};
+
+/// Bytes of a number on the device; products in 16 bits will halve what is kept for backward.
+pub const FLOAT: f64 = 4.0;
+
+/// Floats that stay alive, as multiples of what causes them. One table, so that measurements correct it in one place.
+pub mod kept {
+    /// For backward, a token and block, in widths: each half block's input (1 each), queries, keys and values (3),
+    /// attention's output (1), the hidden layer before its GELU (4). Norms and GELU are computed again.
+    pub const BLOCK: f64 = 10.0;
+    /// For backward, a token, block and attention head: the softmax's logarithm of its sum.
+    pub const ATTENTION: f64 = 1.0;
+    /// For backward, a row of the head, in hidden widths: both layers' outputs before and after GELU.
+    pub const HEAD_HIDDEN: f64 = 4.0;
+    /// For backward, a row of the head, in bottleneck widths: before and after normalisation.
+    pub const HEAD_BOTTLENECK: f64 = 2.0;
+    /// Without backward, a token, in widths: the widest moment of one block.
+    pub const UNTRACED: f64 = 10.0;
+    /// While the loss is computed, in logits of the student: their gradient.
+    pub const LOSS: f64 = 1.0;
+    /// Bytes of the process before it holds any tensor: code, thread stacks, buffers of the libraries.
+    pub const PROCESS: f64 = 48e6;
+}
+
+/// Parameters of the backbone.
+pub fn backbone_parameters(backbone: &Backbone) -> u64 {
+    let (width, vit) = (backbone.shape().width as u64, backbone.vit());
+    let patch = vit.patch.max(1) as u64;
+    let grid = vit.image as u64 / patch;
+    let stem = match vit.stem {
+        Stem::Patch => 3 * patch * patch * width + width,
+    };
+    let norm = 2 * width;
+    let linear = |from: u64, to: u64| from * to + to;
+    let block = 2 * norm
+        + linear(width, 3 * width)
+        + linear(width, width)
+        + linear(width, 4 * width)
+        + linear(4 * width, width);
+    stem + width + (1 + grid * grid) * width + backbone.shape().depth as u64 * block + norm
+}
+
+/// Parameters of the head on features of this width, the last layer's magnitudes among them.
+pub fn head_parameters(head: &HeadSpec, width: usize) -> u64 {
+    let linear = |from: usize, to: usize| (from * to + to) as u64;
+    let norms = if head.batch_norm { 4 * head.hidden as u64 } else { 0 };
+    linear(width, head.hidden)
+        + linear(head.hidden, head.hidden)
+        + linear(head.hidden, head.bottleneck)
+        + norms
+        + (head.out_dim + head.out_dim * head.bottleneck) as u64
+}
+
+/// Parameters of backbone and head.
+pub fn parameters(network: &NetworkSpec) -> u64 {
+    backbone_parameters(&network.backbone) + head_parameters(&network.head, network.backbone.shape().width)
+}
+
+/// Multiply-adds count two. Forward, for one crop of this side.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CropFlops {
+    /// From pixels to tokens: backward needs its weights' gradient only, for nobody asks for the pixels'.
+    pub stem: f64,
+    /// The blocks' linear layers and attention's two products.
+    pub blocks: f64,
+    /// The head on the crop's one row.
+    pub head: f64,
+}
+
+impl CropFlops {
+    /// One forward pass.
+    pub fn forward(self) -> f64 {
+        self.stem + self.blocks + self.head
+    }
+
+    /// Forward and backward: twice the forward work again, less the pixels' gradient.
+    pub fn trained(self) -> f64 {
+        2.0 * self.stem + 3.0 * (self.blocks + self.head)
+    }
+}
+
+/// Tokens of a crop: its patches and CLS.
+pub fn tokens(backbone: &Backbone, side: usize) -> f64 {
+    let grid = side / backbone.vit().patch.max(1);
+    (1 + grid * grid) as f64
+}
+
+/// The forward work of one crop.
+pub fn crop_flops(network: &NetworkSpec, side: usize) -> CropFlops {
+    let (backbone, head) = (&network.backbone, &network.head);
+    let (width, tokens) = (backbone.shape().width as f64, tokens(backbone, side));
+    let pixels = 3.0 * (backbone.vit().patch as f64).powi(2);
+    let block = 2.0 * 12.0 * width * width * tokens + 4.0 * tokens * tokens * width;
+    let (hidden, bottleneck) = (head.hidden as f64, head.bottleneck as f64);
+    let mlp = width * hidden + hidden * hidden + hidden * bottleneck;
+    CropFlops {
+        stem: match backbone.vit().stem {
+            Stem::Patch => 2.0 * (tokens - 1.0) * pixels * width,
+        },
+        blocks: backbone.shape().depth as f64 * block,
+        head: 2.0 * (mlp + bottleneck * head.out_dim as f64),
+    }
+}
+
+/// Bytes that a crop's forward pass keeps for its backward pass.
+pub fn crop_kept(network: &NetworkSpec, side: usize) -> f64 {
+    let (backbone, head) = (&network.backbone, &network.head);
+    let block = kept::BLOCK * backbone.shape().width as f64 + kept::ATTENTION * backbone.shape().heads as f64;
+    let row = kept::HEAD_HIDDEN * head.hidden as f64
+        + kept::HEAD_BOTTLENECK * head.bottleneck as f64
+        + head.out_dim as f64;
+    FLOAT * (tokens(backbone, side) * backbone.shape().depth as f64 * block + row)
+}
+
+/// Bytes that a crop's pass without a backward half needs at its widest.
+pub fn crop_untraced(network: &NetworkSpec, side: usize) -> f64 {
+    let (backbone, head) = (&network.backbone, &network.head);
+    let row = (2 * head.hidden + head.out_dim) as f64;
+    FLOAT * (kept::UNTRACED * tokens(backbone, side) * backbone.shape().width as f64 + row)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::spec::{Init, VitSpec};
+
+    fn vit(patch: usize) -> VitSpec {
+        VitSpec { patch, image: 224, stem: Stem::Patch }
+    }
+
+    fn small() -> NetworkSpec {
+        NetworkSpec {
+            backbone: Backbone::VitSmall(vit(16)),
+            head: HeadSpec::default(),
+            drop_path: 0.1,
+            init: Init::Seed,
+        }
+    }
+
+    #[test]
+    fn parameters_are_the_published_counts() {
+        for (backbone, published) in [
+            (Backbone::VitTiny(vit(16)), 5_524_416),
+            (Backbone::VitSmall(vit(16)), 21_665_664),
+            (Backbone::VitSmall(vit(8)), 21_670_272),
+            (Backbone::VitBase(vit(16)), 85_798_656),
+            (Backbone::VitBase(vit(8)), 85_807_872),
+        ] {
+            assert_eq!(backbone_parameters(&backbone), published, "{}", backbone.name());
+        }
+        assert_eq!(parameters(&small()), 44_018_240);
+    }
+
+    #[test]
+    fn an_image_of_the_papers_recipe_is_113_4_gflop() {
+        let network = small();
+        let (global, local) = (crop_flops(&network, 224), crop_flops(&network, 96));
+        let image = 2.0 * global.trained() + 8.0 * local.trained() + 2.0 * global.forward();
+        assert_eq!((image / 1e8).round(), 1134.0);
+    }
+
+    #[test]
+    fn an_image_keeps_ten_widths_a_token_and_block() {
+        let network = NetworkSpec { head: HeadSpec { out_dim: 1, ..HeadSpec::default() }, ..small() };
+        let image = 2.0 * crop_kept(&network, 224) + 8.0 * crop_kept(&network, 96);
+        // 690 tokens, 12 blocks, width 384; the rest are softmax sums and the head's hidden layers
+        let tokens = 690.0 * 12.0 * 4.0 * kept::BLOCK * 384.0;
+        assert!(image > tokens && image < 1.02 * tokens, "{image}");
+    }
+}
