@@ -24,8 +24,12 @@ pub fn write(path: &Path, tensors: &State) -> Result<Seal> {
     let views = tensors.iter().map(|(name, tensor)| view(tensor).map(|view| (name, view)));
     let views: Vec<_> = views.collect::<Result<_>>()?;
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    // safetensors leaves a file that its owner alone can read; an ordinary one shows what the user's mask allows
+    let permissions = File::create(path)?.metadata()?.permissions();
     safetensors::serialize_to_file(views, Some(metadata), path).map_err(Error::other)?;
-    File::open(path)?.sync_all()?;
+    let file = File::open(path)?;
+    file.set_permissions(permissions)?;
+    file.sync_all()?;
     seal(path)
 }
 

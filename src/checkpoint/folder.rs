@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::atomic::TEMPORARY;
+use super::atomic::{TEMPORARY, parent};
 
 /// What to do with a folder that a run has used before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub struct RunFolder {
 }
 
 /// What a run writes, besides `lock`.
-const OURS: [&str; 4] = ["graph.ron", "metrics.jsonl", "rejected.jsonl", "checkpoints"];
+const OURS: [&str; 4] = ["checkpoints", "metrics.jsonl", "rejected.jsonl", "graph.ron"];
 
 impl RunFolder {
     /// Opens or makes the folder and locks it.
@@ -76,16 +76,22 @@ impl RunFolder {
             Err(TryLockError::Error(source)) => return Err(FolderError::File { path: name, source }),
         }
         let folder = RunFolder { path: path.to_owned(), _lock: lock };
-        let used = OURS.iter().any(|name| path.join(name).exists());
         match reuse {
-            Reuse::Refuse if used => return Err(FolderError::Used(path.to_owned())),
-            Reuse::Overwrite => OURS.iter().try_for_each(|name| remove(&path.join(name)))?,
+            Reuse::Refuse if folder.used()? => return Err(FolderError::Used(path.to_owned())),
+            Reuse::Overwrite => OURS.iter().try_for_each(|name| discard(&path.join(name)))?,
             _ => {}
         }
         let checkpoints = folder.checkpoints();
         std::fs::create_dir_all(&checkpoints).map_err(FolderError::file(&checkpoints))?;
         folder.remove_unfinished()?;
         Ok(folder)
+    }
+
+    /// Whether anything would be lost. A run that failed before its first line left nothing of worth.
+    fn used(&self) -> Result<bool, FolderError> {
+        let empty = std::fs::metadata(self.metrics()).is_ok_and(|log| log.len() == 0);
+        let none = !self.checkpoints().exists() || self.steps()?.is_empty();
+        Ok(!(empty && none) && OURS.iter().any(|name| self.path.join(name).exists()))
     }
 
     pub fn path(&self) -> &Path {
@@ -146,8 +152,20 @@ pub fn step_name(step: u64) -> String {
     format!("step-{step:08}")
 }
 
+/// Takes a file or folder away in one instant, if it is there, then removes it at leisure.
+pub fn discard(path: &Path) -> Result<(), FolderError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let aside = parent(path).join(format!("{TEMPORARY}{name}"));
+    remove(&aside)?;
+    match std::fs::rename(path, &aside) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(FolderError::file(path)(error)),
+        Ok(()) => remove(&aside),
+    }
+}
+
 /// Removes a file or folder, if it is there.
-pub fn remove(path: &Path) -> Result<(), FolderError> {
+fn remove(path: &Path) -> Result<(), FolderError> {
     let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
     match removed {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(FolderError::file(path)(error)),

@@ -23,3 +23,6 @@ pub use kinship::{GraphKeys, differences, graph_keys};
 pub use logs::cut_back;
 pub use manifest::Manifest;
 pub use saved::{Resumed, Snapshot, mark_evaluated, resume, write};
+
+#[cfg(test)]
+mod tests;

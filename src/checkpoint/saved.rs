@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::atomic::{self, sync_folder, unfinished};
 use super::files::{self, Saved};
-use super::folder::{FolderError, RunFolder, remove, step_name};
+use super::folder::{FolderError, RunFolder, discard, step_name};
 use super::kinship::{GraphKeys, differences};
 use super::manifest::Manifest;
 
@@ -76,15 +76,6 @@ fn put(parent: &Path, target: &Path, snapshot: &Snapshot, graph: &GraphKeys) -> 
     }
     std::fs::rename(temporary.keep(), target)?;
     sync_folder(parent)
-}
-
-/// Takes a checkpoint away in one instant, then removes it at leisure.
-fn discard(path: &Path) -> Result<(), FolderError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let aside = atomic::parent(path).join(format!("{}{name}", atomic::TEMPORARY));
-    remove(&aside)?;
-    std::fs::rename(path, &aside).map_err(FolderError::file(path))?;
-    remove(&aside)
 }
 
 /// The checkpoint that `latest` names, or the newest whole one when that is damaged; none where there is no checkpoint at all.

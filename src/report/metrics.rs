@@ -48,6 +48,11 @@ impl Recorder {
         for (name, value) in metrics {
             line.insert((*name).into(), Value::from(*value));
         }
+        // the divergence of the student from the teacher: what is left of a cross-entropy without the targets' own entropy
+        let number = |name| metrics.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+        if let (None, Some(loss), Some(entropy)) = (number("kl"), number("loss"), number("teacher_entropy")) {
+            line.insert("kl".into(), Value::from(loss - entropy));
+        }
         self.write(&line)
     }
 
@@ -83,6 +88,7 @@ mod tests {
         let path = folder.path().join("metrics.jsonl");
         let mut recorder = Recorder::open(&path).unwrap();
         recorder.step(3, 1, &[("koleo", 0.5), ("lr", 0.1), ("kl", f64::NAN), ("loss", 5.25)]).unwrap();
+        recorder.step(4, 1, &[("loss", 5.25), ("teacher_entropy", 4.0)]).unwrap();
         let mut fields = Map::new();
         fields.insert("network".into(), "teacher".into());
         fields.insert("k".into(), 20.into());
@@ -91,6 +97,10 @@ mod tests {
             r#"{"event":"step","step":3,"epoch":1,"loss":5.25,"lr":0.1,"weight_decay":null,"teacher_momentum":null,"#,
             r#""teacher_temperature":null,"teacher_entropy":null,"batch_entropy":null,"kl":null,"center_norm":null,"#,
             r#""grad_norm":null,"images_per_second":null,"koleo":0.5}"#,
+            "\n",
+            r#"{"event":"step","step":4,"epoch":1,"loss":5.25,"lr":null,"weight_decay":null,"teacher_momentum":null,"#,
+            r#""teacher_temperature":null,"teacher_entropy":4.0,"batch_entropy":null,"kl":1.25,"center_norm":null,"#,
+            r#""grad_norm":null,"images_per_second":null}"#,
             "\n",
             r#"{"event":"knn","step":4,"network":"teacher","k":20}"#,
             "\n"

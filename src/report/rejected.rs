@@ -46,8 +46,11 @@ impl Rejections {
     pub fn append(&self, path: &Path, step: u64) -> Result<u64> {
         let done: Vec<Rejected> = {
             let mut waiting = lock(&self.waiting);
-            let done = waiting.extract_if(.., |_, of| of.iter().all(|r| r.step <= step));
-            done.flat_map(|(_, of)| of).collect()
+            let all = std::mem::take(&mut *waiting).into_iter();
+            let (done, later) = all.partition(|(_, of)| of.iter().all(|r| r.step <= step));
+            *waiting = later;
+            let done: BTreeMap<u64, Vec<Rejected>> = done;
+            done.into_values().flatten().collect()
         };
         if !done.is_empty() {
             let mut text = String::new();

@@ -104,7 +104,7 @@ impl<T> InOrder<T> {
     }
 
     /// The value with the next ticket.
-    pub fn next(&mut self) -> Result<T, Stopped> {
+    pub fn take(&mut self) -> Result<T, Stopped> {
         loop {
             if let Some(value) = self.early.remove(&self.next) {
                 self.next += 1;
@@ -176,8 +176,8 @@ mod tests {
         }
         drop(sending);
         let mut values = InOrder::new(receiving, 10);
-        assert_eq!([(); 4].map(|()| values.next().unwrap()), [20, 22, 24, 26]);
-        assert_eq!(values.next(), Err(Stopped));
+        assert_eq!([(); 4].map(|()| values.take().unwrap()), [20, 22, 24, 26]);
+        assert_eq!(values.take(), Err(Stopped));
         assert_eq!((gauge.count(), gauge.occupancy()), (4, (1.0 + 2.0 + 3.0 + 4.0) / 16.0));
     }
 

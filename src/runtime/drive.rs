@@ -57,7 +57,6 @@ impl<D: Device> Drive<'_, '_, D> {
                 self.report(steps.start, checkpoint::mark_evaluated)?;
             }
         }
-        self.island.leave_barrier();
         // a run that has done nothing has nothing new to keep
         while reached.step < steps.end && !self.interrupted(&mut reached) {
             let start = Instant::now();
@@ -103,7 +102,6 @@ impl<D: Device> Drive<'_, '_, D> {
         if last || !self.due_nodes(step, |role| *role == Role::Checkpoint).is_empty() {
             self.checkpoint(step, !interrupted)?;
         }
-        self.island.leave_barrier();
         Ok(())
     }
 

@@ -96,10 +96,9 @@ fn on_threads<'a, D: Device>(
     records: &mut Records<'a>,
     resumed: Option<Resumed>,
 ) -> Result<Result<Reached, Stopped>, RunError> {
-    let pool = match options.threads {
-        Some(threads) => Some(rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK).build()),
-        None => None,
-    };
+    let pool = options
+        .threads
+        .map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK).build());
     let pool = pool.transpose().map_err(|e| RunError::Threads(e.to_string()))?;
     thread::scope(|scope| {
         let feed =
@@ -148,7 +147,7 @@ fn island<'a, D: Device>(
     let mut island = Island::new(run, parts.device, parts.build, run.trace.track("island"))?;
     let feed: Box<dyn Feed<D> + 'a> = match feed {
         Some(feed) => feed,
-        None => Box::new(Sequential::new(run, parts.build, &mut island.track)?),
+        None => Box::new(Sequential::new(run, parts.build)?),
     };
     let (known, evaluated) = (resumed.is_some(), resumed.as_ref().is_some_and(|r| r.snapshot.evaluated));
     match resumed {

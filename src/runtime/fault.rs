@@ -103,7 +103,12 @@ pub fn guard<T>(work: impl FnOnce() -> Result<T, StageError>) -> Result<T, Cause
     GUARDED.set(outer);
     match result {
         Ok(result) => result.map_err(Cause::Error),
-        Err(payload) => Err(Cause::Panic { message: words(payload.as_ref()), place: PLACE.take() }),
+        Err(payload) => {
+            // a panic in one of rayon's threads was printed there and only passed on to this one
+            let place = Some(PLACE.take()).filter(|place| !place.is_empty());
+            let place = place.unwrap_or_else(|| "the place printed above".into());
+            Err(Cause::Panic { message: words(payload.as_ref()), place })
+        }
     }
 }
 

@@ -66,11 +66,21 @@ impl<'a> Run<'a> {
         work: impl FnOnce() -> Result<T, StageError>,
     ) -> Result<T, Stopped> {
         let start = Instant::now();
-        let result = guard(work);
+        let result = self.guarded(actor, at.step, work);
         let end = Instant::now();
         self.meters[actor.node.0].add(end - start);
         track.span(|| self.name(actor), at.step, start, end);
-        result.map_err(|cause| self.fail(self.name(actor), at.step, cause))
+        result
+    }
+
+    /// Does work for a stage outside its firings: building, restoring, saving, committing.
+    pub fn guarded<T>(
+        &self,
+        actor: Actor,
+        step: u64,
+        work: impl FnOnce() -> Result<T, StageError>,
+    ) -> Result<T, Stopped> {
+        guard(work).map_err(|cause| self.fail(self.name(actor), step, cause))
     }
 
     /// Ends the run with this cause, unless another came first.

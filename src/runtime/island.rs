@@ -62,8 +62,7 @@ impl<'a, D: Device> Island<'a, D> {
         for (index, node) in plan.nodes.iter().enumerate() {
             if node.place == Place::Island && node.role != Role::Checkpoint {
                 let actor = Firing::forward(plan, NodeId(index)).actor;
-                let at = run.moment(Rate::Step, run.steps.start);
-                let stage = run.fire(&mut island.track, actor, &at, || build.build(NodeId(index)))?;
+                let stage = run.guarded(actor, run.steps.start, || build.build(NodeId(index)))?;
                 island.stages[index] = Some(stage);
             }
         }
@@ -83,7 +82,7 @@ impl<'a, D: Device> Island<'a, D> {
             }
             let Some(stage) = self.stages[index].as_mut() else { continue };
             let mut values: Vec<_> = wanted.iter().map(|_| None).collect();
-            self.run.fire(&mut self.track, firing.actor, &at, || {
+            self.run.guarded(firing.actor, at.step, || {
                 stage.first(&mut Outputs {
                     values: &mut values,
                     wanted: &wanted,
@@ -100,6 +99,8 @@ impl<'a, D: Device> Island<'a, D> {
     /// One step: every phase, then the commit.
     pub fn step(&mut self, step: u64, feed: &mut dyn Feed<D>) -> Result<Done, Stopped> {
         let mut done = Done::default();
+        // what looked on at the barrier keeps no handle of what this step updates
+        self.slots.iter_mut().filter(|slot| slot.to_barrier()).for_each(Slot::clear);
         self.arrivals.iter_mut().for_each(|(_, count)| *count = 0);
         let phases = self.phases.clone();
         for (rate, firings) in phases.iter() {
@@ -123,11 +124,6 @@ impl<'a, D: Device> Island<'a, D> {
         let mut events = Vec::new();
         self.fire(&firing, &at, &mut Vec::new(), &mut events)?;
         Ok(events)
-    }
-
-    /// After the barrier: nobody keeps a handle of what the next step updates.
-    pub fn leave_barrier(&mut self) {
-        self.slots.iter_mut().filter(|slot| slot.to_barrier()).for_each(Slot::clear);
     }
 
     fn fire(
@@ -266,11 +262,10 @@ impl<'a, D: Device> Island<'a, D> {
         for index in 0..self.stages.len() {
             let Some(stage) = self.stages[index].as_mut() else { continue };
             let actor = Firing::forward(self.run.plan, NodeId(index)).actor;
-            super::fault::guard(|| {
+            self.run.guarded(actor, step, || {
                 stage.commit(&at);
                 Ok(())
-            })
-            .map_err(|cause| self.run.fail(self.run.name(actor), step, cause))?;
+            })?;
         }
         self.slots.iter_mut().for_each(Slot::advance);
         Ok(())

@@ -25,6 +25,8 @@ pub mod trace;
 #[cfg(test)]
 mod doubles;
 #[cfg(test)]
+mod real_tests;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
@@ -52,16 +54,18 @@ pub fn run<D: Kernels>(
     options: &Options,
     interrupt: &Interrupt,
 ) -> Result<Outcome, RunError> {
-    let pictures = pictures(plan)?;
-    let horizon = horizon(plan, pictures.sampler.steps_per_epoch());
+    let (pictures, horizon) = open(plan)?;
     let build = build::Workshop { plan, device, pictures: &pictures };
     let parts =
         execute::Parts { plan, graph, horizon, device, build: &build, rejections: &pictures.rejections };
     execute::execute(&parts, options, interrupt)
 }
 
-/// Opens the plan's source.
-fn pictures(plan: &Plan) -> Result<Pictures, RunError> {
+/// Opens the plan's source, whose size settles the run's lengths.
+///
+/// # Errors
+/// [`RunError::Request`] when there is none, or when it does not hold the pictures of one step.
+pub fn open(plan: &Plan) -> Result<(Pictures, Horizon), RunError> {
     let graph = &plan.graph;
     let Some(node) = plan.nodes.iter().find(|node| node.role == Role::Source) else {
         return Err(RunError::Request(
@@ -75,10 +79,10 @@ fn pictures(plan: &Plan) -> Result<Pictures, RunError> {
     let strict =
         plan.nodes.iter().any(|node| matches!(&node.stage, StageSpec::Decode(decode) if decode.strict));
     let (sampler, rejections) = (Arc::new(sampler), Arc::new(Rejections::default()));
-    Ok(Pictures { images, sampler, seed: graph.seed, strict, rejections })
+    let horizon = horizon(plan, sampler.steps_per_epoch());
+    Ok((Pictures { images, sampler, seed: graph.seed, strict, rejections }, horizon))
 }
 
-/// The run's lengths, now that the source's size is known.
 fn horizon(plan: &Plan, steps_per_epoch: u64) -> Horizon {
     let epoch = Horizon { steps_per_epoch, total_steps: 0 };
     let total_steps = match plan.graph.duration {

@@ -85,9 +85,9 @@ impl<D: Device> Island<'_, D> {
         let mut feedback = Vec::new();
         for (index, node) in plan.nodes.iter().enumerate() {
             let Some(stage) = self.stages[index].as_mut() else { continue };
-            let mut state = states.remove(&node.name).unwrap_or_default();
-            let tokens = state.extract_if(.., |key, _| key.starts_with(FEEDBACK));
-            feedback.extend(tokens.map(|(key, tensor)| (NodeId(index), key, tensor)));
+            let all = states.remove(&node.name).unwrap_or_default().into_iter();
+            let (tokens, state): (State, State) = all.partition(|(key, _)| key.starts_with(FEEDBACK));
+            feedback.extend(tokens.into_iter().map(|(key, tensor)| (NodeId(index), key, tensor)));
             guard(|| stage.restore(state)).map_err(|cause| self.run.fail(node.name.clone(), step, cause))?;
         }
         self.first()?;

@@ -10,7 +10,6 @@ use super::island::feeders;
 use super::stage::Stage;
 use super::trace::Track;
 use crate::plan::NodeId;
-use crate::stages::Rate;
 use crate::tensor::Device;
 
 /// Pulls each micro-batch through the host stages when the island asks for it.
@@ -26,14 +25,13 @@ pub struct Sequential<'a, D: Device> {
 
 impl<'a, D: Device> Sequential<'a, D> {
     /// Builds every host stage once.
-    pub fn new(run: &'a Run<'a>, build: &dyn Build<D>, track: &mut Track<'_>) -> Result<Self, Stopped> {
+    pub fn new(run: &'a Run<'a>, build: &dyn Build<D>) -> Result<Self, Stopped> {
         let fail = |e| run.fail("plan".into(), run.steps.start, super::fault::Cause::Error(e));
         let hosts = HostNode::of(run).map_err(fail)?;
         let mut stages = HashMap::new();
         for host in &hosts {
-            let at = run.moment(Rate::Step, run.steps.start);
             let actor = Firing::forward(run.plan, host.node).actor;
-            stages.insert(host.node, run.fire(track, actor, &at, || build.build(host.node))?);
+            stages.insert(host.node, run.guarded(actor, run.steps.start, || build.build(host.node))?);
         }
         Ok(Sequential { run, hosts, stages, feeders: feeders(run), shared: HashMap::new() })
     }

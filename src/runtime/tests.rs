@@ -404,7 +404,7 @@ fn a_used_or_locked_folder_is_refused() {
     let error = go(&Options { reuse: Reuse::Overwrite, ..plain.clone() }).unwrap_err();
     assert!(error.status() == 2 && error.to_string().contains("another run"), "{error}");
     drop(held);
-    let outcome = go(&Options { reuse: Reuse::Overwrite, steps: Some(1), ..plain }).unwrap();
+    let outcome = go(&Options { reuse: Reuse::Overwrite, steps: Some(1), ..plain.clone() }).unwrap();
     assert_eq!(outcome.step, 1);
     assert!(
         folder.path().join("notes.txt").exists() && !folder.path().join("checkpoints/step-00000002").exists()

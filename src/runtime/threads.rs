@@ -14,7 +14,6 @@ use super::island::feeders;
 use super::stage::{Stage, StageError};
 use super::trace::Track;
 use crate::plan::{NodeId, Place};
-use crate::stages::Rate;
 use crate::tensor::Device;
 
 /// Where a worker's next work comes from; clones share it.
@@ -24,8 +23,18 @@ enum Intake<D: Device> {
     /// One producer at the same rate: whatever comes first.
     Any(Receiving<Bundle<D>>),
     /// In the order of tickets: for each producer its bundles, and how many make one firing.
-    Ordered(Arc<Mutex<(u64, Vec<(InOrder<Bundle<D>>, usize)>)>>),
+    Ordered(Arc<Mutex<Joint<D>>>),
 }
+
+/// Producers whose values belong together.
+struct Joint<D: Device> {
+    /// The next firing's ticket.
+    next: u64,
+    from: Vec<(InOrder<Bundle<D>>, usize)>,
+}
+
+/// What one firing takes: its ticket, and for each producer the bundles that make it up.
+type Work<D> = (u64, Vec<Vec<Bundle<D>>>);
 
 impl<D: Device> Clone for Intake<D> {
     fn clone(&self) -> Self {
@@ -41,7 +50,7 @@ impl<D: Device> Clone for Intake<D> {
 
 impl<D: Device> Intake<D> {
     /// The next firing's ticket and what the producers gave for it.
-    fn next(&self) -> Result<(u64, Vec<Vec<Bundle<D>>>), Stopped> {
+    fn next(&self) -> Result<Work<D>, Stopped> {
         match self {
             Intake::Tickets { next, end, credits } => {
                 credits.take()?;
@@ -52,12 +61,12 @@ impl<D: Device> Intake<D> {
             Intake::Ordered(joint) => {
                 let mut joint = lock(joint);
                 let mut bundles = Vec::new();
-                for (from, ratio) in &mut joint.1 {
-                    let of: Result<Vec<_>, _> = (0..*ratio).map(|_| from.next()).collect();
+                for (from, ratio) in &mut joint.from {
+                    let of: Result<Vec<_>, _> = (0..*ratio).map(|_| from.take()).collect();
                     bundles.push(of?);
                 }
-                joint.0 += 1;
-                Ok((joint.0 - 1, bundles))
+                joint.next += 1;
+                Ok((joint.next - 1, bundles))
             }
         }
     }
@@ -72,9 +81,9 @@ struct Worker<D: Device> {
 
 impl<D: Device> Worker<D> {
     fn work(&self, run: &Run<'_>, build: &dyn Build<D>, track: &mut Track<'_>) -> Result<(), Stopped> {
-        let at = run.moment(Rate::Step, run.steps.start);
         let actor = Firing::forward(run.plan, self.host.node).actor;
-        let mut stage: Box<dyn Stage<D>> = run.fire(track, actor, &at, || build.build(self.host.node))?;
+        let mut stage: Box<dyn Stage<D>> =
+            run.guarded(actor, run.steps.start, || build.build(self.host.node))?;
         loop {
             let (ticket, bundles) = self.intake.next()?;
             let bundle = self.host.fire(run, track, stage.as_mut(), ticket, bundles)?;
@@ -98,7 +107,7 @@ pub struct Threads<D: Device> {
 
 impl<D: Device> Feed<D> for Threads<D> {
     fn next(&mut self, arrival: usize, _: u64, _: &mut Track<'_>) -> Result<Bundle<D>, Stopped> {
-        let bundle = self.from[arrival].next()?;
+        let bundle = self.from[arrival].take()?;
         if arrival == 0 {
             self.refunds.iter().for_each(|refund| refund.give(self.pictures));
         }
@@ -227,14 +236,18 @@ impl<D: Device> Channels<D> {
             },
             1 if same_rate => match from.next() {
                 Some((receiving, ..)) => Intake::Any(receiving),
-                None => Intake::Ordered(Arc::new(Mutex::new((first, Vec::new())))),
+                None => ordered(first, Vec::new()),
             },
             _ => {
                 let joint = from.map(|(receiving, first, ratio)| (InOrder::new(receiving, first), ratio));
-                Intake::Ordered(Arc::new(Mutex::new((first, joint.collect()))))
+                ordered(first, joint.collect())
             }
         }
     }
+}
+
+fn ordered<D: Device>(next: u64, from: Vec<(InOrder<Bundle<D>>, usize)>) -> Intake<D> {
+    Intake::Ordered(Arc::new(Mutex::new(Joint { next, from })))
 }
 
 /// Pictures behind one firing of a node.
