@@ -50,6 +50,10 @@ impl<'t> Lexer<'t> {
             '"' => self.string()?,
             '\'' => self.character()?,
             'r' if self.raw_hashes().is_some() => self.raw_string()?,
+            'r' if self.rest()[1..].starts_with('#') => match self.raw_word() {
+                Some(word) => word,
+                None => self.word(),
+            },
             '0'..='9' | '+' | '-' | '.' => self.number()?,
             _ if first == '_' || first.is_alphabetic() => self.word(),
             _ => return Err(self.unreadable(start, start + first.len_utf8(), "a value")),
@@ -112,6 +116,14 @@ impl<'t> Lexer<'t> {
                 return Err(self.unreadable(start, start + 2, "the comment's end, `*/`"));
             }
         }
+    }
+
+    /// `r#None`: a name that would mean something else without its mark.
+    fn raw_word(&mut self) -> Option<Token> {
+        let rest = self.rest().strip_prefix("r#")?;
+        let end = rest.find(|c: char| !(c == '_' || c.is_alphanumeric())).unwrap_or(rest.len());
+        self.at += 2 + end;
+        Some(Token::Word(rest[..end].into()))
     }
 
     fn word(&mut self) -> Token {

@@ -253,6 +253,8 @@ mod tests {
             ("Name(a: 1, b: (2, 3))", "Name(a: 1, b: (2, 3))"),
             ("()", "()"),
             ("None", "None"),
+            // ron writes variants of these names so
+            ("r#None", "None"),
             ("\u{feff}1", "1"),
         ] {
             assert_eq!(parsed(text).as_deref(), Ok(plain), "{text}");

@@ -108,7 +108,10 @@ pub fn judge(loaded: &Loaded, draft: &mut Draft) {
     for node in &draft.nodes {
         found.extend(bad_name(loaded, node.name));
     }
+    // a stage of another crate may stand for a source, and a node that could not be read may be anything
+    let begins = |node: &DraftNode| node.ports.inputs.is_empty() && !node.ports.outputs.is_empty();
     let unknown = draft.nodes.iter().any(|node| node.declared.is_none());
+    let fed = draft.nodes.iter().any(begins);
     for (role, most) in [(Role::Source, 1), (Role::Optimizer, 1), (Role::Checkpoint, 1)] {
         let of_role: Vec<&str> = draft
             .nodes
@@ -116,7 +119,8 @@ pub fn judge(loaded: &Loaded, draft: &mut Draft) {
             .filter(|node| node.role().as_ref() == Some(&role))
             .map(|node| node.name)
             .collect();
-        if of_role.is_empty() && role != Role::Checkpoint && !unknown && loaded.sound(&["nodes"]) {
+        let needed = role == Role::Optimizer || (role == Role::Source && !fed);
+        if of_role.is_empty() && needed && !unknown && loaded.sound(&["nodes"]) {
             let place = loaded.tree.key_place(&["nodes"]).clone();
             let problem = Diagnostic::error(place, format!("no node of role `{}`", role.word()));
             let see = format!("see `dinoflow stages {}`", role.word());

@@ -156,7 +156,13 @@ mod tests {
             .into_iter()
             .map(|fault| fault.diagnose(&tree, &origins))
             .map(|d| {
-                format!("{} {} | {} | {}", d.place.span.start, d.key.unwrap_or_default(), d.what, d.expected)
+                format!(
+                    "{} {} | {} | {}",
+                    origins.at(&d.place),
+                    d.key.unwrap_or_default(),
+                    d.what,
+                    d.expected
+                )
             })
             .collect();
         assert_eq!(found, faults, "{text}");
@@ -185,8 +191,8 @@ mod tests {
         check::<NetworkSpec>(
             "(backbone: VitSmall(patch: 16))",
             &[
-                "(  | the key `head` is missing | `head: …`",
                 "VitSmall backbone | the key `image` is missing | `image: …`",
+                "(  | the key `head` is missing | `head: …`",
             ],
         );
         check::<AdamW>(
