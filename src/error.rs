@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::graph::origin::Origins;
 use crate::graph::problem::Diagnostic;
-use crate::runtime::stage::StageError;
+use crate::runtime::RunError;
 
 /// Everything that ends a command before its work is done.
 #[derive(Debug, thiserror::Error)]
@@ -18,15 +18,12 @@ pub enum Error {
     /// A file that could not be read or written.
     #[error("cannot {doing} {}: {cause}", .path.display())]
     File { doing: &'static str, path: PathBuf, cause: std::io::Error },
-    /// A stage failed: the first cause, with its node and step.
-    #[error("{node}, step {step}: {cause}")]
-    Stage { node: String, step: u64, cause: StageError },
-    /// A stage panicked.
-    #[error("{node}, step {step}: panicked: {message}")]
-    Panic { node: String, step: u64, message: String },
+    /// A run that did not come to its end.
+    #[error("{0}")]
+    Run(#[from] RunError),
     /// Stopped by a signal, with a checkpoint written.
-    #[error("stopped by {} after step {step}; a checkpoint is written: continue with --resume", signal_name(*.signal))]
-    Stopped { signal: i32, step: u64 },
+    #[error("stopped by {} after {step} steps; continue with --resume --out {folder}", signal_name(*.status))]
+    Stopped { status: u8, step: u64, folder: String },
     /// Anything else.
     #[error("{0}")]
     Failed(String),
@@ -38,10 +35,9 @@ impl Error {
         match self {
             Error::Graph { .. } | Error::Request(_) => 2,
             Error::File { doing: "read", .. } => 2,
-            Error::Stage { cause: StageError::Data(_), .. } => 2,
-            Error::Stage { cause: StageError::NonFinite { .. }, .. } => 3,
-            Error::Stopped { signal, .. } => u8::try_from(128 + signal).unwrap_or(1),
-            Error::File { .. } | Error::Stage { .. } | Error::Panic { .. } | Error::Failed(_) => 1,
+            Error::Run(error) => error.status(),
+            Error::Stopped { status, .. } => *status,
+            Error::File { .. } | Error::Failed(_) => 1,
         }
     }
 }
@@ -53,10 +49,10 @@ fn count(problems: &[Diagnostic]) -> String {
     }
 }
 
-fn signal_name(number: i32) -> &'static str {
-    match number {
-        2 => "SIGINT",
-        15 => "SIGTERM",
+fn signal_name(status: u8) -> &'static str {
+    match status {
+        130 => "SIGINT",
+        143 => "SIGTERM",
         _ => "a signal",
     }
 }

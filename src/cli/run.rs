@@ -5,8 +5,15 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::GraphArg;
+use dfdx::prelude::Cpu;
+
+use crate::checkpoint::Reuse;
 use crate::error::Error;
 use crate::graph::report;
+use crate::graph::spec::DeviceChoice;
+use crate::graph::write::to_ron;
+use crate::report::verdict::Verdict;
+use crate::runtime::{self, Interrupt, Options, Outcome};
 use crate::stages::Registry;
 
 /// The arguments of `dinoflow run`.
@@ -32,13 +39,75 @@ pub struct RunArgs {
     /// One thread, stage after stage, to look for faults: the same numbers, more slowly
     #[arg(long)]
     pub sequential: bool,
+    /// Threads of the kernels [default: one a core]; any number gives the same bits
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
 }
 
 impl RunArgs {
+    /// Checks, runs, and says what came of it.
     pub fn run(&self, registry: &Registry) -> Result<(), Error> {
         let loaded = self.graph.load()?;
-        let (_plan, notes) = super::plan(&loaded, registry)?;
+        let (plan, notes) = super::plan(&loaded, registry)?;
+        // a closed standard error leaves nobody to tell
         let _ = report::print(&notes, &loaded.origins);
-        Err(Error::Failed("running is not built yet".into()))
+        let device = device(plan.graph.device)?;
+        let text =
+            to_ron(&plan.graph).map_err(|e| Error::Failed(format!("the graph can't be written out: {e}")))?;
+        let interrupt = Interrupt::from_signals()
+            .map_err(|e| Error::Failed(format!("signals can't be listened to: {e}")))?;
+        let options = self.options(&plan.graph.name);
+        let outcome = runtime::run(&plan, &text, &device, &options, &interrupt)?;
+        self.conclude(&outcome)
+    }
+
+    fn options(&self, name: &str) -> Options {
+        let reuse = match (self.resume, self.overwrite) {
+            (true, _) => Reuse::Resume,
+            (_, true) => Reuse::Overwrite,
+            _ => Reuse::Refuse,
+        };
+        Options {
+            out: self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(name)),
+            reuse,
+            steps: self.steps,
+            sequential: self.sequential,
+            trace: self.trace.clone(),
+            threads: self.threads,
+            ..Options::default()
+        }
+    }
+
+    fn conclude(&self, outcome: &Outcome) -> Result<(), Error> {
+        let folder = outcome.folder.display();
+        super::say(&format!("{}\n", outcome.summary))?;
+        let metrics = outcome.folder.join("metrics.jsonl");
+        if let Ok(Some(verdict)) = Verdict::read(&metrics) {
+            super::say(&format!("{verdict}\n"))?;
+        }
+        if outcome.status != 0 {
+            return Err(Error::Stopped {
+                status: outcome.status,
+                step: outcome.step,
+                folder: folder.to_string(),
+            });
+        }
+        let graph = self.graph.graph.display();
+        super::say(&format!(
+            "{} steps in {folder}: metrics.jsonl, checkpoints/latest\n\
+             next: dinoflow run {graph} --out {folder}-2 --set optimizer.lr=…   another value\n\
+             \x20     dinoflow graph {graph} --format svg -o graph.svg            the graph as a picture\n",
+            outcome.step
+        ))
+    }
+}
+
+/// The device that a plan asks for.
+fn device(choice: DeviceChoice) -> Result<Cpu, Error> {
+    match choice {
+        DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Cpu::default()),
+        DeviceChoice::Cuda(ordinal) => Err(Error::Request(format!(
+            "the graph asks for cuda:{ordinal}, and this program was built without CUDA: run it with --device cpu"
+        ))),
     }
 }

@@ -3,3 +3,4 @@ pub mod metrics;
 pub mod progress;
 pub mod rejected;
 pub mod tables;
+pub mod verdict;
