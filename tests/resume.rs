@@ -171,7 +171,8 @@ fn a_used_folder_and_another_graph_are_refused() {
         "nodes.optimizer.stage.AdamW.lr: 0.01 in the checkpoint, 0.02",
     );
     // how long, where and how fast are free
-    bench.succeed(&out, &["--resume", "--steps", "4", "--set", "decode.workers=1", "--set", "name=other"]);
+    bench
+        .succeed(&out, &["--resume", "--steps", "4", "--set", "decode.workers=1", "--set", "name=\"other\""]);
     bench.succeed(&out, &["--overwrite", "--steps", "1"]);
 }
 
