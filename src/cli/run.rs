@@ -57,7 +57,7 @@ impl RunArgs {
         let interrupt = Interrupt::from_signals()
             .map_err(|e| Error::Failed(format!("signals can't be listened to: {e}")))?;
         let options = self.options(&plan.graph.name);
-        let outcome = runtime::run(&plan, &text, &device, &options, &interrupt)?;
+        let outcome = runtime::run(&plan, registry, &text, &device, &options, &interrupt)?;
         self.conclude(&outcome)
     }
 

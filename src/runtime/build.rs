@@ -2,9 +2,9 @@
 
 use super::stage::{Stage, StageError};
 use crate::graph::spec::GraphSpec;
-use crate::kernels::Kernels;
 use crate::nn::weights::{self, failed};
 use crate::plan::{NodeId, Plan};
+use crate::stages::registry::{Registered, Registry};
 use crate::stages::source::Pictures;
 use crate::stages::{
     StageSpec, adamw, centering, collate, cross_entropy, decode, ema, knn, multi_crop, source, student,
@@ -31,19 +31,25 @@ where
 pub struct Workshop<'a, D: Device> {
     pub plan: &'a Plan,
     pub device: &'a D,
-    pub pictures: &'a Pictures,
+    /// The opened source; none for a graph whose own stages bring crops.
+    pub pictures: Option<&'a Pictures>,
+    pub registry: &'a Registry,
 }
 
-impl<D: Kernels> Build<D> for Workshop<'_, D> {
+impl<D: Registered> Build<D> for Workshop<'_, D> {
     fn build(&self, node: NodeId) -> Result<Box<dyn Stage<D>>, StageError> {
         let (graph, device): (&GraphSpec, &D) = (&self.plan.graph, self.device);
         let first = || weights::first(device, &graph.network, graph.seed);
         let batch = graph.global_batch;
+        let pictures = || {
+            let opened = self.pictures.cloned();
+            opened.ok_or_else(|| StageError::Bug("a host stage is built before the source is opened".into()))
+        };
         Ok(match &self.plan.nodes[node.0].stage {
             StageSpec::Folder(_) | StageSpec::List(_) | StageSpec::Shards(_) | StageSpec::Synthetic(_) => {
-                Box::new(source::Running::new(self.pictures.clone()))
+                Box::new(source::Running::new(pictures()?))
             }
-            StageSpec::Decode(stage) => Box::new(decode::Running::new(stage, self.pictures.clone())),
+            StageSpec::Decode(stage) => Box::new(decode::Running::new(stage, pictures()?)),
             StageSpec::MultiCrop(stage) => Box::new(multi_crop::Running::new(stage, graph.seed)),
             StageSpec::Collate(stage) => Box::new(collate::Running::new(stage, device)),
             StageSpec::Student(_) => Box::new(student::Running::new(graph)),
@@ -60,9 +66,7 @@ impl<D: Kernels> Build<D> for Workshop<'_, D> {
             StageSpec::Checkpoint(_) => {
                 return Err(StageError::Bug("a checkpoint is no stage: the run writes it".into()));
             }
-            StageSpec::Custom(custom) => {
-                return Err(StageError::Bug(format!("{} is declared, but nothing runs it", custom.kind)));
-            }
+            StageSpec::Custom(custom) => self.registry.build(custom, graph, device)?,
         })
     }
 }

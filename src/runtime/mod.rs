@@ -32,10 +32,10 @@ mod tests;
 use std::sync::Arc;
 
 use crate::data::Sampler;
-use crate::kernels::Kernels;
 use crate::optim::schedule::{Horizon, Span};
 use crate::plan::Plan;
 use crate::report::rejected::Rejections;
+use crate::stages::registry::{Registered, Registry};
 use crate::stages::source::{self, Pictures};
 use crate::stages::{Role, StageSpec};
 
@@ -47,15 +47,16 @@ pub use signal::Interrupt;
 /// # Errors
 /// [`RunError::Request`] before the first step when the data is not there or too small for a batch; else what
 /// [`execute::execute`] says.
-pub fn run<D: Kernels>(
+pub fn run<D: Registered>(
     plan: &Plan,
+    registry: &Registry,
     graph: &str,
     device: &D,
     options: &Options,
     interrupt: &Interrupt,
 ) -> Result<Outcome, RunError> {
     let (pictures, horizon) = open(plan)?;
-    let build = build::Workshop { plan, device, pictures: &pictures };
+    let build = build::Workshop { plan, device, pictures: Some(&pictures), registry };
     let parts =
         execute::Parts { plan, graph, horizon, device, build: &build, rejections: &pictures.rejections };
     execute::execute(&parts, options, interrupt)

@@ -53,7 +53,14 @@ fn plan(graph: &GraphSpec) -> Plan {
 }
 
 fn go(graph: &GraphSpec, options: &Options) -> Result<Outcome, RunError> {
-    run(&plan(graph), "()", &Cpu::default(), options, &Interrupt::default())
+    run(
+        &plan(graph),
+        &crate::stages::Registry::default(),
+        "()",
+        &Cpu::default(),
+        options,
+        &Interrupt::default(),
+    )
 }
 
 fn options(out: &Path) -> Options {

@@ -20,10 +20,6 @@ pub mod student;
 pub mod teacher;
 pub mod types;
 
-use crate::graph::spec::GraphSpec;
-use crate::kernels::Kernels;
-use crate::nn::weights;
-use crate::runtime::stage::{Stage, StageError};
 use ron::value::RawValue;
 use serde::{Deserialize, Serialize};
 
@@ -119,30 +115,4 @@ impl PartialEq for Custom {
     fn eq(&self, other: &Self) -> bool {
         self.kind == other.kind && self.with.get_ron() == other.with.get_ron()
     }
-}
-
-/// The running stage of a node on the island.
-pub fn running<D: Kernels>(
-    stage: &StageSpec,
-    graph: &GraphSpec,
-    device: &D,
-) -> Result<Box<dyn Stage<D>>, StageError> {
-    let first = || weights::first(device, &graph.network, graph.seed);
-    Ok(match stage {
-        StageSpec::Student(_) => Box::new(student::Running::new(graph)),
-        StageSpec::Teacher(_) => Box::new(teacher::Running::default()),
-        StageSpec::Centering(stage) => Box::new(centering::Running::new(stage, device)),
-        StageSpec::CrossEntropy(stage) => {
-            Box::new(cross_entropy::Running::new(stage, graph.global_batch, device))
-        }
-        StageSpec::AdamW(stage) => {
-            let running = adamw::Running::new(stage, graph.global_batch, first()?, device);
-            Box::new(running.map_err(weights::failed)?)
-        }
-        StageSpec::Momentum(stage) => {
-            Box::new(ema::Running::new(stage, &first()?, device).map_err(weights::failed)?)
-        }
-        StageSpec::Knn(stage) => Box::new(knn::Running::new(stage, graph, device)?),
-        _ => return Err(StageError::Bug("this stage does not run on the island".into())),
-    })
 }

@@ -8,6 +8,7 @@ use dfdx::prelude::Cpu;
 use dinoflow::graph::spec::{DeviceChoice, GraphSpec, HeadSpec, Init, NodeSpec, Precision};
 use dinoflow::optim::schedule::{Every, Horizon, LrCourse, Schedule, Span};
 use dinoflow::plan::{NodeId, Plan};
+use dinoflow::runtime::build::{Build, Workshop};
 use dinoflow::runtime::execute::{Parts, execute};
 use dinoflow::runtime::options::Options;
 use dinoflow::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError, State, Value};
@@ -15,6 +16,7 @@ use dinoflow::stages::adamw::{AdamW, Clip, LrScaling};
 use dinoflow::stages::registry::Registry;
 use dinoflow::stages::*;
 use dinoflow::tensor::{Batched, Device};
+use ron::value::RawValue;
 use safetensors::SafeTensors;
 use serde_json::Value as Json;
 
@@ -98,10 +100,18 @@ impl Declare for GivenCrops {
     }
 }
 
-fn declare_crops(with: &ron::value::RawValue) -> Result<Box<dyn Declare>, String> {
+fn crops_of(with: &RawValue) -> Result<GivenCrops, String> {
     let text: String = with.into_rust().map_err(|e| e.to_string())?;
     let case: Json = serde_json::from_str(&text).map_err(|e| e.to_string())?;
-    Ok(Box::new(GivenCrops::of(&case)))
+    Ok(GivenCrops::of(&case))
+}
+
+fn registry() -> Registry {
+    Registry::default().stage(
+        "given_crops",
+        |with| Ok(Box::new(crops_of(with)?)),
+        |with, _, _| Ok(Box::new(crops_of(with)?)),
+    )
 }
 
 /// What reached the optimizer first, by name.
@@ -161,7 +171,7 @@ fn graph(case: &Json, weights: &Path, micro_batch: Option<usize>) -> GraphSpec {
         "seed": case["seed"], "case": case["case"], "batch": case["batch"], "image": case["image"],
         "local_image": case["local_image"], "local_crops": case["local_crops"],
     });
-    let with = ron::value::RawValue::from_boxed_ron(format!("{:?}", spec.to_string()).into()).unwrap();
+    let with = RawValue::from_boxed_ron(format!("{:?}", spec.to_string()).into()).unwrap();
     let node = |stage: StageSpec, inputs: &[(&str, &str)], feedback: &[(&str, &str)]| NodeSpec {
         stage,
         inputs: inputs.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect(),
@@ -276,16 +286,13 @@ fn run(case: &Json, micro_batch: Option<usize>) -> (tempfile::TempDir, FirstGrad
     let weights = folder.path().join("weights.safetensors");
     write_weights(case, &weights);
     let graph = graph(case, &weights, micro_batch);
-    let registry = Registry::default().declare("given_crops", declare_crops);
+    let registry = registry();
     let plan = plan(&graph, &registry);
     let seen = FirstGradients::default();
     let device = Cpu::default();
+    let workshop = Workshop { plan: &plan, device: &device, pictures: None, registry: &registry };
     let build = |node: NodeId| -> Result<Box<dyn Stage<Cpu>>, StageError> {
-        let spec = &plan.nodes[node.0].stage;
-        if let StageSpec::Custom(_) = spec {
-            return Ok(Box::new(GivenCrops::of(case)));
-        }
-        let inner = dinoflow::stages::running(spec, &plan.graph, &device)?;
+        let inner = workshop.build(node)?;
         if plan.nodes[node.0].role != Role::Optimizer {
             return Ok(inner);
         }
