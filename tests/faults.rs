@@ -134,7 +134,8 @@ fn a_nan_anywhere_leaves_every_state_as_before_the_step() {
     let plan = plan();
     let (pictures, horizon) = open(&plan).unwrap();
     let device = Cpu::default();
-    let workshop = Workshop { plan: &plan, device: &device, pictures: &pictures };
+    let registry = Registry::default();
+    let workshop = Workshop { plan: &plan, device: &device, pictures: Some(&pictures), registry: &registry };
     let places = [
         ("collate", "fire", 0),
         ("collate", "fire", 1),
@@ -170,7 +171,8 @@ fn a_nan_anywhere_leaves_every_state_as_before_the_step() {
 fn go(plan: &Plan, tamper: &Tamper, options: &Options) -> Result<Outcome, RunError> {
     let (pictures, horizon) = open(plan).unwrap();
     let device = Cpu::default();
-    let workshop = Workshop { plan, device: &device, pictures: &pictures };
+    let registry = Registry::default();
+    let workshop = Workshop { plan, device: &device, pictures: Some(&pictures), registry: &registry };
     let build = tampered(&workshop, tamper);
     let rejections = &pictures.rejections;
     let parts = Parts { plan, graph: "()", horizon, device: &device, build: &build, rejections };
