@@ -24,7 +24,6 @@ const BETWEEN_LINES: Duration = Duration::from_secs(5);
 pub struct Progress {
     bar: Option<ProgressBar>,
     lines: bool,
-    begun: Instant,
     first: u64,
     end: u64,
     last_line: Option<Instant>,
@@ -47,8 +46,8 @@ impl Progress {
             bar
         });
         let lines = show == Show::Lines || (show == Show::Auto && !terminal);
-        let (begun, last_line) = (Instant::now(), None);
-        Progress { bar, lines, begun, first, end, last_line, seconds: 0.0, waited: 0.0 }
+        let last_line = None;
+        Progress { bar, lines, first, end, last_line, seconds: 0.0, waited: 0.0 }
     }
 
     /// A step is done: `images` in `took`, of which the island waited `waited` for pictures.
@@ -70,7 +69,7 @@ impl Progress {
             && (done == self.end || self.last_line.is_none_or(|at| at.elapsed() >= BETWEEN_LINES))
         {
             self.last_line = Some(Instant::now());
-            let left = self.begun.elapsed().mul_f64((self.end - done) as f64 / (done - self.first) as f64);
+            let left = Duration::from_secs_f64(self.seconds * (self.end - done) as f64);
             self.print(&format!("step {done}/{}  {message}  {} left", self.end, HumanDuration(left)));
         }
     }

@@ -51,11 +51,16 @@ impl<D: Device> Drive<'_, '_, D> {
     pub fn steps(&mut self, resumed: bool, evaluated: bool) -> Result<Reached, Stopped> {
         let steps = self.run.steps.clone();
         let mut reached = Reached { step: steps.start, ..Reached::default() };
-        if !evaluated && self.interrupt.status().is_none() {
+        let mut evaluated = evaluated;
+        if !evaluated && !self.interrupted(&mut reached) {
             self.evaluate(steps.start)?;
+            evaluated = true;
             if resumed {
                 self.report(steps.start, checkpoint::mark_evaluated)?;
             }
+        }
+        if !resumed && self.interrupted(&mut reached) {
+            self.checkpoint(steps.start, evaluated)?;
         }
         // a run that has done nothing has nothing new to keep
         while reached.step < steps.end && !self.interrupted(&mut reached) {

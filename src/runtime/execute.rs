@@ -180,9 +180,11 @@ fn file(path: &Path) -> impl FnOnce(std::io::Error) -> RunError {
 
 fn summary(run: &Run<'_>, reached: &Reached, wall: Duration) -> Summary {
     let gauges = lock(&run.gauges).clone();
-    let stages = run.plan.nodes.iter().zip(&run.meters).filter(|(_, meter)| meter.firings() > 0);
-    let stages = stages.map(|(node, meter)| StageTime {
-        name: node.name.clone(),
+    let halves = run.plan.nodes.iter().zip(&run.meters).flat_map(|(node, [forward, backward])| {
+        [(node, node.name.clone(), forward), (node, format!("{}/backward", node.name), backward)]
+    });
+    let stages = halves.filter(|(_, _, meter)| meter.firings() > 0).map(|(node, name, meter)| StageTime {
+        name,
         workers: if let Place::Host { workers } = node.place { workers.max(1) } else { 1 },
         firings: meter.firings(),
         busy: meter.busy(),

@@ -22,8 +22,8 @@ pub struct Run<'a> {
     pub steps: Range<u64>,
     pub fault: Fault,
     pub trace: Trace,
-    /// A meter for each node.
-    pub meters: Vec<Meter>,
+    /// For each node the meters of its forward and its backward half.
+    pub meters: Vec<[Meter; 2]>,
     /// The channels, in the order in which they were opened.
     pub gauges: Mutex<Vec<Arc<Gauge>>>,
 }
@@ -36,7 +36,7 @@ impl<'a> Run<'a> {
             steps,
             fault: Fault::default(),
             trace: Trace::new(traced),
-            meters: plan.nodes.iter().map(|_| Meter::default()).collect(),
+            meters: plan.nodes.iter().map(|_| Default::default()).collect(),
             gauges: Mutex::new(Vec::new()),
         }
     }
@@ -68,7 +68,7 @@ impl<'a> Run<'a> {
         let start = Instant::now();
         let result = self.guarded(actor, at.step, work);
         let end = Instant::now();
-        self.meters[actor.node.0].add(end - start);
+        self.meters[actor.node.0][usize::from(actor.direction == Direction::Backward)].add(end - start);
         track.span(|| self.name(actor), at.step, start, end);
         result
     }

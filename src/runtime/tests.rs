@@ -370,12 +370,14 @@ fn a_signal_ends_a_run_with_a_checkpoint() {
     let (whole, out) = (folder.path().join("whole"), folder.path().join("out"));
     plain(&plan, &options(&whole));
     // one of them comes where knn is due
-    for (signal, status, step) in [(2, 130, 3), (15, 143, 4)] {
+    for (signal, status, step) in [(2, 130, 3), (15, 143, 4), (2, 130, 0)] {
         let interrupt = Arc::new(Interrupt::default());
         let watch: Watch = {
             let interrupt = interrupt.clone();
             Arc::new(move |node, what, at, _| {
-                if (node, what, at) == ("student", "fire", step - 1) {
+                if (node, what, at + 1) == ("student", "fire", step)
+                    || (node, what, step) == ("knn", "build", 0)
+                {
                     interrupt.set(signal);
                 }
                 Ok(())

@@ -1,0 +1,195 @@
+//! Runs that are killed, interrupted and resumed, with the program itself.
+#![cfg(unix)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use dinoflow::keyed::Key;
+
+const GRAPH: &str = r#"(
+    name: "short", global_batch: 4, micro_batch: 2, duration: Steps(30), seed: 5,
+    network: (
+        backbone: VitMicro(patch: 8, image: 16),
+        head: (hidden: 32, bottleneck: 16, out_dim: 64),
+        drop_path: 0.1,
+    ),
+    nodes: {
+        "source": (stage: Synthetic(count: 30, size: 24, classes: 8)),
+        "decode": (stage: Decode(workers: 2), inputs: {"bytes": "source/bytes"}),
+        "multi_crop": (
+            stage: MultiCrop(global_size: 16, local_size: 8, local_crops: 2, workers: 2),
+            inputs: {"images": "decode/images"},
+        ),
+        "collate": (stage: Collate(), inputs: {"crops": "multi_crop/crops"}),
+        "student": (
+            stage: Student(),
+            inputs: {"global": "collate/global", "local": "collate/local"},
+            feedback: {"weights": "optimizer/weights"},
+        ),
+        "teacher": (stage: Teacher(), inputs: {"global": "collate/global"}, feedback: {"weights": "ema/weights"}),
+        "center": (stage: Centering(), inputs: {"logits": "teacher/logits"}),
+        "loss": (stage: CrossEntropy(), inputs: {"logits": "student/logits", "targets": "center/targets"}),
+        "optimizer": (stage: AdamW(lr: 0.01, lr_scaling: None, lr_course: Cosine(warmup: Steps(5)))),
+        "ema": (stage: Momentum(momentum: Cosine(from: 0.9, to: 1.0)), inputs: {"student": "optimizer/weights"}),
+        "knn": (
+            stage: Knn(
+                train: Synthetic(count: 16, size: 24, classes: 8),
+                val: Synthetic(count: 8, size: 24, classes: 8, split: Val),
+                every: Steps(10), k: [1],
+            ),
+            inputs: {"teacher": "ema/weights"},
+        ),
+        "checkpoint": (stage: Checkpoint(every: Steps(2), keep: 2)),
+    },
+)"#;
+
+struct Bench {
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("short.ron"), GRAPH).unwrap();
+        Bench { folder }
+    }
+
+    fn out(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn run(&self, out: &Path, arguments: &[&str]) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dinoflow"));
+        command.arg("run").arg(self.folder.path().join("short.ron")).arg("--out").arg(out).args(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    fn finish(&self, out: &Path, arguments: &[&str]) -> Output {
+        self.run(out, arguments).wait_with_output().unwrap()
+    }
+
+    /// Runs to an end that must be a good one.
+    fn succeed(&self, out: &Path, arguments: &[&str]) {
+        let output = self.finish(out, arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// The logged lines without what depends on time, and the last weights and state.
+fn remains(out: &Path) -> (Vec<serde_json::Value>, Vec<Vec<u8>>) {
+    let text = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+    let lines = text.lines().map(|line| {
+        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line.as_object_mut().unwrap().remove("images_per_second");
+        line
+    });
+    let latest = std::fs::read_to_string(out.join("checkpoints/latest")).unwrap();
+    let folder = out.join("checkpoints").join(latest.trim());
+    let names = ["student.safetensors", "teacher.safetensors", "state.safetensors"];
+    (lines.collect(), names.iter().map(|name| std::fs::read(folder.join(name)).unwrap()).collect())
+}
+
+#[test]
+fn twenty_kills_change_no_bit() {
+    let bench = Bench::new();
+    let start = Instant::now();
+    bench.succeed(&bench.out("whole"), &[]);
+    let length = start.elapsed();
+    let expected = remains(&bench.out("whole"));
+    assert_eq!(expected.0.iter().filter(|line| line["event"] == "step").count(), 30);
+    let mut instants = Key::new(20).named("instants").draws();
+    let (mut kills, mut round) = (0, 0);
+    // workers and executor change from life to life
+    let lives: [&[&str]; 4] = [
+        &["--resume"],
+        &["--resume", "--sequential"],
+        &["--resume", "--set", "decode.workers=1", "--set", "multi_crop.workers=8"],
+        &["--resume", "--set", "decode.workers=8", "--threads", "3"],
+    ];
+    while kills < 20 {
+        let out = bench.out(&format!("killed-{round}"));
+        round += 1;
+        loop {
+            let mut child = bench.run(&out, lives[kills % lives.len()]);
+            let wait = length.mul_f64(instants.uniform(0.05, 0.7));
+            let until = Instant::now() + wait;
+            while Instant::now() < until && child.try_wait().unwrap().is_none() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if child.try_wait().unwrap().is_some() || kills == 20 {
+                let _ = child.wait();
+                break;
+            }
+            // SIGKILL: nothing is flushed, nothing is closed
+            child.kill().unwrap();
+            child.wait().unwrap();
+            kills += 1;
+        }
+        bench.succeed(&out, &["--resume"]);
+        assert!(remains(&out) == expected, "after {kills} kills");
+    }
+}
+
+#[test]
+fn signals_leave_a_checkpoint_and_their_status() {
+    let bench = Bench::new();
+    bench.succeed(&bench.out("whole"), &[]);
+    for (signal, status) in [("-INT", 130), ("-TERM", 143)] {
+        let out = bench.out(signal);
+        let child = bench.run(&out, &[]);
+        let log = out.join("metrics.jsonl");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while std::fs::read_to_string(&log).unwrap_or_default().matches("\"step\":").count() < 3 {
+            assert!(Instant::now() < deadline, "no steps were logged");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(status), "{}", String::from_utf8_lossy(&output.stderr));
+        let latest = std::fs::read_to_string(out.join("checkpoints/latest")).unwrap();
+        assert!(out.join("checkpoints").join(latest.trim()).join("manifest.json").exists());
+        bench.succeed(&out, &["--resume"]);
+        assert!(remains(&out) == remains(&bench.out("whole")), "{signal}");
+    }
+}
+
+#[test]
+fn a_used_folder_and_another_graph_are_refused() {
+    let bench = Bench::new();
+    let out = bench.out("used");
+    bench.succeed(&out, &["--steps", "3"]);
+    let refused = |arguments: &[&str], said: &str| {
+        let output = bench.finish(&out, arguments);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains(said), "{text}");
+    };
+    refused(&[], "--overwrite");
+    refused(
+        &["--resume", "--set", "optimizer.lr=0.02"],
+        "nodes.optimizer.stage.AdamW.lr: 0.01 in the checkpoint, 0.02",
+    );
+    // how long, where and how fast are free
+    bench
+        .succeed(&out, &["--resume", "--steps", "4", "--set", "decode.workers=1", "--set", "name=\"other\""]);
+    bench.succeed(&out, &["--overwrite", "--steps", "1"]);
+}
+
+#[test]
+fn decode_crops_and_training_overlap_in_the_trace() {
+    let bench = Bench::new();
+    let trace = bench.out("trace.json");
+    bench.succeed(&bench.out("traced"), &["--trace", trace.to_str().unwrap()]);
+    let trace: serde_json::Value = serde_json::from_slice(&std::fs::read(trace).unwrap()).unwrap();
+    let spans = |name: &'static str| {
+        let events = trace["traceEvents"].as_array().unwrap().iter();
+        let named = events.filter(move |event| event["ph"] == "X" && event["name"] == name);
+        named.map(|e| (e["ts"].as_f64().unwrap(), e["ts"].as_f64().unwrap() + e["dur"].as_f64().unwrap()))
+    };
+    for host in ["decode", "multi_crop"] {
+        let inside =
+            |(start, end): &(f64, f64)| spans("student").any(|(from, to)| *start < to && *end > from);
+        assert!(spans(host).filter(inside).count() > 0, "{host} never ran while the student did");
+    }
+}
