@@ -43,3 +43,6 @@ macro_rules! with_gradients {
     }};
 }
 use with_gradients;
+
+#[cfg(test)]
+mod tests;
