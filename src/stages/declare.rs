@@ -1,4 +1,3 @@
-// NOTE FROM THE LEAD: see LEAD-NOTE.md at the root of this worktree before writing plan/build or Declare impls (delete this line)
 //! What a stage says of itself before anything runs: role, ports, rate, types out for types in, cost.
 
 use std::fmt;

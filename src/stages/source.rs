@@ -1,5 +1,5 @@
 //! Sources: where pictures come from. Parameters live with the readers in [`crate::data::source`].
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::StageSpec;
@@ -43,7 +43,7 @@ macro_rules! source {
 }
 
 /// A path that must be given.
-fn given(name: &str, path: &PathBuf, ranges: &mut Ranges) {
+fn given(name: &str, path: &Path, ranges: &mut Ranges) {
     if path.as_os_str().is_empty() {
         ranges.push(Problem::parameter(name, "a path", "none"));
     }
