@@ -105,3 +105,85 @@ impl<const W: usize, const P: usize, D: Device> Parameters<D> for Stem<W, P, D> 
         stem_list!(self, prefix, to, list_mut, iter_mut);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use dfdx::prelude::Cpu;
+
+    use crate::graph::spec::{Backbone, HeadSpec, Init, NetworkSpec, Stem, VitSpec};
+    use crate::keyed::Key;
+    use crate::nn::architectures::build;
+    use crate::nn::network::{Asked, Lent};
+    use crate::plan::cost;
+    use crate::tensor::{Batched, Device};
+
+    fn network(patch: usize) -> NetworkSpec {
+        NetworkSpec {
+            backbone: Backbone::VitMicro(VitSpec { patch, image: 2 * patch, stem: Stem::Conv }),
+            head: HeadSpec { hidden: 16, bottleneck: 8, out_dim: 12, ..HeadSpec::default() },
+            drop_path: 0.0,
+            init: Init::Seed,
+        }
+    }
+
+    #[test]
+    fn a_convolutional_stem_has_the_planned_parameters() {
+        for patch in [4, 8, 16] {
+            let spec = network(patch);
+            let built = build(&Cpu::default(), &spec, 0).unwrap();
+            let total: usize = built.parameters().iter().map(|p| p.tensor.len()).sum();
+            assert_eq!(total as u64, cost::parameters(&spec), "patch {patch}");
+            let names: Vec<String> = built.parameters().iter().map(|p| p.name.clone()).collect();
+            assert_eq!(names[2], "backbone.patch_embed.stem.0.conv.weight");
+            let convolutions = names.iter().filter(|name| name.ends_with("conv.weight")).count();
+            assert_eq!(convolutions, patch.ilog2() as usize);
+            for p in built.parameters() {
+                assert_eq!(p.dims.iter().product::<usize>(), p.tensor.len(), "{}", p.name);
+            }
+        }
+    }
+
+    /// The features' sum weighted by fixed numbers.
+    fn loss(network: &Lent<Cpu>, images: &Batched<Cpu>, weights: &[f32]) -> f64 {
+        let answer = network.forward(&[images], Asked::default()).unwrap();
+        answer.cls.view().iter().zip(weights).map(|(&y, &w)| f64::from(y) * f64::from(w)).sum()
+    }
+
+    #[test]
+    fn every_parameter_of_the_stem_has_its_gradient() {
+        let (cpu, spec) = (Cpu::default(), network(8));
+        let mut draws = Key::new(5).named("stem").draws();
+        // one image of 16 × 8: sides need not be equal
+        let pixels: Vec<f32> = (0..3 * 3 * 16 * 8).map(|_| draws.normal() as f32).collect();
+        let images = Batched::from_host(&cpu, pixels, vec![1, 3, 3, 16, 8], Some(1)).unwrap();
+        let weights: Vec<f32> = (0..3 * 128).map(|_| draws.normal() as f32).collect();
+        let mut network = build(&cpu, &spec, 1).unwrap();
+        let (_, back) = network.forward_traced(&[&images], Asked::default(), None).unwrap();
+        let mut sums = network.zero_gradients().unwrap();
+        let dcls = Batched::from_host(&cpu, weights.clone(), vec![1, 3, 128], Some(1)).unwrap();
+        back.run(network.as_ref(), None, Some(&dcls), &mut sums).unwrap();
+        let names: Vec<String> = network.parameters().iter().map(|p| p.name.clone()).collect();
+        for (at, name) in names.iter().enumerate().filter(|(_, name)| name.contains("patch_embed")) {
+            // along its own gradient a parameter's slope is the gradient's length
+            let gradient = Cpu::buffer(&sums.buffers[at]).to_vec();
+            let length = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+            assert!(length > 1e-6, "{name} has no gradient");
+            let step = 3e-3;
+            let mut moved = |by: f64| {
+                let shift = |network: &mut Lent<Cpu>, by: f64| {
+                    let owned = std::sync::Arc::get_mut(network).unwrap();
+                    let parameter = &mut owned.parameters_mut()[at];
+                    for (p, g) in parameter.tensor.view_mut().iter_mut().zip(&gradient) {
+                        *p += (by * f64::from(*g) / length) as f32;
+                    }
+                };
+                shift(&mut network, by);
+                let seen = loss(&network, &images, &weights);
+                shift(&mut network, -by);
+                seen
+            };
+            let slope = (moved(step) - moved(-step)) / (2.0 * step);
+            assert!((slope - length).abs() < 0.01 * length, "{name}: {slope} against {length}");
+        }
+    }
+}
