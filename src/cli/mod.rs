@@ -1,7 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod check;
-// mod graph;
+mod graph;
 mod run;
 // mod stages;
 
@@ -33,6 +33,8 @@ enum Command {
     Run(RunArgs),
     /// Judges a graph and prints its plan: every error at once, or what will run where, and what it costs
     Check(check::CheckArgs),
+    /// Draws a graph, right or wrong
+    Graph(graph::GraphArgs),
 }
 
 /// A graph with its edits, as every subcommand that reads one takes it.
@@ -97,6 +99,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
     let done = match cli.command {
         Command::Run(args) => args.run(&registry),
         Command::Check(args) => args.run(&registry),
+        Command::Graph(args) => args.run(&registry),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

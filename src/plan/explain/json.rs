@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::picture::{Picture, State};
 use super::words;
 use crate::graph::origin::Origins;
 use crate::graph::problem::{Diagnostic, Severity};
@@ -105,4 +106,35 @@ fn phases(plan: &Plan) -> Vec<Value> {
         out.push(json!({ "fires": format!("{:?}", phase.rate).to_lowercase(), "actors": actors }));
     }
     out
+}
+
+/// A picture for programs: what is drawn, without places.
+pub fn picture(picture: &Picture) -> String {
+    let state = |state: State| format!("{state:?}").to_lowercase();
+    let node = |node: &crate::plan::explain::picture::Node| {
+        json!({
+            "name": node.name,
+            "stage": node.kind,
+            "shape": format!("{:?}", node.shape).to_lowercase(),
+            "place": format!("{:?}", node.place).to_lowercase(),
+            "details": node.details,
+            "parameters": node.parameters.iter().cloned().map(|(k, v)| (k, json!(v))).collect::<Value>(),
+            "state": state(node.state),
+        })
+    };
+    let wire = |wire: &crate::plan::explain::picture::Line| {
+        json!({
+            "from": format!("{}/{}", wire.from, wire.from_port),
+            "to": format!("{}/{}", wire.to, wire.to_port),
+            "kind": format!("{:?}", wire.kind).to_lowercase(),
+            "type": wire.ty,
+            "state": state(wire.state),
+        })
+    };
+    line(&json!({
+        "title": picture.title,
+        "remarks": picture.remarks,
+        "nodes": picture.nodes.iter().map(node).collect::<Vec<_>>(),
+        "wires": picture.wires.iter().map(wire).collect::<Vec<_>>(),
+    }))
 }

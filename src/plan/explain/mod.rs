@@ -1,5 +1,13 @@
 //! A plan in print: tables and JSON; a graph in pictures: DOT, Mermaid, SVG and JSON.
 
+pub mod diff;
+pub mod dot;
+mod ends;
 pub mod json;
+pub mod layout;
+pub mod mermaid;
+mod paint;
+pub mod picture;
+pub mod svg;
 pub mod text;
 pub mod words;

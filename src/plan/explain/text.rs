@@ -108,9 +108,9 @@ fn totals(plan: &Plan) -> String {
         (
             "work".to_owned(),
             format!(
-                "{} GFLOP a step, {} an image",
-                words::part(plan.cost.flops / 1e9),
-                words::part(plan.cost.flops / 1e9 / plan.batch.global as f64)
+                "{} a step, {} an image",
+                words::work(plan.cost.flops),
+                words::work(plan.cost.flops / plan.batch.global as f64)
             ),
         ),
         ("predicted peak of memory".to_owned(), words::bytes(plan.cost.peak_bytes)),

@@ -82,6 +82,15 @@ pub fn part(value: f64) -> String {
     }
 }
 
+/// Floating-point operations: `18.2 GFLOP`, `320 TFLOP`.
+pub fn work(flops: f64) -> String {
+    if flops >= 1e13 {
+        format!("{} TFLOP", part(flops / 1e12))
+    } else {
+        format!("{} GFLOP", part(flops / 1e9))
+    }
+}
+
 /// `3.91 GB`, `212 MB`.
 pub fn bytes(value: f64) -> String {
     if value >= 1e9 { format!("{:.2} GB", value / 1e9) } else { format!("{:.0} MB", value / 1e6) }
