@@ -110,10 +110,11 @@ impl RunArgs {
         }
         let graph = self.graph.graph.display();
         super::say(&format!(
-            "{} steps in {folder}: metrics.jsonl, checkpoints/latest\n\
+            "{} {} in {folder}: metrics.jsonl, checkpoints/latest\n\
              next: dinoflow run {graph} --out {folder}-2 --set optimizer.lr=…   another value\n\
              \x20     dinoflow graph {graph} --format svg -o graph.svg            the graph as a picture\n",
-            outcome.step
+            outcome.step,
+            if outcome.step == 1 { "step" } else { "steps" }
         ))
     }
 }
