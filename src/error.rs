@@ -11,19 +11,38 @@ use crate::runtime::RunError;
 pub enum Error {
     /// The graph is wrong: every reason, with the texts that they point into.
     #[error("the graph has {}", count(.problems))]
-    Graph { problems: Vec<Diagnostic>, origins: Box<Origins> },
+    Graph {
+        /// Errors, and the notes beside them.
+        problems: Vec<Diagnostic>,
+        /// The texts that they point into.
+        origins: Box<Origins>,
+    },
     /// Arguments, a used run folder, data that isn't there.
     #[error("{0}")]
     Request(String),
     /// A file that could not be read or written.
     #[error("cannot {doing} {}: {cause}", .path.display())]
-    File { doing: &'static str, path: PathBuf, cause: std::io::Error },
+    File {
+        /// What was tried: `read`, `write`.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system answered.
+        cause: std::io::Error,
+    },
     /// A run that did not come to its end.
     #[error("{0}")]
     Run(#[from] RunError),
     /// Stopped by a signal, with a checkpoint written.
     #[error("stopped by {} after {step} steps; continue with --resume --out {folder}", signal_name(*.status))]
-    Stopped { status: u8, step: u64, folder: String },
+    Stopped {
+        /// The exit status that names the signal: 130 or 143.
+        status: u8,
+        /// Updates of the weights in the checkpoint.
+        step: u64,
+        /// The run folder.
+        folder: String,
+    },
     /// Anything else.
     #[error("{0}")]
     Failed(String),

@@ -1,6 +1,7 @@
 //! `dinoflow run`.
 
-use std::path::PathBuf;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -30,7 +31,7 @@ pub struct RunArgs {
     /// Continues from the folder's last checkpoint, or starts where there is none
     #[arg(long, conflicts_with = "overwrite")]
     pub resume: bool,
-    /// Empties a used folder and starts anew
+    /// Removes what an earlier run wrote into the folder and starts anew
     #[arg(long)]
     pub overwrite: bool,
     /// Writes a trace of the stages, for chrome://tracing or Perfetto
@@ -41,7 +42,7 @@ pub struct RunArgs {
     pub sequential: bool,
     /// Threads of the kernels [default: one a core]; any number gives the same bits
     #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
+    pub threads: Option<NonZeroUsize>,
 }
 
 impl RunArgs {
@@ -54,11 +55,26 @@ impl RunArgs {
         let device = device(plan.graph.device)?;
         let text =
             to_ron(&plan.graph).map_err(|e| Error::Failed(format!("the graph can't be written out: {e}")))?;
+        let options = self.options(&plan.graph.name);
+        self.writable(&options.out)?;
         let interrupt = Interrupt::from_signals()
             .map_err(|e| Error::Failed(format!("signals can't be listened to: {e}")))?;
-        let options = self.options(&plan.graph.name);
         let outcome = runtime::run(&plan, registry, &text, &device, &options, &interrupt)?;
         self.conclude(&outcome)
+    }
+
+    /// What would otherwise be found out only when hours of training are to be written down.
+    fn writable(&self, out: &Path) -> Result<(), Error> {
+        if out.exists() && !out.is_dir() {
+            return Err(Error::Request(format!("--out {}: a file; expected a folder", out.display())));
+        }
+        let Some(trace) = &self.trace else { return Ok(()) };
+        let folder = trace.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if trace.is_dir() || folder.is_some_and(|folder| !folder.is_dir()) {
+            let expected = "expected a file's path in a folder that exists";
+            return Err(Error::Request(format!("--trace {}: {expected}", trace.display())));
+        }
+        Ok(())
     }
 
     fn options(&self, name: &str) -> Options {
@@ -73,7 +89,7 @@ impl RunArgs {
             steps: self.steps,
             sequential: self.sequential,
             trace: self.trace.clone(),
-            threads: self.threads,
+            threads: self.threads.map(NonZeroUsize::get),
             ..Options::default()
         }
     }
@@ -94,10 +110,11 @@ impl RunArgs {
         }
         let graph = self.graph.graph.display();
         super::say(&format!(
-            "{} steps in {folder}: metrics.jsonl, checkpoints/latest\n\
+            "{} {} in {folder}: metrics.jsonl, checkpoints/latest\n\
              next: dinoflow run {graph} --out {folder}-2 --set optimizer.lr=…   another value\n\
              \x20     dinoflow graph {graph} --format svg -o graph.svg            the graph as a picture\n",
-            outcome.step
+            outcome.step,
+            if outcome.step == 1 { "step" } else { "steps" }
         ))
     }
 }

@@ -46,7 +46,7 @@ const ROWS: usize = 128;
 const COLUMNS: usize = 4096;
 
 /// Classifies each row of `val` by its k nearest rows of `train`, whose votes weigh exp(similarity / temperature); for
-/// each of `ks`. Memory beyond the features is bounded by [`ROWS`] × ([`COLUMNS`] + the largest k).
+/// each of `ks`. Memory beyond the features is bounded by `ROWS` × (`COLUMNS` + the largest k).
 pub fn classify(train: &Labelled, val: &Labelled, ks: &[usize], temperature: f64) -> Vec<Accuracy> {
     let largest = ks.iter().copied().max().unwrap_or(0).min(train.len());
     let classes = train.labels.iter().chain(&val.labels).max().map_or(0, |&c| c as usize + 1);

@@ -172,6 +172,19 @@ pub enum Stem {
     /// One linear projection of each patch, as in the paper.
     #[default]
     Patch,
+    /// Early convolutions (Xiao et al. 2021): 3 × 3 with stride 2, layer norm and GELU until one position a patch is left, then
+    /// a projection. Learns in fewer steps on small pictures. The patch is 4, 8 or 16.
+    Conv,
+}
+
+impl Stem {
+    /// Channels before and after each convolution for a ViT of this width, the pixels' 3 first: they double up to the width.
+    /// Without convolutions, the 3 alone.
+    pub fn channels(self, width: usize, patch: usize) -> Vec<usize> {
+        let layers = if self == Stem::Conv { patch.max(1).ilog2() } else { 0 };
+        let widths = (0..layers).rev().map(|doublings| (width >> doublings).max(1));
+        std::iter::once(3).chain(widths).collect()
+    }
 }
 
 /// DINO's projection head (section 3.1 and appendix C): MLP, L2-normalised bottleneck, weight-normalised linear layer.

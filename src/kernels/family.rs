@@ -98,6 +98,23 @@ family! {
 }
 
 family! {
+    /// Convolutions of 3 × 3 with stride 2 and a border of zeros, on maps (batch, height, width, channels); weights are
+    /// (out, 3, 3, inp), outputs (batch, ⌈height / 2⌉, ⌈width / 2⌉, out).
+    ConvKernels in conv {
+        /// (batch, channels, pixels) to (batch, pixels, channels)
+        fn channels_last = channels_last(batch: usize, channels: usize, pixels: usize, images: read, maps: write);
+        /// y = x * w
+        fn conv = forward(batch: usize, height: usize, width: usize, inp: usize, out: usize, x: read, w: read, y: write);
+        /// dw += the gradient of the weights
+        fn conv_backward_weight = backward_weight(batch: usize, height: usize, width: usize, inp: usize, out: usize,
+            dy: read, x: read, dw: write);
+        /// dx += the gradient of the input
+        fn conv_backward_input = backward_input(batch: usize, height: usize, width: usize, inp: usize, out: usize,
+            dy: read, w: read, dx: write);
+    }
+}
+
+family! {
     /// Copies of parts: an image's first tokens, a stretch of rows.
     TokenKernels in tokens {
         /// (batch, tokens, dim) to (batch, keep, dim)
@@ -173,6 +190,7 @@ pub trait Kernels:
     + LayerNormKernels
     + AttentionKernels
     + PatchKernels
+    + ConvKernels
     + TokenKernels
     + PositionKernels
     + NormalizeKernels

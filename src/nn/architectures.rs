@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::model::Model;
 use super::network::Lent;
-use crate::graph::spec::{Backbone, NetworkSpec};
+use crate::graph::spec::{Backbone, NetworkSpec, Stem};
 use crate::kernels::Kernels;
 use crate::keyed::Key;
 use crate::tensor::Float;
@@ -16,9 +16,14 @@ use crate::tensor::Float;
 pub fn build<D: Kernels>(device: &D, spec: &NetworkSpec, seed: u64) -> Result<Lent<D>, D::Err> {
     let mut network = zeros(device, spec)?;
     let owned = Arc::get_mut(&mut network).expect("a network that was just made has one owner");
+    let vit = spec.backbone.vit();
+    let projected = match vit.stem {
+        Stem::Patch => 3 * vit.patch * vit.patch,
+        Stem::Conv => spec.backbone.shape().width,
+    };
     for parameter in owned.parameters_mut() {
         let key = Key::new(seed).named("first weights").named(&parameter.name);
-        let values = first_values(&parameter.name, &parameter.dims, spec.backbone.vit().patch, key);
+        let values = first_values(&parameter.name, &parameter.dims, projected, key);
         device.write(parameter.tensor.view_mut(), &values)?;
     }
     Ok(network)
@@ -29,12 +34,10 @@ fn zeros<D: Kernels>(device: &D, spec: &NetworkSpec) -> Result<Lent<D>, D::Err> 
     macro_rules! patches {
         ($vit:expr, $width:literal, $depth:literal, $heads:literal) => {
             match $vit.patch {
-                4 => Arc::new(Model::<$width, $depth, $heads, 4, D>::zeros(device, $vit.image, &spec.head)?),
-                8 => Arc::new(Model::<$width, $depth, $heads, 8, D>::zeros(device, $vit.image, &spec.head)?),
-                14 => {
-                    Arc::new(Model::<$width, $depth, $heads, 14, D>::zeros(device, $vit.image, &spec.head)?)
-                }
-                _ => Arc::new(Model::<$width, $depth, $heads, 16, D>::zeros(device, $vit.image, &spec.head)?),
+                4 => Arc::new(Model::<$width, $depth, $heads, 4, D>::zeros(device, $vit, &spec.head)?),
+                8 => Arc::new(Model::<$width, $depth, $heads, 8, D>::zeros(device, $vit, &spec.head)?),
+                14 => Arc::new(Model::<$width, $depth, $heads, 14, D>::zeros(device, $vit, &spec.head)?),
+                _ => Arc::new(Model::<$width, $depth, $heads, 16, D>::zeros(device, $vit, &spec.head)?),
             }
         };
     }
@@ -46,9 +49,9 @@ fn zeros<D: Kernels>(device: &D, spec: &NetworkSpec) -> Result<Lent<D>, D::Err> 
     })
 }
 
-/// A parameter's first numbers by its published name: norms 1 and 0, biases 0, the patch projection and the prototypes uniform in
-/// ±1/√fan_in (PyTorch's default), everything else normal of deviation 0.02.
-fn first_values(name: &str, dims: &[usize], patch: usize, key: Key) -> Vec<Float> {
+/// A parameter's first numbers by its published name: norms 1 and 0, biases 0, the stem and the prototypes uniform in
+/// ±1/√fan_in (PyTorch's default), everything else normal of deviation 0.02. The stem's last layer sees `projected` numbers.
+fn first_values(name: &str, dims: &[usize], projected: usize, key: Key) -> Vec<Float> {
     let (len, mut draws) = (dims.iter().product::<usize>(), key.draws());
     let mut uniform = |fan_in: usize| {
         let bound = (fan_in as f64).powf(-0.5);
@@ -56,9 +59,9 @@ fn first_values(name: &str, dims: &[usize], patch: usize, key: Key) -> Vec<Float
     };
     match name {
         // a convolution's bias follows its weight's fan-in
-        "backbone.patch_embed.proj.weight" | "backbone.patch_embed.proj.bias" => uniform(3 * patch * patch),
+        "backbone.patch_embed.proj.weight" | "backbone.patch_embed.proj.bias" => uniform(projected),
+        _ if name.ends_with("conv.weight") => uniform(dims[1..].iter().product()),
         "head.last_layer.weight_v" => uniform(dims[1]),
-
         _ if name.ends_with("bias") => vec![0.0; len],
         _ if name.ends_with("weight_g") || (name.ends_with("weight") && dims.len() == 1) => vec![1.0; len],
         _ => {

@@ -6,5 +6,6 @@ pub mod model;
 pub mod network;
 pub mod parameter;
 pub mod statistics;
+pub mod stem;
 pub mod vit;
 pub mod weights;

@@ -10,7 +10,7 @@ use super::head::Head;
 use super::network::{Answer, Asked, Backward, DropPath, Gradients, Lent, Network, Traced};
 use super::parameter::{Mut, Parameters, Ref};
 use super::vit::Vit;
-use crate::graph::spec::HeadSpec;
+use crate::graph::spec::{HeadSpec, VitSpec};
 use crate::kernels::Kernels;
 use crate::ops;
 use crate::tensor::{Batched, Device, Float, GradTape};
@@ -34,10 +34,10 @@ struct Pass<const W: usize, D: Kernels, T> {
 impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: Kernels>
     Model<W, DEPTH, HEADS, P, D>
 {
-    /// All parameters zero, for images of `image` × `image` pixels.
-    pub fn zeros(device: &D, image: usize, head: &HeadSpec) -> Result<Self, D::Err> {
+    /// All parameters zero.
+    pub fn zeros(device: &D, vit: &VitSpec, head: &HeadSpec) -> Result<Self, D::Err> {
         Ok(Model {
-            backbone: Vit::zeros(device, image)?,
+            backbone: Vit::zeros(device, vit.image, vit.stem)?,
             head: Head::zeros(device, head)?,
             device: device.clone(),
         })

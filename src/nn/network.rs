@@ -123,3 +123,42 @@ pub trait Network<D: Device>: Send + Sync {
     /// Gradient buffers of zeros.
     fn zero_gradients(&self) -> Result<Gradients<D>, D::Err>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drop_path(first_image: usize) -> DropPath {
+        DropPath { rate: 0.5, key: Key::new(9), first_image }
+    }
+
+    #[test]
+    fn drops_rise_linearly_and_kept_rows_are_scaled() {
+        let depth = 5;
+        assert_eq!(drop_path(0).scales(0, depth, 0, 0, (2, 400)), None);
+        for block in 1..depth {
+            let drop = 0.5 * block as f64 / 4.0;
+            let scales = drop_path(0).scales(block, depth, 0, 0, (2, 2000)).unwrap();
+            let kept = (1.0 / (1.0 - drop)) as f32;
+            assert!(scales.iter().all(|&s| s == 0.0 || s == kept), "block {block}");
+            let share = scales.iter().filter(|&&s| s == 0.0).count() as f64 / scales.len() as f64;
+            assert!((share - drop).abs() < 0.03, "block {block} drops {share}, not {drop}");
+        }
+    }
+
+    #[test]
+    fn the_two_branches_of_a_block_draw_apart_and_steps_do_too() {
+        let draws = |drop: DropPath, branch| drop.scales(4, 5, branch, 0, (2, 50)).unwrap();
+        assert_ne!(draws(drop_path(0), 0), draws(drop_path(0), 1));
+        assert_ne!(draws(drop_path(0), 0), draws(DropPath { key: Key::new(9).with(1), ..drop_path(0) }, 0));
+    }
+
+    #[test]
+    fn micro_batches_and_groups_draw_what_the_whole_batch_would() {
+        let whole = drop_path(0).scales(3, 5, 1, 0, (4, 6)).unwrap();
+        let of =
+            |first_image, first_view| drop_path(first_image).scales(3, 5, 1, first_view, (2, 2)).unwrap();
+        // views 2 and 3, pictures 4 and 5
+        assert_eq!(of(4, 2), [whole[2 * 6 + 4], whole[2 * 6 + 5], whole[3 * 6 + 4], whole[3 * 6 + 5]]);
+    }
+}

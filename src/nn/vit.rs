@@ -5,23 +5,24 @@ use dfdx::prelude::{Const, HasShape, NoneTape, PutTape, SplitTape, Tape, Tensor}
 use super::layers::{Block, LayerNorm};
 use super::network::{Asked, DropPath};
 use super::parameter::{Mut, Parameters, Ref, parameters};
+use super::stem::Stem;
+use crate::graph::spec::Stem as Choice;
 use crate::kernels::Kernels;
 use crate::ops::{self, Grid, RowScale};
 use crate::tensor::{Batched, Device, Float};
 
-/// Pixels to tokens. Keys: `cls_token`, `pos_embed`, `patch_embed.proj`.
+/// Pixels to tokens. Keys: `cls_token`, `pos_embed`, `patch_embed.…` for the stem.
 #[derive(Clone, Debug)]
 pub struct PatchEmbed<const W: usize, const P: usize, D: Device> {
     pub cls_token: Tensor<(Const<W>,), Float, D>,
     /// CLS first, then the grid row by row.
     pub pos_embed: Tensor<(usize, Const<W>), Float, D>,
-    pub proj: Tensor<(Const<W>, Const<3>, Const<P>, Const<P>), Float, D>,
-    pub proj_bias: Tensor<(Const<W>,), Float, D>,
+    pub stem: Stem<W, P, D>,
 }
 
 impl<const W: usize, const P: usize, D: Device> Parameters<D> for PatchEmbed<W, P, D> {
-    parameters!(self: cls_token "cls_token" [1, 1, W], pos_embed "pos_embed" [1, self.pos_embed.shape().0, W],
-        proj "patch_embed.proj.weight" [W, 3, P, P], proj_bias "patch_embed.proj.bias" [W]);
+    parameters!(self: cls_token "cls_token" [1, 1, W], pos_embed "pos_embed" [1, self.pos_embed.shape().0, W];
+        nested stem "patch_embed");
 }
 
 /// A vision transformer of width `W`, `DEPTH` blocks, `HEADS` heads, on patches of `P` × `P` pixels.
@@ -82,15 +83,11 @@ impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: 
     Vit<W, DEPTH, HEADS, P, D>
 {
     /// All parameters zero, for images of `image` × `image` pixels.
-    pub fn zeros(device: &D, image: usize) -> Result<Self, D::Err> {
+    pub fn zeros(device: &D, image: usize, stem: Choice) -> Result<Self, D::Err> {
         let grid = Grid { height: image / P, width: image / P };
         let pos_embed = device.try_zeros_like(&(1 + grid.patches(), Const::<W>))?;
-        let embed = PatchEmbed {
-            cls_token: device.try_zeros()?,
-            pos_embed,
-            proj: device.try_zeros()?,
-            proj_bias: device.try_zeros()?,
-        };
+        let embed =
+            PatchEmbed { cls_token: device.try_zeros()?, pos_embed, stem: Stem::zeros(device, stem)? };
         let blocks = (0..DEPTH)
             .map(|_| Block::zeros(device))
             .collect::<Result<Vec<_>, _>>()?

@@ -79,9 +79,8 @@ pub fn load<D: Device>(
 
 /// The tensors of a safetensors file.
 fn read(path: &Path) -> Result<State, StageError> {
-    let bytes =
-        std::fs::read(path).map_err(|source| StageError::File { path: path.to_path_buf(), source })?;
     let wrong = |e: &dyn std::fmt::Display| StageError::Data(format!("{}: {e}", path.display()));
+    let bytes = std::fs::read(path).map_err(|e| wrong(&e))?;
     let file = SafeTensors::deserialize(&bytes).map_err(|e| wrong(&e))?;
     let mut state = State::new();
     for (name, view) in file.iter() {

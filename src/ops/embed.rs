@@ -1,9 +1,11 @@
 //! Images to tokens: patches projected, CLS before them, positions added.
 
-use dfdx::prelude::{Const, PutTape, Tape, Tensor};
+use dfdx::prelude::{Const, PutTape, SplitTape, Tape, Tensor};
 
-use super::{take, with_gradients};
+use super::conv_layer::{Extent, conv_layer};
+use super::{linear, take, with_gradients};
 use crate::kernels::Kernels;
+use crate::nn::stem::Stem;
 use crate::nn::vit::PatchEmbed;
 use crate::tensor::{Batched, Float};
 
@@ -21,25 +23,78 @@ impl Grid {
     }
 }
 
+/// Projected patches: (images · patches, W).
+type Projected<const W: usize, D, T> = Tensor<(usize, Const<W>), Float, D, T>;
+
 /// Images (…, 3, height, width) of a flat tensor to (images, 1 + patches, W). `positions` is the grid that the position
 /// embeddings are laid out for; they are resampled where the images' own grid differs.
 pub fn embed<const W: usize, const P: usize, D: Kernels, T: Tape<Float, D>>(
     images: &Batched<D>,
     embed: &PatchEmbed<W, P, D>,
     positions: Grid,
-    mut tape: T,
+    tape: T,
 ) -> Result<Tensor<(usize, usize, Const<W>), Float, D, T>, D::Err> {
-    let device = images.flat.device().clone();
     let axes = images.dims.len();
     let (height, width) = (images.dims[axes - 2], images.dims[axes - 1]);
-    let batch = images.dims[..axes - 3].iter().product::<usize>();
+    let extent = Extent { images: images.dims[..axes - 3].iter().product(), height, width };
+    let projected = match &embed.stem {
+        Stem::Patch { proj, bias } => project_patches(images, extent, proj, bias, tape)?,
+        Stem::Conv { layers, proj, bias } => {
+            let (mut extent, pixels) = (extent, images.flat.device().clone());
+            let mut maps = pixels.empty((extent.rows(), 3))?;
+            pixels.channels_last(extent.images, 3, height * width, images.view(), D::view_mut(&mut maps))?;
+            let mut maps = maps.put_tape(tape);
+            for (i, layer) in layers.iter().enumerate() {
+                maps = conv_layer(maps, extent, layer, i == 0)?;
+                extent = extent.halved();
+            }
+            linear(maps, proj, bias)?
+        }
+    };
     let grid = Grid { height: height / P, width: width / P };
-    let (patches, inp) = (grid.patches(), 3 * P * P);
-    let mut unfolded = device.empty((batch * patches * inp,))?;
+    assemble(projected, (extent.images, grid), embed, positions)
+}
+
+/// Each patch of pixels projected. PyTorch equivalent: `Conv2d(3, W, P, stride=P)`, channels last.
+fn project_patches<const W: usize, const P: usize, D: Kernels, T: Tape<Float, D>>(
+    images: &Batched<D>,
+    Extent { images: batch, height, width }: Extent,
+    proj: &Tensor<(Const<W>, Const<3>, Const<P>, Const<P>), Float, D>,
+    bias: &Tensor<(Const<W>,), Float, D>,
+    mut tape: T,
+) -> Result<Projected<W, D, T>, D::Err> {
+    let device = images.flat.device().clone();
+    let (rows, inp) = (batch * (height / P) * (width / P), 3 * P * P);
+    let mut unfolded = device.empty((rows * inp,))?;
     device.unfold(batch, height, width, P, images.view(), D::view_mut(&mut unfolded))?;
-    let mut projected = device.empty((batch * patches * W,))?;
-    let (weight, bias) = (D::view(&embed.proj), Some(D::view(&embed.proj_bias)));
-    device.linear(batch * patches, inp, W, D::view(&unfolded), weight, bias, D::view_mut(&mut projected))?;
+    let mut projected = device.empty((rows, Const::<W>))?;
+    let y = D::view_mut(&mut projected);
+    device.linear(rows, inp, W, D::view(&unfolded), D::view(proj), Some(D::view(bias)), y)?;
+    if T::OWNS_TAPE {
+        let (proj, bias, projected) = (proj.clone(), bias.clone(), projected.ghost());
+        tape.add_backward_op(move |grads| {
+            let dprojected = take(&device, grads.get_or_alloc_mut(&projected)?)?;
+            with_gradients!(&device, grads; dw = &proj, db = &bias => {
+                let dy = D::buffer(&dprojected);
+                device.linear_backward_weight(rows, inp, W, dy, D::view(&unfolded), D::buffer_mut(&mut dw))?;
+                device.linear_backward_bias(rows, W, dy, D::buffer_mut(&mut db))?;
+            });
+            Ok(())
+        });
+    }
+    Ok(projected.put_tape(tape))
+}
+
+/// CLS before the patches of each image, positions added.
+fn assemble<const W: usize, const P: usize, D: Kernels, T: Tape<Float, D>>(
+    projected: Projected<W, D, T>,
+    (batch, grid): (usize, Grid),
+    embed: &PatchEmbed<W, P, D>,
+    positions: Grid,
+) -> Result<Tensor<(usize, usize, Const<W>), Float, D, T>, D::Err> {
+    let (projected, mut tape) = projected.split_tape();
+    let device = embed.cls_token.device().clone();
+    let patches = grid.patches();
     let mut pos = device.empty(((1 + patches) * W,))?;
     let (grid_pos, pos_out) = (D::view(&embed.pos_embed), D::view_mut(&mut pos));
     device.interpolate(positions.height, positions.width, grid.height, grid.width, W, grid_pos, pos_out)?;
@@ -47,25 +102,21 @@ pub fn embed<const W: usize, const P: usize, D: Kernels, T: Tape<Float, D>>(
     let (cls, out) = (D::view(&embed.cls_token), D::view_mut(&mut tokens));
     device.assemble(batch, patches, W, D::view(&projected), cls, D::view(&pos), out)?;
     if T::OWNS_TAPE {
-        let (embed, tokens) = (embed.clone(), tokens.ghost());
+        let (cls, pos) = (embed.cls_token.clone(), embed.pos_embed.clone());
+        let (projected, tokens) = (projected.ghost(), tokens.ghost());
         tape.add_backward_op(move |grads| {
             let dtokens = take(&device, grads.get_or_alloc_mut(&tokens)?)?;
-            let mut dprojected = device.zeroed(batch * patches * W)?;
             let mut dpos_here = device.zeroed((1 + patches) * W)?;
-            with_gradients!(&device, grads; dcls = &embed.cls_token => {
-                let (dprojected, dpos_here) = (D::buffer_mut(&mut dprojected), D::buffer_mut(&mut dpos_here));
-                device.assemble_backward(batch, patches, W, D::buffer(&dtokens), dprojected, D::buffer_mut(&mut dcls), dpos_here)?;
+            with_gradients!(&device, grads; dprojected = &projected, dcls = &cls => {
+                let (dy, dcls) = (D::buffer_mut(&mut dprojected), D::buffer_mut(&mut dcls));
+                let dpos_here = D::buffer_mut(&mut dpos_here);
+                device.assemble_backward(batch, patches, W, D::buffer(&dtokens), dy, dcls, dpos_here)?;
             });
-            with_gradients!(&device, grads; dpos = &embed.pos_embed => {
+            with_gradients!(&device, grads; dpos = &pos => {
                 let from = D::buffer(&dpos_here);
                 device.interpolate_backward(
                     positions.height, positions.width, grid.height, grid.width, W, from, D::buffer_mut(&mut dpos),
                 )?;
-            });
-            with_gradients!(&device, grads; dw = &embed.proj, db = &embed.proj_bias => {
-                let dy = D::buffer(&dprojected);
-                device.linear_backward_weight(batch * patches, inp, W, dy, D::view(&unfolded), D::buffer_mut(&mut dw))?;
-                device.linear_backward_bias(batch * patches, W, dy, D::buffer_mut(&mut db))?;
             });
             Ok(())
         });

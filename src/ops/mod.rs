@@ -5,6 +5,7 @@
 //! gradient of its own output away (nothing else ever reads it) and recomputes what is cheaper to compute than to keep.
 
 mod attention_residual;
+mod conv_layer;
 mod embed;
 mod head;
 mod layer_norm;
@@ -13,6 +14,7 @@ mod mlp_residual;
 mod rows;
 
 pub use attention_residual::{attention_residual, cls_attention};
+pub use conv_layer::{Extent, Maps, conv_layer};
 pub use embed::{Grid, embed};
 pub use head::{Statistics, batch_norm, l2_normalize, weight_normed};
 pub use layer_norm::layer_norm;
@@ -43,3 +45,6 @@ macro_rules! with_gradients {
     }};
 }
 use with_gradients;
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,8 @@ pub mod kept {
     pub const BLOCK: f64 = 10.0;
     /// For backward, a token, block and attention head: the softmax's logarithm of its sum.
     pub const ATTENTION: f64 = 1.0;
+    /// For backward, a position of the stem's convolutions, in output channels: before the norm and after the GELU.
+    pub const CONV: f64 = 2.0;
     /// For backward, a row of the head, in hidden widths: both layers' outputs before and after GELU.
     pub const HEAD_HIDDEN: f64 = 4.0;
     /// For backward, a row of the head, in bottleneck widths: before and after normalisation.
@@ -31,6 +33,11 @@ pub fn backbone_parameters(backbone: &Backbone) -> u64 {
     let grid = vit.image as u64 / patch;
     let stem = match vit.stem {
         Stem::Patch => 3 * patch * patch * width + width,
+        Stem::Conv => {
+            let channels = vit.stem.channels(width as usize, vit.patch);
+            let layers = channels.windows(2).map(|pair| (9 * pair[0] * pair[1] + 2 * pair[1]) as u64);
+            layers.sum::<u64>() + width * width + width
+        }
     };
     let norm = 2 * width;
     let linear = |from: u64, to: u64| from * to + to;
@@ -87,6 +94,24 @@ pub fn tokens(backbone: &Backbone, side: usize) -> f64 {
     (1 + grid * grid) as f64
 }
 
+/// One convolution of the stem, for one crop.
+struct ConvLayer {
+    inp: f64,
+    out: f64,
+    /// Of its output.
+    positions: f64,
+}
+
+/// The stem's convolutions on a crop of this side.
+fn layers(backbone: &Backbone, side: usize) -> impl Iterator<Item = ConvLayer> {
+    let channels = backbone.vit().stem.channels(backbone.shape().width, backbone.vit().patch);
+    (1..channels.len()).map(move |i| ConvLayer {
+        inp: channels[i - 1] as f64,
+        out: channels[i] as f64,
+        positions: ((side >> i) as f64).powi(2),
+    })
+}
+
 /// The forward work of one crop.
 pub fn crop_flops(network: &NetworkSpec, side: usize) -> CropFlops {
     let (backbone, head) = (&network.backbone, &network.head);
@@ -98,6 +123,10 @@ pub fn crop_flops(network: &NetworkSpec, side: usize) -> CropFlops {
     CropFlops {
         stem: match backbone.vit().stem {
             Stem::Patch => 2.0 * (tokens - 1.0) * pixels * width,
+            Stem::Conv => {
+                let products = layers(backbone, side).map(|l| 9.0 * l.inp * l.out * l.positions);
+                2.0 * (products.sum::<f64>() + (tokens - 1.0) * width * width)
+            }
         },
         blocks: backbone.shape().depth as f64 * block,
         head: 2.0 * (mlp + bottleneck * head.out_dim as f64),
@@ -111,7 +140,8 @@ pub fn crop_kept(network: &NetworkSpec, side: usize) -> f64 {
     let row = kept::HEAD_HIDDEN * head.hidden as f64
         + kept::HEAD_BOTTLENECK * head.bottleneck as f64
         + head.out_dim as f64;
-    FLOAT * (tokens(backbone, side) * backbone.shape().depth as f64 * block + row)
+    let stem: f64 = layers(backbone, side).map(|l| kept::CONV * l.out * l.positions).sum();
+    FLOAT * (stem + tokens(backbone, side) * backbone.shape().depth as f64 * block + row)
 }
 
 /// Bytes that a crop's pass without a backward half needs at its widest.

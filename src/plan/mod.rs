@@ -1,4 +1,3 @@
-// NOTE FROM THE LEAD: see LEAD-NOTE.md at the root of this worktree before writing plan/build or Declare impls (delete this line)
 //! What will run: indices instead of names, a type on every edge, who runs where and in which order.
 //!
 //! A [`Plan`] names no tensor and no device; building one needs neither data nor a GPU.

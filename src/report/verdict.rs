@@ -38,8 +38,7 @@ impl Verdict {
             lines.iter().filter(move |line| line["k"] == k && line["network"] == network.as_str())
         };
         let first = |network: &str| of_network(network).find(|line| line["step"] == 0)?["top1"].as_f64();
-        let last =
-            |network: &str| of_network(network).filter(|line| line["step"] != 0).last()?["top1"].as_f64();
+        let last = |network: &str| of_network(network).rfind(|line| line["step"] != 0)?["top1"].as_f64();
         Some(Verdict {
             k,
             pixels: first("pixels"),

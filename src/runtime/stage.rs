@@ -17,7 +17,9 @@ pub struct Moment {
     /// Which firing of the step, and of how many: the micro-batch at micro-batch rate, the picture's place in the batch
     /// at sample rate, 0 of 1 at step rate and at the barrier.
     pub micro: usize,
+    /// Firings of this rate in a step.
     pub micros: usize,
+    /// The run's lengths, against which schedules are read.
     pub horizon: Horizon,
 }
 
@@ -33,6 +35,7 @@ impl Moment {
 pub struct Sample {
     /// Position in the whole run: step × global_batch + place in the batch.
     pub sequence: u64,
+    /// The pass over the source that it belongs to.
     pub epoch: u64,
     /// Index in the source.
     pub index: usize,
@@ -130,8 +133,9 @@ impl<D: Device> Outputs<'_, D> {
 
 /// What a stage gives back.
 pub struct Outputs<'a, D: Device> {
-    /// A place for each output port, in the order of its ports; `wanted` says to which something is wired.
+    /// A place for each output port, in the order of its ports.
     pub values: &'a mut [Option<Value<D>>],
+    /// Whether something is wired to each output port.
     pub wanted: &'a [bool],
     /// Numbers for the step's record; those of micro-batches are summed.
     pub metrics: &'a mut Vec<(&'static str, f64)>,

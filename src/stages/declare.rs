@@ -1,4 +1,3 @@
-// NOTE FROM THE LEAD: see LEAD-NOTE.md at the root of this worktree before writing plan/build or Declare impls (delete this line)
 //! What a stage says of itself before anything runs: role, ports, rate, types out for types in, cost.
 
 use std::fmt;
@@ -9,18 +8,31 @@ use crate::graph::spec::GraphSpec;
 /// The part a stage plays; a swap stays within a role, and a role's variants have the same ports.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
+    /// Says which picture comes next, and holds its bytes.
     Source,
+    /// Bytes to 8-bit RGB.
     Decode,
+    /// A picture to its global and local crops.
     MultiCrop,
+    /// The crops of a batch to tensors.
     Collate,
+    /// The network that is trained, on every crop.
     Student,
+    /// The network that the student follows, on the global crops.
     Teacher,
+    /// A network between student and loss, trained with the student and not followed by the teacher.
     Predictor,
+    /// The teacher's logits to the student's targets.
     Center,
+    /// The student's logits and their targets to a number, and to the gradient of the logits.
     Loss,
+    /// Owns the student's weights and updates them.
     Optimizer,
+    /// Owns the teacher's weights: a moving average of the student's.
     Ema,
+    /// Evaluates both networks between steps.
     Knn,
+    /// Says when checkpoints are written.
     Checkpoint,
     /// A role that a user's crate brings.
     Other(String),
@@ -84,6 +96,7 @@ pub enum Rate {
 /// One named place where a wire can end or start.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Port {
+    /// The word in wires: `"producer/name"`.
     pub name: &'static str,
     /// An input that may stay unwired, or an output that is computed only when something is wired to it.
     pub optional: bool,
@@ -98,18 +111,23 @@ pub struct Port {
 }
 
 impl Port {
+    /// A port that must be wired and carries this step's value.
     pub const fn new(name: &'static str, about: &'static str) -> Self {
         Port { name, optional: false, feedback: false, differentiable: false, mirrored: false, about }
     }
+    /// An input that may stay unwired, or an output that is computed only when something is wired to it.
     pub const fn optional(self) -> Self {
         Port { optional: true, ..self }
     }
+    /// An input of the previous step's value.
     pub const fn feedback(self) -> Self {
         Port { feedback: true, ..self }
     }
+    /// An input through which a gradient flows back.
     pub const fn differentiable(self) -> Self {
         Port { differentiable: true, ..self }
     }
+    /// An input that the plan wires, not the file.
     pub const fn mirrored(self) -> Self {
         Port { mirrored: true, ..self }
     }
@@ -118,7 +136,9 @@ impl Port {
 /// A stage's ports; their order is the order of its inputs and outputs everywhere.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ports {
+    /// Where wires end.
     pub inputs: Vec<Port>,
+    /// Where wires start.
     pub outputs: Vec<Port>,
 }
 
@@ -189,9 +209,11 @@ pub fn shape(dims: &[usize]) -> String {
 
 /// What a stage may ask about the graph around it.
 pub struct Scope<'a> {
+    /// The whole graph, resolved.
     pub graph: &'a GraphSpec,
-    /// Images in the whole batch and in a micro-batch.
+    /// Images in the whole batch.
     pub global_batch: usize,
+    /// Images in a micro-batch; it divides the whole batch.
     pub micro_batch: usize,
     /// Updates in an epoch, where the source states its size.
     pub steps_per_epoch: Option<u64>,
@@ -226,6 +248,7 @@ pub struct Problem {
     pub expected: String,
     /// What to do next.
     pub help: Option<String>,
+    /// An error, which forbids a run, or a note, which does not.
     pub severity: Severity,
 }
 
@@ -288,12 +311,19 @@ pub struct Cost {
 
 /// What a stage declares. Nothing here touches a tensor, a device or a file.
 pub trait Declare {
+    /// The part it plays. A stage may take the place of any other of its role.
     fn role(&self) -> Role;
+    /// How often it fires.
     fn rate(&self) -> Rate;
+    /// Its inputs and outputs; those of a role's stages have the same names.
     fn ports(&self) -> Ports;
     /// Parameters out of range, NaN, impossible together or with the graph's own keys.
     fn problems(&self, scope: &Scope) -> Vec<Problem>;
     /// The types of the outputs, in the order of `ports().outputs`, for the types of the inputs.
+    ///
+    /// # Errors
+    /// Every input whose type or shape does not fit, with what was expected. What is not wired, or of a type not known, is none of
+    /// this stage's business: the check says so elsewhere.
     fn infer(&self, scope: &Scope, given: &Given) -> Result<Vec<EdgeType>, Vec<Problem>>;
     /// Forward work a step; backward's where the stage is trained.
     fn cost(&self, scope: &Scope, given: &Given) -> Cost;

@@ -1,4 +1,99 @@
 //! Stages that a user's crate brings, by the `kind` under which a graph names them.
+//!
+//! A crate of your own holds the stage and a `main` that hands it to [`crate::main_with`]. Here is a stage in the place of `center`: the
+//! teacher's softmax at a low temperature, without a centre.
+//!
+//! ```
+//! use dfdx::prelude::Cpu;
+//! use dinoflow::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError, Value};
+//! use dinoflow::stages::{Batch, Cost, Declare, EdgeType, Given, Port, Ports, Problem, Rate, Registry, Role, Scope};
+//! use dinoflow::tensor::Batched;
+//! use ron::value::RawValue;
+//!
+//! #[derive(serde::Deserialize)]
+//! #[serde(deny_unknown_fields)]
+//! struct Sharpening {
+//!     temperature: f32,
+//! }
+//!
+//! impl Sharpening {
+//!     fn parse(with: &RawValue) -> Result<Self, String> {
+//!         with.into_rust().map_err(|e| e.to_string())
+//!     }
+//! }
+//!
+//! /// What it is: asked by `check` and `graph`, long before anything runs.
+//! impl Declare for Sharpening {
+//!     fn role(&self) -> Role {
+//!         Role::Center
+//!     }
+//!     /// Once a step, with the whole batch in sight.
+//!     fn rate(&self) -> Rate {
+//!         Rate::Step
+//!     }
+//!     /// Those of its role, so that it can stand in another's place.
+//!     fn ports(&self) -> Ports {
+//!         Ports {
+//!             inputs: vec![Port::new("logits", "the teacher's logits (2, B, K)")],
+//!             outputs: vec![Port::new("targets", "a probability for each prototype (2, B, K)")],
+//!         }
+//!     }
+//!     fn problems(&self, _: &Scope) -> Vec<Problem> {
+//!         let wrong = Problem::parameter("temperature", "a number above 0", self.temperature.to_string());
+//!         if self.temperature > 0.0 { vec![] } else { vec![wrong] }
+//!     }
+//!     fn infer(&self, _: &Scope, given: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
+//!         match given.get("logits") {
+//!             Some(EdgeType::Tensor { dims, .. }) if dims.len() == 3 => {
+//!                 Ok(vec![EdgeType::Tensor { dims: dims.clone(), batch: Some((1, Batch::Whole)) }])
+//!             }
+//!             other => Err(vec![Problem::input("logits", "a tensor (views, batch, K)", format!("{other:?}"))]),
+//!         }
+//!     }
+//!     fn cost(&self, _: &Scope, _: &Given) -> Cost {
+//!         Cost::default()
+//!     }
+//! }
+//!
+//! /// What it does: values for its outputs, in the order of its ports.
+//! impl Stage<Cpu> for Sharpening {
+//!     fn fire(&mut self, _: &Moment, inputs: &mut Inputs<'_, Cpu>, outputs: &mut Outputs<'_, Cpu>) -> Result<(), StageError> {
+//!         let device = |e| StageError::Device(format!("{e:?}"));
+//!         let logits = inputs.tensor(0)?;
+//!         let mut targets = logits.to_host().map_err(device)?;
+//!         for row in targets.chunks_exact_mut(logits.dims[2]) {
+//!             let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+//!             row.iter_mut().for_each(|x| *x = ((*x - most) / self.temperature).exp());
+//!             let sum: f32 = row.iter().sum();
+//!             row.iter_mut().for_each(|x| *x /= sum);
+//!         }
+//!         let targets = Batched::from_host(&Cpu::default(), targets, logits.dims.clone(), logits.batch);
+//!         outputs.values[0] = Some(Value::Tensor(targets.map_err(device)?));
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let registry = Registry::default().stage(
+//!     "sharpening",
+//!     |with| Ok(Box::new(Sharpening::parse(with)?)),
+//!     |with, _graph, _device| Ok(Box::new(Sharpening::parse(with)?)),
+//! );
+//! // in `main`: dinoflow::main_with(registry), and on the command line:
+//! // --swap 'center=Custom(kind: "sharpening", with: (temperature: 0.04))'
+//! # let request = dinoflow::graph::load::Request {
+//! #     graph: "graphs/quickstart.ron".into(),
+//! #     swaps: vec![r#"center=Custom(kind: "sharpening", with: (temperature: 0.04))"#.into()],
+//! #     sets: ["global_batch=4", "knn.train.count=16", "knn.val.count=8", "knn.k=[1]"].map(String::from).into(),
+//! # };
+//! # let loaded = dinoflow::graph::load::load(&request).unwrap();
+//! # let (plan, _) = dinoflow::plan::build::plan(&loaded, &registry).unwrap();
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let options = dinoflow::runtime::Options { out: folder.path().join("run"), steps: Some(2), ..Default::default() };
+//! # let outcome = dinoflow::runtime::run(&plan, &registry, "", &Cpu::default(), &options, &Default::default()).unwrap();
+//! # assert_eq!(outcome.step, 2);
+//! ```
+//!
+//! A stage with state also implements [`Stage::save`], [`Stage::restore`] and, for what a step leaves to the next, [`Stage::commit`].
 
 use dfdx::prelude::Cpu;
 use indexmap::IndexMap;

@@ -2,8 +2,10 @@
 //!
 //! Reads `tests/fixtures`, or the folder in `DINOFLOW_FIXTURES`: any files of the same names and forms.
 
+mod augment;
 mod backbones;
 mod fixture;
 mod knn;
+mod positions;
 mod schedules;
 mod trajectories;

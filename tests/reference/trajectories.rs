@@ -313,7 +313,6 @@ fn run(case: &Json, micro_batch: Option<usize>) -> (tempfile::TempDir, FirstGrad
     let options = Options { out: folder.path().join("run"), sequential: true, ..Options::default() };
     let outcome = execute(&parts, &options, &Default::default()).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!((outcome.status, outcome.step), (0, total_steps));
-    drop(parts);
     (folder, seen)
 }
 

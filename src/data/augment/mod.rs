@@ -27,6 +27,3 @@ pub use multi_crop::{Crops, multi_crop};
 pub use normalize::{IMAGENET_DEVIATION, IMAGENET_MEAN, normalize_into};
 pub use solarize::solarize;
 pub use spec::{MultiCropSpec, SpecFault, ViewSpec};
-
-#[cfg(test)]
-mod reference_tests;

@@ -48,7 +48,10 @@ impl Folder {
             files = kept.iter().map(|&i| files[i].clone()).collect();
         }
         if files.is_empty() {
-            let place = format!("{} (limit: {:?})", root.display(), params.limit);
+            let place = match params.limit {
+                Some(limit) => format!("{} (limit: {limit})", root.display()),
+                None => root.display().to_string(),
+            };
             return Err(SourceError::Empty { place, looked_for: LOOKED_FOR });
         }
         Ok(Folder { root, files, labels, classes })
@@ -65,7 +68,9 @@ fn files_below(root: &Path) -> Result<Vec<Box<Path>>, SourceError> {
     for entry in WalkDir::new(root).follow_links(true) {
         let entry = entry.map_err(|e| {
             let path = e.path().unwrap_or(root).to_owned();
-            SourceError::Io { path, cause: e.into() }
+            // walkdir's own conversion would name the path a second time
+            let text = e.to_string();
+            SourceError::Io { path, cause: e.into_io_error().unwrap_or_else(|| std::io::Error::other(text)) }
         })?;
         if entry.file_type().is_file()
             && is_image(entry.path())

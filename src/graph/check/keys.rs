@@ -5,7 +5,7 @@ use std::path::Path as FilePath;
 use super::{Draft, DraftNode};
 use crate::graph::load::Loaded;
 use crate::graph::problem::Diagnostic;
-use crate::graph::spec::{DeviceChoice, GraphSpec, Init, Precision};
+use crate::graph::spec::{DeviceChoice, GraphSpec, Init, Precision, Stem};
 use crate::optim::schedule::{Horizon, Span};
 use crate::plan::BatchPlan;
 use crate::stages::range::{impossible, word};
@@ -141,6 +141,9 @@ impl Judge<'_> {
             let expected = format!("a multiple of the patch, {}, up to 16384", vit.patch);
             let problem = self.unfit("network.backbone.image", expected, vit.image);
             Self::help(problem, format!("for instance {near}"));
+        } else if vit.stem == Stem::Conv && !vit.patch.is_power_of_two() {
+            let expected = "4, 8 or 16 under a convolutional stem, which halves the picture again and again";
+            self.unfit("network.backbone.patch", expected, vit.patch);
         }
         for (key, width, most) in [
             ("network.head.hidden", network.head.hidden, 1 << 20),

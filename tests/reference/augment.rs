@@ -1,12 +1,10 @@
 //! The operations against what Pillow and torchvision made of the same pictures.
 
-use std::path::PathBuf;
-
+use dinoflow::data::augment::*;
+use dinoflow::data::{DecodeOptions, Rgb8, decode};
 use serde::Deserialize;
 
-use super::*;
-use crate::data::decode::{DecodeOptions, decode};
-use crate::data::rgb::Rgb8;
+use crate::fixture;
 
 #[derive(Deserialize)]
 struct Cases {
@@ -65,18 +63,13 @@ impl Case {
     }
 }
 
-fn folder() -> PathBuf {
-    let root = std::env::var_os("DINOFLOW_FIXTURES").map(PathBuf::from);
-    root.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")).join("augment")
-}
-
 fn load(name: &str) -> Rgb8 {
-    decode(&std::fs::read(folder().join(name)).unwrap(), &DecodeOptions::default()).unwrap()
+    decode(&std::fs::read(fixture::path("augment").join(name)).unwrap(), &DecodeOptions::default()).unwrap()
 }
 
 #[test]
 fn every_operation_agrees_with_pillow() {
-    let text = std::fs::read_to_string(folder().join("cases.json")).unwrap();
+    let text = std::fs::read_to_string(fixture::path("augment").join("cases.json")).unwrap();
     let Cases { cases } = serde_json::from_str(&text).unwrap();
     assert!(!cases.is_empty());
     for case in &cases {

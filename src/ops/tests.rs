@@ -1,0 +1,123 @@
+//! Our operations beside dfdx's own on one tape, and stochastic depth against its definition.
+
+use dfdx::prelude::*;
+
+use super::*;
+use crate::keyed::Key;
+use crate::nn::layers::Block;
+use crate::nn::parameter::Parameters;
+use crate::tensor::{Device as _, GradTape};
+
+type Tokens = Tensor<(usize, usize, Const<128>), f32, Cpu>;
+
+fn numbers(len: usize, name: &str, scale: f64) -> Vec<f32> {
+    let mut draws = Key::new(5).named(name).draws();
+    (0..len).map(|_| (scale * draws.normal()) as f32).collect()
+}
+
+fn block(cpu: &Cpu) -> Block<128, 2, Cpu> {
+    let mut block = Block::zeros(cpu).unwrap();
+    let mut list = Vec::new();
+    block.list_mut("", &mut list);
+    for parameter in list {
+        let values = numbers(parameter.tensor.len(), &parameter.name, 0.08);
+        cpu.write(parameter.tensor.view_mut(), &values).unwrap();
+    }
+    block
+}
+
+#[test]
+fn stock_operations_and_ours_share_a_tape() {
+    let cpu = Cpu::default();
+    let w = cpu.tensor_from_vec(numbers(4 * 6, "w", 0.5), (Const::<4>, Const::<6>));
+    let b = cpu.tensor_from_vec(numbers(4, "b", 0.5), (Const::<4>,));
+    let at = numbers(3 * 6, "x", 1.0);
+    // stock square, ours linear + GELU, stock tanh and sum
+    let x = cpu.tensor_from_vec(at.clone(), (3usize, Const::<6>));
+    let y = linear_gelu(x.clone().put_tape(GradTape::default()).square(), &w, &b).unwrap();
+    let (loss, tape) = y.tanh().sum::<Rank0, _>().split_tape();
+    let mut gradients = Gradients::leaky();
+    Cpu::buffer_mut(gradients.get_or_alloc_mut(&loss).unwrap())[0] = 1.0;
+    tape.run(&mut gradients).unwrap();
+    let found = Cpu::buffer(gradients.get_or_alloc_mut(&x).unwrap()).to_vec();
+    let value = |at: &[f32]| -> f64 {
+        let x = cpu.tensor_from_vec(at.to_vec(), (3usize, Const::<6>));
+        let y = linear_gelu(x.square(), &w, &b).unwrap().tanh();
+        y.as_vec().iter().map(|&v| f64::from(v)).sum()
+    };
+    for i in 0..at.len() {
+        let moved = |by: f32| {
+            let mut moved = at.clone();
+            moved[i] += by;
+            value(&moved)
+        };
+        let slope = (moved(1e-2) - moved(-1e-2)) / 2e-2;
+        assert!(
+            (slope - f64::from(found[i])).abs() < 2e-3,
+            "x[{i}]: {} and by differences {slope}",
+            found[i]
+        );
+    }
+}
+
+/// The block's output and the gradients of its input and of every weight, for residual scales.
+fn through(
+    cpu: &Cpu,
+    block: &Block<128, 2, Cpu>,
+    x: &Tokens,
+    scales: [&[f32]; 2],
+) -> (Vec<f32>, Vec<Vec<f32>>) {
+    let scale = |s: &[f32]| cpu.tensor_from_vec(s.to_vec(), (s.len(),));
+    let (first, second) = (scale(scales[0]), scale(scales[1]));
+    let y = x.clone().put_tape(GradTape::default());
+    let y = attention_residual(y, &block.norm1, &block.attn, x.shape().1, Some(&first)).unwrap();
+    let (y, tape) = mlp_residual(y, &block.norm2, &block.mlp, Some(&second)).unwrap().split_tape();
+    let mut gradients = Gradients::leaky();
+    let seed = Cpu::buffer_mut(gradients.get_or_alloc_mut(&y).unwrap());
+    let per_image = seed.len() / scales[0].len();
+    (0..scales[0].len()).for_each(|i| {
+        seed[i * per_image..(i + 1) * per_image].copy_from_slice(&numbers(per_image, "seed", 1.0));
+    });
+    tape.run(&mut gradients).unwrap();
+    let mut list = Vec::new();
+    block.list("", &mut list);
+    let mut all = vec![Cpu::buffer(gradients.get_or_alloc_mut(x).unwrap()).to_vec()];
+    all.extend(list.iter().map(|p| Cpu::buffer(p.tensor.gradient(&mut gradients).unwrap()).to_vec()));
+    (Cpu::view(&y).to_vec(), all)
+}
+
+fn close(what: &str, a: &[f32], b: &[f32]) {
+    let size = b.iter().map(|x| x.abs()).fold(1e-3, f32::max);
+    let off = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(a.len() == b.len() && off <= 2e-5 * size, "{what}: off by {off} of {size}");
+}
+
+#[test]
+fn a_dropped_image_passes_through_and_teaches_nothing() {
+    let cpu = Cpu::default();
+    let block = block(&cpu);
+    let (tokens, width) = (5, 128);
+    let row = numbers(tokens * width, "image", 1.0);
+    let two: Tokens = cpu.tensor_from_vec([row.clone(), row.clone()].concat(), (2usize, tokens, Const));
+    let one: Tokens = cpu.tensor_from_vec(row.clone(), (1usize, tokens, Const));
+    // the second of two equal images is dropped by both branches: it comes out as it went in, its gradient too, and the
+    // weights learn from the first one alone
+    let (y, gradients) = through(&cpu, &block, &two, [&[2.0, 0.0], &[1.5, 0.0]]);
+    let (alone, expected) = through(&cpu, &block, &one, [&[2.0], &[1.5]]);
+    close("the kept image", &y[..tokens * width], &alone);
+    close("the dropped image", &y[tokens * width..], &row);
+    close("the kept image's gradient", &gradients[0][..tokens * width], &expected[0]);
+    close(
+        "the dropped image's gradient",
+        &gradients[0][tokens * width..],
+        &numbers(tokens * width, "seed", 1.0),
+    );
+    for (i, (found, expected)) in gradients.iter().zip(&expected).enumerate().skip(1) {
+        close(&format!("gradient of weight {i}"), found, expected);
+    }
+    // a branch is scaled, not what goes around it
+    let (plain, _) = through(&cpu, &block, &one, [&[1.0], &[0.0]]);
+    let (twice, _) = through(&cpu, &block, &one, [&[2.0], &[0.0]]);
+    let by_hand: Vec<f32> = row.iter().zip(&plain).map(|(x, y)| x + 2.0 * (y - x)).collect();
+    close("a branch scaled by 2", &twice, &by_hand);
+}
