@@ -9,7 +9,7 @@ use dinoflow::plan::Plan;
 use dinoflow::plan::build;
 use dinoflow::stages::Registry;
 
-const GOOD: &str = include_str!("../graphs/quickstart.ron");
+const GOOD: &str = include_str!("graphs/good.ron");
 
 /// What is done to the good graph, and what must be said of it: the text at each error's place, and words of its message.
 struct Broken {
