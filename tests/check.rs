@@ -196,6 +196,17 @@ const BROKEN: &[Broken] = &[
             ("16", "`local_size` of `multi_crop` does not fit"),
         ],
     ),
+    set(
+        "a patch that convolutions can't halve down to",
+        &[
+            "network.backbone.stem=Conv",
+            "network.backbone.patch=14",
+            "network.backbone.image=28",
+            "multi_crop.global_size=28",
+            "multi_crop.local_size=14",
+        ],
+        &[("14", "`network.backbone.patch` does not fit")],
+    ),
     file(
         "a batch larger than the source",
         &[("global_batch: 64", "global_batch: 10000")],

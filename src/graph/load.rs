@@ -107,6 +107,12 @@ pub fn load_text(text: &str, request: &Request) -> Loaded {
         edit::set(&mut loaded, set);
     }
     expand(&mut loaded, &beside);
+    type_check(&mut loaded);
+    loaded
+}
+
+/// Reads the tree as a specification, with everything in it that is not of its type.
+fn type_check(loaded: &mut Loaded) {
     let reading = read::<GraphSpec>(&loaded.tree, loaded.stand_ins.clone());
     let faults = reading.faults.into_iter().map(|fault| fault.diagnose(&loaded.tree, &loaded.origins));
     loaded.problems.extend(faults);
@@ -117,7 +123,6 @@ pub fn load_text(text: &str, request: &Request) -> Loaded {
         // a run of a length that could not be read is long enough for whatever else is judged
         spec.duration = Span::Epochs(1e6);
     }
-    loaded
 }
 
 /// Where a graph's presets are looked up: beside the file and in the folder above it, as `graphs/` and `stages/` lie

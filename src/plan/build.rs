@@ -43,19 +43,7 @@ pub fn plan(loaded: &Loaded, registry: &Registry) -> Result<(Plan, Vec<Diagnosti
 fn of_draft(draft: &Draft) -> Result<Plan, Box<Diagnostic>> {
     let mut nodes = nodes(draft);
     let edges = edges(draft, &nodes)?;
-    for (index, edge) in edges.iter().enumerate() {
-        let id = EdgeId(index);
-        let gradients = edge.ty == EdgeType::Gradients;
-        if edge.kind == EdgeKind::Gradient {
-            nodes[edge.from.node.0].trained = true;
-        }
-        if edge.kind != EdgeKind::Gradient || gradients {
-            nodes[edge.to.node.0].wired[edge.to.port] = Some(id);
-        }
-        if edge.kind != EdgeKind::Gradient {
-            nodes[edge.from.node.0].produces[edge.from.port].1.push(id);
-        }
-    }
+    wire(&mut nodes, &edges);
     let at_rate = |wanted: fn(&PlanNode) -> bool| -> Vec<NodeId> {
         draft.order.iter().copied().filter(|node| wanted(&nodes[*node])).map(NodeId).collect()
     };
@@ -84,6 +72,23 @@ fn of_draft(draft: &Draft) -> Result<Plan, Box<Diagnostic>> {
         }),
         cost,
     })
+}
+
+/// Tells every port its edges.
+fn wire(nodes: &mut [PlanNode], edges: &[PlanEdge]) {
+    for (index, edge) in edges.iter().enumerate() {
+        let id = EdgeId(index);
+        let gradients = edge.ty == EdgeType::Gradients;
+        if edge.kind == EdgeKind::Gradient {
+            nodes[edge.from.node.0].trained = true;
+        }
+        if edge.kind != EdgeKind::Gradient || gradients {
+            nodes[edge.to.node.0].wired[edge.to.port] = Some(id);
+        }
+        if edge.kind != EdgeKind::Gradient {
+            nodes[edge.from.node.0].produces[edge.from.port].1.push(id);
+        }
+    }
 }
 
 fn nodes(draft: &Draft) -> Vec<PlanNode> {

@@ -1,23 +1,20 @@
 //! Judges a loaded graph: everything that is wrong, at once, and what can be told of the rest.
 
+mod gradients;
 mod keys;
+mod order;
+mod parameters;
 mod roles;
 mod types;
 mod wires;
 
-use std::path::Path as FilePath;
-
 use super::load::Loaded;
 use super::origin::Place;
 use super::problem::{Diagnostic, Severity};
-use super::read::name;
 use super::spec::{GraphSpec, NodeSpec};
-use super::tree::Path;
-use crate::plan::actors::{self, Net};
-use crate::plan::{Actor, BatchPlan, EdgeKind, Phase};
-use crate::stages::declare::Fault;
+use crate::plan::{BatchPlan, EdgeKind, Phase};
 use crate::stages::registry::Declared;
-use crate::stages::{EdgeType, Port, Ports, Problem, Registry, Role, Scope};
+use crate::stages::{EdgeType, Port, Ports, Registry, Role, Scope};
 
 /// What is known of a graph, right or wrong: what a picture of it shows, and what a plan is made of.
 pub struct Draft<'g> {
@@ -142,159 +139,11 @@ pub fn check<'g>(loaded: &'g Loaded, registry: &Registry) -> Option<Draft<'g>> {
     keys::judge(loaded, &mut draft);
     roles::judge(loaded, &mut draft);
     wires::resolve(loaded, &mut draft);
-    wires::mirror(loaded, &mut draft);
-    order(loaded, &mut draft);
-    stages(loaded, &mut draft);
+    gradients::mirror(loaded, &mut draft);
+    order::order(loaded, &mut draft);
+    parameters::judge(loaded, &mut draft);
     types::infer(loaded, &mut draft);
     draft.problems.sort_by_key(Diagnostic::order);
     draft.problems.dedup();
     Some(draft)
-}
-
-/// Cycles, or else the order of firing.
-fn order(loaded: &Loaded, draft: &mut Draft) {
-    let net = Net {
-        nodes: draft
-            .nodes
-            .iter()
-            .map(|node| node.declared.as_ref().map(|d| (d.rate(), d.on_host())))
-            .collect(),
-        joints: draft.joints(),
-    };
-    draft.order = net.forward_order();
-    match net.phases() {
-        Ok(phases) => {
-            split_tapes(loaded, draft, &phases);
-            draft.phases = phases;
-        }
-        Err(walk) => {
-            let problem = cycle(loaded, draft, &walk);
-            draft.problems.push(problem);
-        }
-    }
-}
-
-/// A cycle as a walk, blamed on the wire that should have been feedback, if one can be told, else on the last written.
-fn cycle(loaded: &Loaded, draft: &Draft, walk: &[Actor]) -> Diagnostic {
-    let word = |actor: &Actor| actors::word(draft.nodes[actor.node.0].name, actor.direction);
-    let mut words: Vec<String> = walk.iter().map(word).collect();
-    words.extend(words.first().cloned());
-    let steps: Vec<(usize, usize)> =
-        walk.iter().zip(walk.iter().cycle().skip(1)).map(|(a, b)| (a.node.0, b.node.0)).collect();
-    let on_cycle =
-        |wire: &&Wire| !wire.feedback && wire.from.is_some_and(|from| steps.contains(&(from, wire.node)));
-    let takes_feedback =
-        |wire: &Wire| wire.port.is_some_and(|port| draft.nodes[wire.node].ports.inputs[port].feedback);
-    let wires: Vec<&Wire> = draft.wires.iter().filter(on_cycle).collect();
-    let blamed = wires.iter().find(|wire| takes_feedback(wire)).or(wires.last());
-    let Some(wire) = blamed else {
-        return Diagnostic::error(loaded.tree.at.clone(), format!("a cycle: {}", words.join(" -> ")));
-    };
-    let name = draft.nodes[wire.node].name;
-    let help = match takes_feedback(wire) {
-        true => format!(
-            "`{}` takes the previous step's value: move it from `inputs` to `feedback`",
-            wire.port_name
-        ),
-        false => "take one of these wires away".into(),
-    };
-    Diagnostic::error(wire.place.clone(), format!("a cycle without feedback: {}", words.join(" -> ")))
-        .node(name)
-        .key(&wire.port_name)
-        .expected("a value that does not depend on this node")
-        .found(format!("`{}`", wire.text))
-        .help(help)
-}
-
-/// With micro-batches, one tape lives at a time: nothing may need a trained node's outputs of the whole batch before its
-/// backward half has run.
-fn split_tapes(loaded: &Loaded, draft: &mut Draft, phases: &[Phase]) {
-    if draft.batch.micro == draft.batch.global {
-        return;
-    }
-    let Some(node) = actors::split(phases) else { return };
-    let between = actors::between(phases, node);
-    let names: Vec<&str> = between.iter().map(|node| draft.nodes[node.0].name).collect();
-    let who = super::problem::listing(names.iter().copied());
-    let problem =
-        Diagnostic::error(loaded.place(&["micro_batch"]), "micro-batches where the whole batch is needed")
-            .key("micro_batch")
-            .expected(format!(
-                "{}, all of global_batch: {who} needs all rows of `{}` at once",
-                draft.batch.global, draft.nodes[node.0].name
-            ))
-            .found(draft.batch.micro.to_string())
-            .help("leave `micro_batch` out");
-    draft.problems.push(problem);
-}
-
-/// What the stages say of their own parameters.
-fn stages(loaded: &Loaded, draft: &mut Draft) {
-    let mut found = Vec::new();
-    for node in &draft.nodes {
-        let Some(declared) = &node.declared else { continue };
-        for problem in declared.problems(&draft.scope()) {
-            found.extend(blame(loaded, draft, node.name, problem));
-        }
-        for (key, path) in declared.reads() {
-            found.extend(absent(loaded, node.name, &key, &path));
-        }
-    }
-    draft.problems.extend(found);
-}
-
-/// A stage's problem at its place in the text; none when it concerns a value that could not be read.
-fn blame(loaded: &Loaded, draft: &Draft, node: &str, problem: Problem) -> Option<Diagnostic> {
-    let Problem { at, found, expected, help, severity } = problem;
-    let (path, what, place): (Path, String, Place) = match &at {
-        Fault::Parameter(parameter) => {
-            let mut path: Path = vec!["nodes".into(), node.into(), "stage".into()];
-            path.extend(parameter.split('.').map(str::to_owned));
-            let place = loaded.place(&path);
-            (path, format!("`{parameter}` of `{node}` does not fit"), place)
-        }
-        Fault::Graph(key) => {
-            let path: Path = key.split('.').map(str::to_owned).collect();
-            let place = loaded.place(&path);
-            (path, format!("`{key}` does not fit `{node}`"), place)
-        }
-        Fault::Input(port) => {
-            let index = draft.nodes.iter().position(|own| own.name == node)?;
-            let wire = draft.wires.iter().find(|wire| wire.node == index && wire.port_name == *port);
-            let path: Path = vec!["nodes".into(), node.into(), "inputs".into(), port.clone()];
-            let place = wire.map_or_else(|| loaded.place(&path), |wire| wire.place.clone());
-            let from = wire.map(|wire| format!(", from `{}`", wire.text)).unwrap_or_default();
-            (path, format!("what arrives at `{node}/{port}`{from}, does not fit"), place)
-        }
-    };
-    if !loaded.sound(&path) {
-        return None;
-    }
-    let written = matches!(at, Fault::Input(_)) || loaded.tree.find(&path).is_some();
-    let found = if written { found } else { format!("{found}, the default") };
-    let mut out = Diagnostic::error(place, what).node(node).expected(expected).found(found);
-    out.key = match at {
-        Fault::Input(port) => Some(port),
-        _ => name(&path).1,
-    };
-    out.help = help;
-    out.severity = severity;
-    Some(out)
-}
-
-/// A note on data that is not there yet: `check` needs none, a run does.
-fn absent(loaded: &Loaded, node: &str, key: &str, path: &FilePath) -> Option<Diagnostic> {
-    if path.as_os_str().is_empty() || path.exists() {
-        return None;
-    }
-    let mut at: Path = vec!["nodes".into(), node.into(), "stage".into()];
-    at.extend(key.split('.').map(str::to_owned));
-    loaded.sound(&at).then(|| {
-        Diagnostic::error(loaded.place(&at), format!("{} is not there", path.display()))
-            .node(node)
-            .key(key)
-            .expected("a path that exists by the time of the run, from the working directory")
-            .found(format!("{}", path.display()))
-            .as_note()
-    })
 }

@@ -1,6 +1,7 @@
 //! Types along the wires: what each stage makes of what arrives.
 
-use super::{Draft, blame};
+use super::Draft;
+use super::parameters::blame;
 use crate::graph::load::Loaded;
 use crate::plan::convert::conversion;
 use crate::stages::{EdgeType, Given};

@@ -3,6 +3,8 @@
 //! serde's derived readers stop at their first error. So a value that does not fit is recorded and read again with a
 //! stand-in at its place, until the rest is read to the end; what is judged later leaves the stand-ins out.
 
+mod access;
+mod fault;
 mod stand_in;
 mod value;
 
@@ -11,9 +13,9 @@ use std::collections::HashSet;
 
 use serde::de::DeserializeOwned;
 
-use super::origin::{Origins, Place};
-use super::problem::{Diagnostic, listing};
 use super::tree::{Path, Tree};
+
+pub use fault::{Fault, Kind, name};
 
 /// A typed value with what was wrong in its text.
 pub struct Reading<T> {
@@ -22,24 +24,6 @@ pub struct Reading<T> {
     pub faults: Vec<Fault>,
     /// Where stand-ins are in `value`.
     pub stand_ins: HashSet<Path>,
-}
-
-/// One thing that does not fit its type.
-#[derive(Clone, Debug)]
-pub struct Fault {
-    pub path: Path,
-    pub place: Option<Place>,
-    pub kind: Kind,
-}
-
-/// In which way something does not fit.
-#[derive(Clone, Debug)]
-pub enum Kind {
-    Mismatch { expected: String },
-    UnknownKey { known: &'static [&'static str] },
-    UnknownVariant { known: &'static [&'static str] },
-    Missing { key: &'static str },
-    Other(String),
 }
 
 /// What the reader carries along.
@@ -88,60 +72,10 @@ pub fn read<T: DeserializeOwned>(tree: &Tree, unread: HashSet<Path>) -> Reading<
     Reading { value, faults, stand_ins: context.stand_ins }
 }
 
-impl Fault {
-    /// As a message. `root` is the tree that was read.
-    pub fn diagnose(self, tree: &Tree, origins: &Origins) -> Diagnostic {
-        let Fault { path, place, kind } = self;
-        let place = place.unwrap_or_else(|| tree.place(&path).clone());
-        let quote = Diagnostic::quote(origins, &place);
-        let (node, key) = name(&path);
-        let word = key.as_ref().map_or("the value".into(), |key| format!("`{key}`"));
-        let mut out = match kind {
-            Kind::Mismatch { expected } => Diagnostic::error(place, format!("{word} is of the wrong type"))
-                .expected(expected)
-                .found(quote),
-            Kind::UnknownKey { known } => Diagnostic::error(place, format!("unknown key `{quote}`"))
-                .expected(listing(known.iter().copied()))
-                .nearest(&quote, known.iter().copied())
-                .found(format!("`{quote}`")),
-            Kind::UnknownVariant { known } => Diagnostic::error(place, format!("unknown name `{quote}`"))
-                .expected(listing(known.iter().copied()))
-                .found(format!("`{quote}`"))
-                .nearest(&quote, known.iter().copied()),
-            Kind::Missing { key } => {
-                Diagnostic::error(opening(tree.find(&path), place), format!("the key `{key}` is missing"))
-                    .expected(format!("`{key}: …`"))
-                    .found("nothing")
-            }
-            Kind::Other(text) => Diagnostic::error(place, text).found(quote),
-        };
-        out.node = node;
-        out.key = key;
-        out
-    }
-}
-
-/// The start of a value that may run over many lines: its name, or its opening parenthesis.
-fn opening(tree: Option<&Tree>, place: Place) -> Place {
-    match tree.and_then(Tree::name) {
-        Some(name) => name.at.clone(),
-        None => Place { span: place.span.start..(place.span.start + 1).min(place.span.end), ..place },
-    }
-}
-
-/// The node and the key at a path of the graph, as `--set` names them.
-pub fn name<S: AsRef<str>>(path: &[S]) -> (Option<String>, Option<String>) {
-    let steps: Vec<&str> = path.iter().map(AsRef::as_ref).collect();
-    let (node, rest) = match &steps[..] {
-        ["nodes", node, "stage", rest @ ..] | ["nodes", node, rest @ ..] => (Some((*node).to_owned()), rest),
-        rest => (None, rest),
-    };
-    (node, (!rest.is_empty()).then(|| rest.join(".")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::origin::Origins;
     use crate::graph::parse::parse;
     use crate::graph::spec::{HeadSpec, NetworkSpec};
     use crate::optim::schedule::Span;

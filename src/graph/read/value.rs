@@ -1,8 +1,9 @@
 //! serde's reader of a tree.
 
 use serde::de::value::StrDeserializer;
-use serde::de::{self, DeserializeSeed, IntoDeserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
 
+use super::access::{Entries, Items, Variant};
 use super::stand_in::StandIn;
 use super::{Context, Fault, Kind};
 use crate::graph::lex::whole;
@@ -15,10 +16,10 @@ const RAW_VALUE: &str = "$ron::private::RawValue";
 /// Reads one value; `inside` says that its name was read already, as the variant's.
 #[derive(Clone)]
 pub struct Reader<'a> {
-    tree: &'a Tree,
-    path: Path,
-    inside: bool,
-    context: &'a Context,
+    pub(super) tree: &'a Tree,
+    pub(super) path: Path,
+    pub(super) inside: bool,
+    pub(super) context: &'a Context,
 }
 
 type Read<T> = Result<T, Fault>;
@@ -28,7 +29,7 @@ impl<'a> Reader<'a> {
         Reader { tree, path: Path::new(), inside: false, context }
     }
 
-    fn down(&self, tree: &'a Tree, step: impl Into<String>) -> Self {
+    pub(super) fn down(&self, tree: &'a Tree, step: impl Into<String>) -> Self {
         let mut path = self.path.clone();
         path.push(step.into());
         Reader { tree, path, inside: false, context: self.context }
@@ -38,7 +39,7 @@ impl<'a> Reader<'a> {
         Fault { path: self.path.clone(), place: Some(self.tree.at.clone()), kind }
     }
 
-    fn mismatch(&self, expected: impl Into<String>) -> Fault {
+    pub(super) fn mismatch(&self, expected: impl Into<String>) -> Fault {
         self.fault(Kind::Mismatch { expected: expected.into() })
     }
 
@@ -54,7 +55,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn seed<'de, S: DeserializeSeed<'de>>(self, seed: S) -> Read<S::Value> {
+    pub(super) fn seed<'de, S: DeserializeSeed<'de>>(self, seed: S) -> Read<S::Value> {
         if self.replaced() { seed.deserialize(StandIn) } else { seed.deserialize(self) }
     }
 
@@ -87,7 +88,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn structure<'de, V: Visitor<'de>>(
+    pub(super) fn structure<'de, V: Visitor<'de>>(
         self,
         name: &'static str,
         known: &'static [&'static str],
@@ -319,122 +320,5 @@ impl<'de> de::Deserializer<'de> for Reader<'_> {
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Read<V::Value> {
         visitor.visit_unit()
-    }
-}
-
-/// The entries of a map or a structure; a value that is not written is a stand-in.
-struct Entries<'r, 'a, I> {
-    reader: &'r Reader<'a>,
-    left: I,
-    next: Option<(&'a str, Option<&'a Tree>)>,
-}
-
-impl<'de, 'a, I: Iterator<Item = (&'a str, Option<&'a Tree>)>> MapAccess<'de> for Entries<'_, 'a, I> {
-    type Error = Fault;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Read<Option<K::Value>> {
-        self.next = self.left.next();
-        self.next
-            .map(|(key, _)| seed.deserialize(IntoDeserializer::<Fault>::into_deserializer(key)))
-            .transpose()
-    }
-
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Read<V::Value> {
-        match self.next.take() {
-            Some((key, Some(tree))) => self.reader.down(tree, key).seed(seed),
-            _ => seed.deserialize(StandIn),
-        }
-    }
-}
-
-struct Items<'r, 'a, I> {
-    reader: &'r Reader<'a>,
-    items: I,
-}
-
-impl<'de, 'a, I: Iterator<Item = (usize, &'a Tree)>> SeqAccess<'de> for Items<'_, 'a, I> {
-    type Error = Fault;
-
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Read<Option<T::Value>> {
-        self.items
-            .next()
-            .map(|(index, tree)| self.reader.down(tree, index.to_string()).seed(seed))
-            .transpose()
-    }
-}
-
-/// A variant: its name, then what is in its parentheses.
-struct Variant<'a> {
-    reader: Reader<'a>,
-    name: &'a str,
-}
-
-impl<'de, 'a> de::EnumAccess<'de> for Variant<'a> {
-    type Error = Fault;
-    type Variant = Content<'a>;
-
-    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Read<(V::Value, Content<'a>)> {
-        let variant = seed.deserialize(IntoDeserializer::<Fault>::into_deserializer(self.name))?;
-        Ok((variant, Content(self.reader)))
-    }
-}
-
-struct Content<'a>(Reader<'a>);
-
-impl<'de> de::VariantAccess<'de> for Content<'_> {
-    type Error = Fault;
-
-    fn unit_variant(self) -> Read<()> {
-        match &self.0.tree.value {
-            Value::Shape { body: Body::Bare, .. } => Ok(()),
-            _ => Err(self.0.mismatch("the name alone, without parentheses")),
-        }
-    }
-
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Read<T::Value> {
-        match &self.0.tree.value {
-            Value::Shape { body: Body::Tuple(items), .. } if items.len() == 1 => match &items[0].value {
-                // `VitSmall((patch: 16))` is `VitSmall(patch: 16)`, with the same paths
-                Value::Shape { name: None, body: Body::Fields(_) } => {
-                    seed.deserialize(Reader { tree: &items[0], ..self.0 })
-                }
-                _ => self.0.down(&items[0], "0").seed(seed),
-            },
-            _ => seed.deserialize(Reader { inside: true, ..self.0 }),
-        }
-    }
-
-    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Read<V::Value> {
-        de::Deserializer::deserialize_tuple(Reader { inside: true, ..self.0 }, len, visitor)
-    }
-
-    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Read<V::Value> {
-        Reader { inside: true, ..self.0 }.structure("", fields, visitor)
-    }
-}
-
-impl std::fmt::Display for Fault {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {:?}", self.path.join("."), self.kind)
-    }
-}
-
-impl std::error::Error for Fault {}
-
-impl de::Error for Fault {
-    fn custom<T: std::fmt::Display>(text: T) -> Self {
-        Fault { path: Path::new(), place: None, kind: Kind::Other(text.to_string()) }
-    }
-
-    fn invalid_type(_: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Fault { path: Path::new(), place: None, kind: Kind::Mismatch { expected: expected.to_string() } }
-    }
-
-    fn invalid_value(_: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Fault { path: Path::new(), place: None, kind: Kind::Mismatch { expected: expected.to_string() } }
-    }
-
-    fn missing_field(key: &'static str) -> Self {
-        Fault { path: Path::new(), place: None, kind: Kind::Missing { key } }
     }
 }

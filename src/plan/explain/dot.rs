@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::paint::{fill, stroke};
-use super::picture::{Cluster, Node, Outline, Picture, State};
+use super::picture::{Cluster, Line, Node, Outline, Picture, State};
 use crate::plan::EdgeKind;
 
 /// The picture as a digraph.
@@ -35,24 +35,27 @@ pub fn dot(picture: &Picture) -> String {
         }
     }
     for wire in &picture.wires {
-        let label: Vec<String> = wire.label().iter().map(|line| text(line)).collect();
-        let style = match (wire.kind, wire.state) {
-            (_, State::Missing) | (EdgeKind::Feedback, _) => "dashed",
-            _ => "solid",
-        };
-        let thin = if wire.kind == EdgeKind::Gradient { 0.6 } else { 1.4 };
-        // what comes from the previous step, or flows back, does not decide what stands above what
-        let free = if wire.kind == EdgeKind::Forward { "" } else { ", constraint=false" };
-        let _ = writeln!(
-            out,
-            "  \"{}\" -> \"{}\" [label=\"{}\", style={style}, penwidth={thin}, color=\"{}\"{free}];",
-            text(&wire.from),
-            text(&wire.to),
-            label.join("\\n"),
-            stroke(wire.state, wire.kind),
-        );
+        let _ = writeln!(out, "  {}", self::wire(wire));
     }
     out + "}\n"
+}
+
+fn wire(wire: &Line) -> String {
+    let label: Vec<String> = wire.label().iter().map(|line| text(line)).collect();
+    let style = match (wire.kind, wire.state) {
+        (_, State::Missing) | (EdgeKind::Feedback, _) => "dashed",
+        _ => "solid",
+    };
+    let thin = if wire.kind == EdgeKind::Gradient { 0.6 } else { 1.4 };
+    // what comes from the previous step, or flows back, does not decide what stands above what
+    let free = if wire.kind == EdgeKind::Forward { "" } else { ", constraint=false" };
+    format!(
+        "\"{}\" -> \"{}\" [label=\"{}\", style={style}, penwidth={thin}, color=\"{}\"{free}];",
+        text(&wire.from),
+        text(&wire.to),
+        label.join("\\n"),
+        stroke(wire.state, wire.kind),
+    )
 }
 
 fn node(node: &Node) -> String {

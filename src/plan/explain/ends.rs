@@ -62,8 +62,8 @@ pub fn height(frame: &Frame, shape: Outline, upper: bool, x: f64) -> f64 {
     let arc = (1.0 - across * across).sqrt();
     match shape {
         Outline::Ellipse => frame.y + side * arc * frame.height / 2.0,
-        Outline::Cylinder => edge - side * super::svg::LID * (1.0 - arc),
-        Outline::House if upper => edge + super::svg::ROOF * across.abs(),
+        Outline::Cylinder => edge - side * super::outline::LID * (1.0 - arc),
+        Outline::House if upper => edge + super::outline::ROOF * across.abs(),
         _ => edge,
     }
 }

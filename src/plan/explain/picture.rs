@@ -1,11 +1,9 @@
 //! What a picture of a graph shows, right or wrong: one value, which DOT, Mermaid, SVG and JSON all draw.
 
+use super::values::{keys, parameters};
 use super::words;
 use crate::graph::check::{Draft, DraftNode, Wire};
-use crate::graph::parse::parse;
 use crate::graph::problem::Severity;
-use crate::graph::tree::{Body, Tree, Value};
-use crate::graph::write::to_ron;
 use crate::plan::EdgeKind;
 use crate::stages::{EdgeType, Given, Rate, Role};
 
@@ -292,50 +290,5 @@ fn unwired(draft: &Draft, nodes: &mut Vec<Node>, wires: &mut Vec<Line>) {
                 state: State::Missing,
             });
         }
-    }
-}
-
-/// Every parameter of a stage with its value, dotted as `--set` takes it.
-fn parameters(node: &DraftNode) -> Vec<(String, String)> {
-    let mut out = Vec::new();
-    if node.declared.is_some() {
-        leaves(&written(&node.spec.stage), "", &mut out);
-    }
-    out
-}
-
-/// The graph's own keys, the nodes left out.
-fn keys(draft: &Draft) -> Vec<(String, String)> {
-    let mut out = Vec::new();
-    let mut tree = written(draft.graph);
-    if let Value::Shape { body: Body::Fields(fields), .. } = &mut tree.value {
-        fields.retain(|field| field.key != "nodes");
-    }
-    leaves(&tree, "", &mut out);
-    out
-}
-
-/// A value as the tree of its RON text, defaults written out.
-fn written<T: serde::Serialize>(value: &T) -> Tree {
-    let text = to_ron(value).unwrap_or_default();
-    let id = crate::graph::origin::Origins::default().add("", text.clone());
-    let nothing = Value::Shape { name: None, body: Body::Tuple(Vec::new()) };
-    let at = crate::graph::origin::Place { origin: id, span: 0..0 };
-    parse(&text, id).unwrap_or(Tree { value: nothing, at })
-}
-
-fn leaves(tree: &Tree, path: &str, out: &mut Vec<(String, String)>) {
-    match &tree.value {
-        Value::Shape { name, body: Body::Fields(fields) } => {
-            if let Some(name) = name.as_ref().filter(|_| !path.is_empty()) {
-                out.push((path.into(), name.text.clone()));
-            }
-            for field in fields {
-                let below = if path.is_empty() { field.key.clone() } else { format!("{path}.{}", field.key) };
-                leaves(&field.value, &below, out);
-            }
-        }
-        Value::Shape { body: Body::Tuple(items), .. } if items.is_empty() && path.is_empty() => {}
-        _ => out.push((path.into(), tree.to_ron())),
     }
 }

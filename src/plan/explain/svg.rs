@@ -3,13 +3,10 @@
 use std::fmt::Write;
 
 use super::layout::{Frame, LINE, Layout, MARGIN, SMALL_LINE, place, text_width};
+use super::outline::outline;
 use super::paint::{fill, stroke};
 use super::picture::{Line, Node, Outline, Picture, State};
 use crate::plan::EdgeKind;
-
-/// How far a house's roof reaches down, and the half height of a cylinder's lid.
-pub const ROOF: f64 = 16.0;
-pub const LID: f64 = 7.0;
 
 /// Height of a line of the heading.
 const HEADING: f64 = 20.0;
@@ -195,56 +192,6 @@ fn node(node: &Node, frame: &Frame) -> String {
         );
     }
     out
-}
-
-fn outline(shape: Outline, frame: &Frame, style: &str) -> String {
-    let Frame { x, y, width, height } = *frame;
-    let (l, r, t, b) = (x - width / 2.0, x + width / 2.0, y - height / 2.0, y + height / 2.0);
-    let polygon = |points: &[(f64, f64)]| {
-        let points: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-        format!("<polygon points=\"{}\" stroke-linejoin=\"round\" {style}/>\n", points.join(" "))
-    };
-    match shape {
-        Outline::Slanted => polygon(&[(l + 14.0, t), (r, t), (r - 14.0, b), (l, b)]),
-        Outline::Hexagon => {
-            polygon(&[(l + 16.0, t), (r - 16.0, t), (r, y), (r - 16.0, b), (l + 16.0, b), (l, y)])
-        }
-        Outline::Octagon => {
-            let c = 12.0;
-            polygon(&[
-                (l + c, t),
-                (r - c, t),
-                (r, t + c),
-                (r, b - c),
-                (r - c, b),
-                (l + c, b),
-                (l, b - c),
-                (l, t + c),
-            ])
-        }
-        Outline::House => polygon(&[(x, t), (r, t + ROOF), (r, b), (l, b), (l, t + ROOF)]),
-        Outline::Note => polygon(&[(l, t), (r - 12.0, t), (r, t + 12.0), (r, b), (l, b)]),
-        Outline::Ellipse => {
-            let (rx, ry) = (width / 2.0, height / 2.0);
-            format!("<ellipse cx=\"{x:.1}\" cy=\"{y:.1}\" rx=\"{rx:.1}\" ry=\"{ry:.1}\" {style}/>\n")
-        }
-        Outline::Cylinder => {
-            let (rx, ry) = (width / 2.0, LID);
-            format!(
-                "<path d=\"M{l:.1} {:.1}V{:.1}A{rx:.1} {ry} 0 0 0 {r:.1} {:.1}V{:.1}A{rx:.1} {ry} 0 0 0 {l:.1} {:.1}\
-                 A{rx:.1} {ry} 0 0 0 {r:.1} {:.1}\" {style}/>\n",
-                t + ry,
-                b - ry,
-                b - ry,
-                t + ry,
-                t + ry,
-                t + ry
-            )
-        }
-        Outline::Box => format!(
-            "<rect x=\"{l:.1}\" y=\"{t:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" rx=\"6\" {style}/>\n"
-        ),
-    }
 }
 
 /// Height of the strip that explains the lines.
