@@ -3,7 +3,7 @@
 mod check;
 mod graph;
 mod run;
-// mod stages;
+mod stages;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,6 +35,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Draws a graph, right or wrong
     Graph(graph::GraphArgs),
+    /// Lists the stages: their ports, parameters, defaults and presets
+    Stages(stages::StagesArgs),
 }
 
 /// A graph with its edits, as every subcommand that reads one takes it.
@@ -100,6 +102,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
         Command::Run(args) => args.run(&registry),
         Command::Check(args) => args.run(&registry),
         Command::Graph(args) => args.run(&registry),
+        Command::Stages(args) => args.run(&registry),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

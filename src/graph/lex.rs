@@ -38,7 +38,7 @@ impl<'t> Lexer<'t> {
     }
 
     /// The next token and where it stands.
-    pub fn next(&mut self) -> Result<(Token, Range<usize>), Unreadable> {
+    pub fn token(&mut self) -> Result<(Token, Range<usize>), Unreadable> {
         self.skip()?;
         let start = self.at;
         let Some(first) = self.peek() else { return Ok((Token::End, start..start)) };

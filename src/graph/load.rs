@@ -13,6 +13,7 @@ use super::read::read;
 use super::spec::GraphSpec;
 use super::tree::{Body, Path, Tree, Value};
 use crate::error::Error;
+use crate::optim::schedule::Span;
 
 /// Graph files and presets over this many bytes are refused.
 pub const LARGEST: u64 = 1 << 20;
@@ -109,8 +110,13 @@ pub fn load_text(text: &str, request: &Request) -> Loaded {
     let reading = read::<GraphSpec>(&loaded.tree, loaded.stand_ins.clone());
     let faults = reading.faults.into_iter().map(|fault| fault.diagnose(&loaded.tree, &loaded.origins));
     loaded.problems.extend(faults);
-    loaded.spec = reading.value;
     loaded.stand_ins = reading.stand_ins;
+    let length_known = loaded.sound(&["duration"]);
+    loaded.spec = reading.value;
+    if let Some(spec) = loaded.spec.as_mut().filter(|_| !length_known) {
+        // a run of a length that could not be read is long enough for whatever else is judged
+        spec.duration = Span::Epochs(1e6);
+    }
     loaded
 }
 
@@ -172,10 +178,10 @@ pub fn preset_tree(
     path: &str,
     at: &Place,
     folders: &[PathBuf],
-) -> Result<Tree, Diagnostic> {
+) -> Result<Tree, Box<Diagnostic>> {
     let preset = preset::find(path, folders).map_err(|problem| {
         let out = Diagnostic::error(at.clone(), format!("{problem}: {path:?}")).found(format!("{path:?}"));
-        match problem {
+        Box::new(match problem {
             NoPreset::Absent { looked, nearest } => {
                 let looked: Vec<String> = looked.iter().map(|file| file.display().to_string()).collect();
                 let mut out = out.expected("a preset's path, as `dinoflow stages` lists them").help(format!(
@@ -186,10 +192,10 @@ pub fn preset_tree(
                 out
             }
             NoPreset::Unreadable { .. } => out.expected("a file of at most 1 MiB of UTF-8 text"),
-        }
+        })
     })?;
     let id = loaded.origins.add(preset.name, preset.text.clone());
-    parse(&preset.text, id).map_err(|problem| *problem)
+    parse(&preset.text, id)
 }
 
 /// Text of a file of at most [`LARGEST`] bytes.

@@ -27,7 +27,8 @@ pub fn parse(text: &str, origin: OriginId) -> Result<Tree, Box<Diagnostic>> {
 /// As [`parse`].
 pub fn parse_from(text: &str, start: usize, origin: OriginId) -> Result<Tree, Box<Diagnostic>> {
     let lexer = Lexer::new(text, start);
-    let mut parser = Parser { lexer, origin, token: Token::End, span: start..start, before: start, depth: 0 };
+    let mut parser =
+        Parser { lexer, origin, token: Token::End, span: start..start, before: start, long: None, depth: 0 };
     parser.advance()?;
     parser.attributes()?;
     let tree = parser.value()?;
@@ -44,6 +45,8 @@ struct Parser<'t> {
     span: Range<usize>,
     /// Where the token before this one ended.
     before: usize,
+    /// The opening quote of the string before this token, when it runs over several lines.
+    long: Option<Range<usize>>,
     depth: usize,
 }
 
@@ -52,11 +55,14 @@ type Parsed<T> = Result<T, Box<Diagnostic>>;
 impl Parser<'_> {
     fn advance(&mut self) -> Parsed<()> {
         self.before = self.span.end;
-        let next = self.lexer.next().map_err(|Unreadable { span, expected }| {
+        let next = self.lexer.token().map_err(|Unreadable { span, expected }| {
             let place = Place { origin: self.origin, span };
             Box::new(Diagnostic::error(place, "not RON").expected(expected).found("something else"))
         })?;
-        (self.token, self.span) = next;
+        let before = std::mem::replace(&mut self.token, next.0);
+        let start = std::mem::replace(&mut self.span, next.1).start;
+        let long = matches!(&before, Token::Str(text) if text.contains('\n'));
+        self.long = long.then(|| start..start + 1);
         Ok(())
     }
 
@@ -77,7 +83,15 @@ impl Parser<'_> {
             Token::Char(one) => format!("{one:?}"),
             Token::End => "the end of the text".into(),
         };
-        Box::new(Diagnostic::error(self.here(), "not RON").expected(expected).found(found))
+        let problem = Diagnostic::error(self.here(), "not RON").expected(expected).found(found);
+        Box::new(match &self.long {
+            // what stands behind a closing quote that was forgotten is read as text up to the next quote
+            Some(span) => {
+                let place = Place { origin: self.origin, span: span.clone() };
+                problem.also(place, "this string runs over several lines: is its closing quote missing?")
+            }
+            None => problem,
+        })
     }
 
     fn is(&self, sign: char) -> bool {

@@ -35,12 +35,12 @@ pub fn plan(loaded: &Loaded, registry: &Registry) -> Result<(Plan, Vec<Diagnosti
     }
     match of_draft(&draft) {
         Ok(plan) => Ok((plan, draft.problems)),
-        Err(problem) => Err(vec![problem]),
+        Err(problem) => Err(vec![*problem]),
     }
 }
 
 /// Plans a graph without errors; a stage may still not have told the types of its outputs.
-fn of_draft(draft: &Draft) -> Result<Plan, Diagnostic> {
+fn of_draft(draft: &Draft) -> Result<Plan, Box<Diagnostic>> {
     let mut nodes = nodes(draft);
     let edges = edges(draft, &nodes)?;
     for (index, edge) in edges.iter().enumerate() {
@@ -118,7 +118,7 @@ fn nodes(draft: &Draft) -> Vec<PlanNode> {
     nodes
 }
 
-fn edges(draft: &Draft, nodes: &[PlanNode]) -> Result<Vec<PlanEdge>, Diagnostic> {
+fn edges(draft: &Draft, nodes: &[PlanNode]) -> Result<Vec<PlanEdge>, Box<Diagnostic>> {
     let port = |(node, port): (usize, usize)| PortRef { node: NodeId(node), port };
     let mut edges = Vec::new();
     for joint in draft.joints() {
@@ -150,16 +150,17 @@ fn edges(draft: &Draft, nodes: &[PlanNode]) -> Result<Vec<PlanEdge>, Diagnostic>
     Ok(edges)
 }
 
-fn untold(draft: &Draft, joint: Joint) -> Diagnostic {
+fn untold(draft: &Draft, joint: Joint) -> Box<Diagnostic> {
     let (from, to) = (&draft.nodes[joint.from.0], &draft.nodes[joint.to.0]);
     let wire = draft.wires.iter().find(|wire| wire.node == joint.to.0 && wire.port == Some(joint.to.1));
     let wire = wire.or(draft.wires.first());
     let what = format!("`{}` does not tell what it gives to `{}`", from.name, to.name);
     let at = wire.map(|wire| wire.place.clone());
-    Diagnostic::error(at.unwrap_or_else(|| draft.start.clone()), what)
+    let problem = Diagnostic::error(at.unwrap_or_else(|| draft.start.clone()), what)
         .node(from.name)
         .expected("a type for each output")
-        .found("none")
+        .found("none");
+    Box::new(problem)
 }
 
 /// How many values may wait between threads: two batches of tensors, a batch of pictures. None wait on the island.

@@ -28,6 +28,7 @@ impl Declare for MultiCrop {
 
     fn problems(&self, scope: &Scope) -> Vec<Problem> {
         let mut ranges = Ranges::new(scope);
+        ranges.count("workers", self.workers, 1, 1024);
         for fault in self.faults() {
             ranges.push(Problem::parameter(fault.field, fault.expected, fault.found));
         }
@@ -61,6 +62,10 @@ impl Declare for MultiCrop {
 
     fn cost(&self, _scope: &Scope, _given: &Given) -> Cost {
         Cost::default()
+    }
+
+    fn workers(&self) -> usize {
+        self.workers
     }
 }
 

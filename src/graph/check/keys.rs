@@ -17,18 +17,13 @@ const PATCHES: [usize; 4] = [4, 8, 14, 16];
 pub fn batch(graph: &GraphSpec) -> BatchPlan {
     let global = graph.global_batch.max(1);
     let micro = graph.micro_batch.unwrap_or(global).clamp(1, global);
-    BatchPlan { global, micro: if global % micro == 0 { micro } else { global } }
+    BatchPlan { global, micro: if global.is_multiple_of(micro) { micro } else { global } }
 }
 
 /// Updates in an epoch, where the source states its size.
 pub fn steps_per_epoch(nodes: &[DraftNode], batch: BatchPlan) -> Option<u64> {
-    let images = nodes.iter().filter_map(images).next()?;
+    let images = nodes.iter().find_map(|node| node.images)?;
     Some((images / batch.global) as u64)
-}
-
-/// Images of a source node, where it states their number.
-fn images(node: &DraftNode) -> Option<usize> {
-    node.declared.as_ref()?.images()
 }
 
 /// Judges every key.
@@ -92,7 +87,7 @@ impl Judge<'_> {
             return;
         }
         if let Some(micro) = graph.micro_batch
-            && (micro == 0 || graph.global_batch % micro != 0)
+            && (micro == 0 || !graph.global_batch.is_multiple_of(micro))
         {
             let divisors: Vec<usize> =
                 (1..=graph.global_batch).filter(|n| graph.global_batch.is_multiple_of(*n)).collect();
@@ -102,7 +97,7 @@ impl Judge<'_> {
             Self::help(problem, format!("for instance {near}"));
         }
         for node in &draft.nodes {
-            let Some(images) = images(node).filter(|images| *images < graph.global_batch) else { continue };
+            let Some(images) = node.images.filter(|images| *images < graph.global_batch) else { continue };
             if !self.loaded.sound(&["nodes", node.name, "stage"]) {
                 continue;
             }
@@ -141,7 +136,7 @@ impl Judge<'_> {
         let vit = network.backbone.vit();
         if !PATCHES.contains(&vit.patch) {
             self.unfit("network.backbone.patch", "4, 8, 14 or 16", vit.patch);
-        } else if vit.image == 0 || vit.image > 1 << 14 || vit.image % vit.patch != 0 {
+        } else if vit.image == 0 || vit.image > 1 << 14 || !vit.image.is_multiple_of(vit.patch) {
             let near = ((vit.image as f64 / vit.patch as f64).round() as usize).clamp(1, 1024) * vit.patch;
             let expected = format!("a multiple of the patch, {}, up to 16384", vit.patch);
             let problem = self.unfit("network.backbone.image", expected, vit.image);

@@ -5,7 +5,7 @@ mod roles;
 mod types;
 mod wires;
 
-use std::path::PathBuf;
+use std::path::Path as FilePath;
 
 use super::load::Loaded;
 use super::origin::Place;
@@ -46,6 +46,8 @@ pub struct DraftNode<'g> {
     /// None where the stage can't be told.
     pub declared: Option<Declared<'g>>,
     pub ports: Ports,
+    /// Images of a source, where they are known without opening any.
+    pub images: Option<usize>,
     /// The type of each output, as this node makes it.
     pub outputs: Vec<Option<EdgeType>>,
 }
@@ -272,7 +274,7 @@ fn blame(loaded: &Loaded, draft: &Draft, node: &str, problem: Problem) -> Option
     let found = if written { found } else { format!("{found}, the default") };
     let mut out = Diagnostic::error(place, what).node(node).expected(expected).found(found);
     out.key = match at {
-        Fault::Input(port) => Some(port.into()),
+        Fault::Input(port) => Some(port),
         _ => name(&path).1,
     };
     out.help = help;
@@ -281,7 +283,7 @@ fn blame(loaded: &Loaded, draft: &Draft, node: &str, problem: Problem) -> Option
 }
 
 /// A note on data that is not there yet: `check` needs none, a run does.
-fn absent(loaded: &Loaded, node: &str, key: &str, path: &PathBuf) -> Option<Diagnostic> {
+fn absent(loaded: &Loaded, node: &str, key: &str, path: &FilePath) -> Option<Diagnostic> {
     if path.as_os_str().is_empty() || path.exists() {
         return None;
     }

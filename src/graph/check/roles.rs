@@ -1,6 +1,7 @@
 //! The nodes' stages: known ones, of the role that their place calls for.
 
 use super::{Draft, DraftNode};
+use crate::data::source::{Images, List};
 use crate::graph::edit::KEYS;
 use crate::graph::load::Loaded;
 use crate::graph::origin::Place;
@@ -9,7 +10,7 @@ use crate::graph::problem::{Diagnostic, listing};
 use crate::graph::read::read;
 use crate::graph::spec::GraphSpec;
 use crate::stages::registry::{Declared, Unknown};
-use crate::stages::{Registry, Role, StageSpec};
+use crate::stages::{Declare, Registry, Role, StageSpec};
 
 /// The nodes with what their stages declare. A stage of the wrong role declares nothing: what follows from it would only
 /// hide the cause.
@@ -35,9 +36,18 @@ pub fn nodes<'g>(
         }
         let ports = declared.as_ref().map(|declared| declared.ports()).unwrap_or_default();
         let outputs = vec![None; ports.outputs.len()];
-        nodes.push(DraftNode { name, spec, declared, ports, outputs });
+        let images = declared.as_ref().and_then(|declared| images(&spec.stage, &**declared));
+        nodes.push(DraftNode { name, spec, declared, ports, images, outputs });
     }
     nodes
+}
+
+/// Images of a source that states their number, or whose list is there to be counted.
+fn images(stage: &StageSpec, declared: &dyn Declare) -> Option<usize> {
+    match stage {
+        StageSpec::List(list) => List::open(list).ok().map(|list| list.len()),
+        _ => declared.images(),
+    }
 }
 
 fn unregistered(
@@ -53,7 +63,10 @@ fn unregistered(
     let out = Diagnostic::error(place, format!("custom stage `{kind}`: {why}")).node(name).key(key);
     match why {
         Unknown::Kind => out
-            .expected(listing(registry.kinds()))
+            .expected(match registry.kinds().next() {
+                Some(_) => listing(registry.kinds()),
+                None => "a registered kind, of which this program has none".into(),
+            })
             .found(format!("`{kind}`"))
             .nearest(kind, registry.kinds())
             .help("stages of other crates are registered in a program of one's own: dinoflow::main_with(registry)"),

@@ -95,10 +95,11 @@ impl Fault {
         let place = place.unwrap_or_else(|| tree.place(&path).clone());
         let quote = Diagnostic::quote(origins, &place);
         let (node, key) = name(&path);
+        let word = key.as_ref().map_or("the value".into(), |key| format!("`{key}`"));
         let mut out = match kind {
-            Kind::Mismatch { expected } => {
-                Diagnostic::error(place, "not of the type it should be").expected(expected).found(quote)
-            }
+            Kind::Mismatch { expected } => Diagnostic::error(place, format!("{word} is of the wrong type"))
+                .expected(expected)
+                .found(quote),
             Kind::UnknownKey { known } => Diagnostic::error(place, format!("unknown key `{quote}`"))
                 .expected(listing(known.iter().copied()))
                 .nearest(&quote, known.iter().copied())
@@ -174,9 +175,9 @@ mod tests {
         check::<HeadSpec>(
             "(hidden: -1, botleneck: 3, out_dim: \"many\", batch_norm: 1)",
             &[
-                "-1 hidden | not of the type it should be | a whole number, 0 or more",
-                "\"many\" out_dim | not of the type it should be | a whole number, 0 or more",
-                "1 batch_norm | not of the type it should be | true or false",
+                "-1 hidden | `hidden` is of the wrong type | a whole number, 0 or more",
+                "\"many\" out_dim | `out_dim` is of the wrong type | a whole number, 0 or more",
+                "1 batch_norm | `batch_norm` is of the wrong type | true or false",
                 "botleneck botleneck | unknown key `botleneck` | `hidden`, `bottleneck`, `out_dim`, `batch_norm` or \
                  `norm_last_layer`",
             ],
@@ -185,7 +186,7 @@ mod tests {
             "(backbone: VitSmal(patch: 16), head: (out_dim: true))",
             &[
                 "VitSmal backbone | unknown name `VitSmal` | `VitMicro`, `VitTiny`, `VitSmall` or `VitBase`",
-                "true head.out_dim | not of the type it should be | a whole number, 0 or more",
+                "true head.out_dim | `head.out_dim` is of the wrong type | a whole number, 0 or more",
             ],
         );
         check::<NetworkSpec>(
@@ -198,16 +199,16 @@ mod tests {
         check::<AdamW>(
             "(lr: (1), betas: (0.9), clip: PerParameter(\"x\"), lr_course: Cosine(warmup: Steps(0.5)))",
             &[
-                "(1) lr | not of the type it should be | a number",
-                "(0.9) betas | not of the type it should be | 2 values in parentheses",
-                "\"x\" clip.0 | not of the type it should be | a number",
-                "0.5 lr_course.warmup.0 | not of the type it should be | a whole number, 0 or more",
+                "(1) lr | `lr` is of the wrong type | a number",
+                "(0.9) betas | `betas` is of the wrong type | 2 values in parentheses",
+                "\"x\" clip.0 | `clip.0` is of the wrong type | a number",
+                "0.5 lr_course.warmup.0 | `lr_course.warmup.0` is of the wrong type | a whole number, 0 or more",
             ],
         );
         check::<Span>(
             "100",
             &[
-                "100  | not of the type it should be | `Epochs`, `Steps` or `Fraction`, each with its parameters",
+                "100  | the value is of the wrong type | `Epochs`, `Steps` or `Fraction`, each with its parameters",
             ],
         );
     }

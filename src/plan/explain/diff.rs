@@ -26,7 +26,8 @@ pub fn diff(before: &Picture, after: &Picture) -> Picture {
     for gone in before.wires.iter().filter(|wire| after.wires.iter().all(|other| !same(wire, other))) {
         wires.push(Line { state: State::Removed, ..gone.clone() });
     }
-    let mut remarks = changes(&before.keys, &after.keys);
+    let changed = changes(&before.keys, &after.keys).into_iter();
+    let mut remarks: Vec<(State, String)> = changed.map(|line| (State::Changed, line)).collect();
     remarks.extend(after.remarks.iter().cloned());
     Picture {
         title: format!("{}, against {}", after.title, before.title),

@@ -9,8 +9,10 @@ use crate::plan::EdgeKind;
 /// The picture as a digraph.
 pub fn dot(picture: &Picture) -> String {
     let mut out = String::from("digraph dinoflow {\n");
-    let heading: Vec<String> =
-        std::iter::once(&picture.title).chain(&picture.remarks).map(|line| text(line) + "\\l").collect();
+    let heading: Vec<String> = std::iter::once(&picture.title)
+        .chain(picture.remarks.iter().map(|(_, remark)| remark))
+        .map(|line| text(line) + "\\l")
+        .collect();
     // writing to a string does not fail
     let _ = writeln!(out, "  label=\"{}\"; labelloc=t; labeljust=l;", heading.join(""));
     let _ = writeln!(out, "  rankdir=TB; compound=true; nodesep=0.4; ranksep=0.5; fontname=\"Helvetica\";");

@@ -133,7 +133,7 @@ pub fn picture(picture: &Picture) -> String {
     };
     line(&json!({
         "title": picture.title,
-        "remarks": picture.remarks,
+        "remarks": picture.remarks.iter().map(|(_, remark)| remark).collect::<Vec<_>>(),
         "nodes": picture.nodes.iter().map(node).collect::<Vec<_>>(),
         "wires": picture.wires.iter().map(wire).collect::<Vec<_>>(),
     }))

@@ -96,7 +96,7 @@ pub fn place(picture: &Picture) -> Layout {
         let label = EdgeLabel { width, height, weight, labelpos: LabelPos::Center, ..EdgeLabel::default() };
         graph.set_edge(format!("n{from}"), format!("n{to}"), Some(label), Some(&format!("w{index}")));
     }
-    let options = LayoutOptions { nodesep: 36.0, edgesep: 18.0, ranksep: 34.0, ..LayoutOptions::default() };
+    let options = LayoutOptions { nodesep: 36.0, edgesep: 18.0, ranksep: 42.0, ..LayoutOptions::default() };
     layout(&mut graph, Some(options));
     read(picture, &graph, &clusters)
 }
@@ -148,6 +148,9 @@ fn read(picture: &Picture, graph: &Graph<NodeLabel, EdgeLabel>, clusters: &[Clus
     out
 }
 
+/// Pixels that a wire goes straight up or down at its ends.
+const STUB: f64 = 13.0;
+
 impl Layout {
     /// Lets wires end at the nodes' upper and lower edges.
     fn touch(&mut self, picture: &Picture) {
@@ -163,11 +166,16 @@ impl Layout {
             ends.push(End { wire, last: false, node: first, upper: !down, x: points[1].0 });
             ends.push(End { wire, last: true, node: last, upper: down, x: points[points.len() - 2].0 });
         }
-        for End { wire, last, node, upper, x } in spread(ends, &self.nodes, &shapes) {
+        let mut ends = spread(ends, &self.nodes, &shapes);
+        // last ends first, so that what is put in front of them moves no other end
+        ends.sort_by_key(|end| !end.last);
+        for End { wire, last, node, upper, x } in ends {
             let y = height(&self.nodes[node], shapes[node], upper, x);
+            let upright = (x, if upper { y - STUB } else { y + STUB });
             let points = &mut self.wires[wire].0;
             let end = if last { points.len() - 1 } else { 0 };
             points[end] = (x, y);
+            points.insert(if last { end } else { 1 }, upright);
         }
     }
 

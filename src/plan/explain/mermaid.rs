@@ -9,7 +9,7 @@ use crate::plan::EdgeKind;
 /// The picture as a flowchart.
 pub fn mermaid(picture: &Picture) -> String {
     let mut out = format!("---\ntitle: \"{}\"\n---\nflowchart TB\n", picture.title.replace('"', "'"));
-    for remark in &picture.remarks {
+    for (_, remark) in &picture.remarks {
         let _ = writeln!(out, "  %% {}", remark.replace('\n', " "));
     }
     for cluster in [Cluster::Host, Cluster::Island, Cluster::Barrier, Cluster::None] {

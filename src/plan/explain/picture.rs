@@ -18,7 +18,7 @@ pub struct Picture {
     pub nodes: Vec<Node>,
     pub wires: Vec<Line>,
     /// What is wrong with the graph, or what differs in its own keys: lines below the title.
-    pub remarks: Vec<String>,
+    pub remarks: Vec<(State, String)>,
 }
 
 /// A node as it is drawn.
@@ -166,7 +166,7 @@ pub fn picture(draft: &Draft) -> Picture {
         keys: keys(draft),
         nodes,
         wires,
-        remarks: errors.map(|problem| problem.what.clone()).collect(),
+        remarks: errors.map(|problem| (State::Missing, problem.what.clone())).collect(),
     }
 }
 

@@ -19,7 +19,7 @@ pub fn svg(picture: &Picture) -> String {
     let layout = place(picture);
     let above = MARGIN + HEADING * (1 + picture.remarks.len()) as f64;
     let widest = std::iter::once(text_width(&picture.title, 16.0))
-        .chain(picture.remarks.iter().map(|remark| text_width(remark, 12.0)))
+        .chain(picture.remarks.iter().map(|(_, remark)| text_width(remark, 12.0)))
         .fold(layout.width, |widest, text| widest.max(text + 2.0 * MARGIN));
     let height = layout.height + above + LEGEND;
     let mut out = format!(
@@ -35,16 +35,17 @@ pub fn svg(picture: &Picture) -> String {
         MARGIN + 8.0,
         text(&picture.title)
     );
-    for (index, remark) in picture.remarks.iter().enumerate() {
+    for (index, (state, remark)) in picture.remarks.iter().enumerate() {
         let y = MARGIN + 8.0 + HEADING * (index + 1) as f64;
         let _ = writeln!(
             out,
-            "<text x=\"{MARGIN}\" y=\"{y}\" font-size=\"12\" fill=\"#c62828\">{}</text>",
+            "<text x=\"{MARGIN}\" y=\"{y}\" font-size=\"12\" fill=\"{}\">{}</text>",
+            stroke(*state, EdgeKind::Forward),
             text(remark)
         );
     }
     let _ = writeln!(out, "<g transform=\"translate(0 {above})\">");
-    for (cluster, frame) in &layout.clusters {
+    for (_, frame) in &layout.clusters {
         out += &box_of(frame, "#fafafa", "#b8b8b8", 10.0);
     }
     draw(picture, &layout, &mut out);

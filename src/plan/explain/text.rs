@@ -36,7 +36,7 @@ fn title(plan: &Plan) -> String {
 
 fn table(header: &[&str], right: &[usize]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(header.iter().copied());
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_header(header.iter().copied());
     for column in right {
         if let Some(column) = table.column_mut(*column) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -65,14 +65,21 @@ fn nodes(plan: &Plan) -> Table {
 fn edges(plan: &Plan) -> Table {
     let mut table = table(&["wire", "carries", "when", "crossing", "waiting"], &[4]);
     for edge in &plan.edges {
-        let crossing = words::conversion(edge.conversion, &edge.ty);
+        let crossing = words::conversion(plan, edge);
         let waiting = if edge.capacity > 0 { format!("≤ {}", edge.capacity) } else { String::new() };
         let when = match edge.kind {
+            EdgeKind::Forward if plan.nodes[edge.to.node.0].rate == Rate::Barrier => "after the step",
             EdgeKind::Forward => "this step",
             EdgeKind::Feedback => "previous step",
             EdgeKind::Gradient => "backward",
         };
-        table.add_row([words::wire(plan, edge), edge.ty.to_string(), when.to_owned(), crossing, waiting]);
+        table.add_row([
+            words::wire(plan, edge),
+            words::carried(plan, &edge.ty),
+            when.to_owned(),
+            crossing,
+            waiting,
+        ]);
     }
     table
 }

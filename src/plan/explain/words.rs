@@ -31,15 +31,26 @@ pub fn place(place: Place) -> String {
     }
 }
 
-/// What happens where the rates differ; nothing where they agree.
-pub fn conversion(conversion: Conversion, ty: &EdgeType) -> String {
-    match conversion {
+/// What happens where the rates differ; nothing where they agree, or where a micro-batch is the whole batch.
+pub fn conversion(plan: &Plan, edge: &PlanEdge) -> String {
+    match edge.conversion {
+        Conversion::Hold if edge.ty == EdgeType::Weights => "lent".into(),
+        _ if plan.batch.micros() == 1 => String::new(),
         Conversion::None => String::new(),
         Conversion::Concat { .. } => "joined to the whole batch".into(),
         Conversion::Slice { .. } => "cut to micro-batches".into(),
         Conversion::Sum => "summed over micro-batches".into(),
-        Conversion::Hold if *ty == EdgeType::Weights => "lent to each".into(),
         Conversion::Hold => "the same for each".into(),
+    }
+}
+
+/// What an edge carries, a tensor with its type: `(2, 64, 65536) f32`.
+pub fn carried(plan: &Plan, ty: &EdgeType) -> String {
+    match ty {
+        EdgeType::Tensor { .. } => format!("{ty} {}", format!("{:?}", plan.precision()).to_lowercase()),
+        EdgeType::Image => "picture u8".into(),
+        EdgeType::Crops { .. } => format!("{ty} u8"),
+        _ => ty.to_string(),
     }
 }
 
