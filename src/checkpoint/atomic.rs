@@ -10,7 +10,9 @@ use std::path::Path;
 /// When the folder is not there or can't be written; `path` is then as before.
 pub fn write(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let folder = parent(path);
-    let mut file = unfinished(0o666).tempfile_in(folder)?;
+    // tempfile's own error names a file that nobody asked for
+    let made = unfinished(0o666).tempfile_in(folder);
+    let mut file = made.map_err(|e| std::io::Error::new(e.kind(), e.kind().to_string()))?;
     let mut buffer = BufWriter::new(file.as_file_mut());
     fill(&mut buffer)?;
     buffer.flush()?;

@@ -172,17 +172,17 @@ impl<D: Device> Running<D> {
     /// # Errors
     /// [`StageError::Data`] when a source is not there, has no labels, or the two name their classes differently.
     pub fn new(stage: &Knn, graph: &GraphSpec, device: &D) -> Result<Self, StageError> {
-        let open = |spec: &StageSpec| source::open(spec).map_err(|e| StageError::Data(format!("knn: {e}")));
+        let open = |spec: &StageSpec| source::open(spec).map_err(|e| StageError::Data(e.to_string()));
         let (train, val) = (open(&stage.train)?, open(&stage.val)?);
         if train.classes() != val.classes() {
             let (a, b) = (train.classes().len(), val.classes().len());
-            return Err(StageError::Data(format!(
-                "knn: `train` has {a} classes and `val` {b} or of other names; give both the same class folders"
-            )));
+            let text =
+                format!("the class folders of `train` ({a}) and of `val` ({b}) must have the same names");
+            return Err(StageError::Data(text));
         }
         if train.classes().is_empty() {
             return Err(StageError::Data(
-                "knn: the pictures have no classes; put each class into a folder of its own, or leave the node out".into(),
+                "the pictures have no classes; put each class into a folder of its own, or leave the node out".into(),
             ));
         }
         let crop = stage.crop.unwrap_or(graph.network.backbone.vit().image);
