@@ -180,7 +180,14 @@ fn a_used_folder_and_another_graph_are_refused() {
 fn decode_crops_and_training_overlap_in_the_trace() {
     let bench = Bench::new();
     let trace = bench.out("trace.json");
-    bench.succeed(&bench.out("traced"), &["--trace", trace.to_str().unwrap()]);
+    // files that take a while to decode: a drawn picture needs none
+    let mut draws = Key::new(3).named("noise").draws();
+    for i in 0..30 {
+        let noise = image::RgbImage::from_fn(300, 300, |_, _| image::Rgb([draws.bits() as u8; 3]));
+        noise.save(bench.out(&format!("{i:02}.png"))).unwrap();
+    }
+    let swap = format!("source=Folder(root: {:?})", bench.folder.path());
+    bench.succeed(&bench.out("traced"), &["--trace", trace.to_str().unwrap(), "--swap", &swap]);
     let trace: serde_json::Value = serde_json::from_slice(&std::fs::read(trace).unwrap()).unwrap();
     let spans = |name: &'static str| {
         let events = trace["traceEvents"].as_array().unwrap().iter();

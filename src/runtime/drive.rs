@@ -117,7 +117,8 @@ impl<D: Device> Drive<'_, '_, D> {
                 let path = self.records.folder.metrics();
                 let written = self.records.recorder.event(event.name, step, &event.fields);
                 written.map_err(|e| self.file(step, path, e))?;
-                let fields: Vec<String> = event.fields.iter().map(|(k, v)| format!("{k} {v}")).collect();
+                let fields: Vec<String> =
+                    event.fields.iter().map(|(key, value)| worded(key, value)).collect();
                 self.records.progress.say(&format!("{} at step {step}: {}", event.name, fields.join(", ")));
             }
         }
@@ -171,5 +172,16 @@ impl<D: Device> Drive<'_, '_, D> {
 
     fn file(&self, step: u64, path: std::path::PathBuf, source: std::io::Error) -> Stopped {
         self.run.fail("run folder".into(), step, StageError::File { path, source })
+    }
+}
+
+/// A field of an event as a line shows it: numbers that are no whole ones to one decimal place.
+fn worded(key: &str, value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::Number(number) if !number.is_u64() => {
+            format!("{key} {:.1}", number.as_f64().unwrap_or(f64::NAN))
+        }
+        serde_json::Value::String(text) => format!("{key} {text}"),
+        other => format!("{key} {other}"),
     }
 }
