@@ -27,15 +27,26 @@ impl<const W: usize, const P: usize, D: Device> Parameters<D> for PatchEmbed<W, 
 
 /// A vision transformer of width `W`, `DEPTH` blocks, `HEADS` heads, on patches of `P` × `P` pixels.
 ///
-/// Two widths do not mix; the compiler sees to it:
+/// Two widths do not mix; the compiler sees to it. Tokens of width 384 go through a block of that width:
+///
+/// ```
+/// use dfdx::prelude::{Const, Cpu, Tensor, ZerosTensor};
+/// use dinoflow::{nn::layers::Block, ops::mlp_residual};
+/// let cpu = Cpu::default();
+/// let small: Block<384, 6, Cpu> = Block::zeros(&cpu).unwrap();
+/// let tokens: Tensor<(usize, usize, Const<384>), f32, Cpu> = cpu.zeros_like(&(1, 1, Const));
+/// assert!(mlp_residual(tokens, &small.norm2, &small.mlp, None).is_ok());
+/// ```
+///
+/// and those of width 192 do not compile:
 ///
 /// ```compile_fail,E0308
-/// use dfdx::prelude::{Cpu, NoneTape, Tensor, Const};
-/// use dinoflow::nn::layers::Block;
-/// use dinoflow::ops::mlp_residual;
-/// let small: Block<384, 6, Cpu> = Block::zeros(&Cpu::default()).unwrap();
-/// let tokens: Tensor<(usize, usize, Const<192>), f32, Cpu, NoneTape> = todo!();
-/// let _ = mlp_residual(tokens, &small.norm2, &small.mlp, None);
+/// use dfdx::prelude::{Const, Cpu, Tensor, ZerosTensor};
+/// use dinoflow::{nn::layers::Block, ops::mlp_residual};
+/// let cpu = Cpu::default();
+/// let small: Block<384, 6, Cpu> = Block::zeros(&cpu).unwrap();
+/// let tokens: Tensor<(usize, usize, Const<192>), f32, Cpu> = cpu.zeros_like(&(1, 1, Const));
+/// assert!(mlp_residual(tokens, &small.norm2, &small.mlp, None).is_ok());
 /// ```
 #[derive(Clone, Debug)]
 pub struct Vit<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: Device> {
