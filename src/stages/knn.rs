@@ -186,7 +186,12 @@ impl<D: Device> Running<D> {
             ));
         }
         let crop = stage.crop.unwrap_or(graph.network.backbone.vit().image);
-        let collate = super::collate::Collate::default();
+        // pictures are judged as the network was shown them
+        let collate = graph.nodes.values().find_map(|node| match &node.stage {
+            StageSpec::Collate(collate) => Some(collate.clone()),
+            _ => None,
+        });
+        let collate = collate.unwrap_or_default();
         let of_three = |(a, b, c): (f64, f64, f64)| [a as f32, b as f32, c as f32];
         let view = View {
             resize: stage.resize.unwrap_or((crop * 256).div_ceil(224)),
@@ -242,5 +247,23 @@ impl<D: Device> Stage<D> for Running<D> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dfdx::prelude::Cpu;
+
+    use super::*;
+    use crate::graph::load::{Request, load_text};
+
+    #[test]
+    fn pictures_are_normalised_as_the_graphs_own_collate_does() {
+        let sets = vec!["collate.mean=(0.1, 0.2, 0.3)".to_owned()];
+        let request = Request { graph: "graphs/quickstart.ron".into(), sets, ..Request::default() };
+        let graph = load_text(include_str!("../../graphs/quickstart.ron"), &request).spec.unwrap();
+        let StageSpec::Knn(stage) = &graph.nodes["knn"].stage else { panic!("knn is no Knn") };
+        let running = Running::new(stage, &graph, &Cpu::default()).unwrap();
+        assert_eq!(running.view.mean, [0.1, 0.2, 0.3]);
     }
 }
