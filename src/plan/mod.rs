@@ -11,6 +11,7 @@ pub mod explain;
 use std::ops::Range;
 
 use crate::graph::spec::{GraphSpec, Precision};
+use crate::kernels::Products;
 use crate::stages::{Cost, EdgeType, Port, Rate, Role, Scope, StageSpec};
 
 /// An index into [`Plan::nodes`].
@@ -51,6 +52,14 @@ impl Plan {
         match self.graph.precision {
             Precision::Auto => Precision::F32,
             chosen => chosen,
+        }
+    }
+
+    /// The precision of products and activations.
+    pub fn products(&self) -> Products {
+        match self.precision() {
+            Precision::Bf16 => Products::Bf16,
+            _ => Products::F32,
         }
     }
 

@@ -2,7 +2,9 @@
 
 #[macro_use]
 mod isa;
+mod convert;
 mod lanes;
+mod matrix;
 mod product;
 mod split;
 mod transpose;
