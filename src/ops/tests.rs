@@ -63,7 +63,6 @@ fn stock_operations_and_ours_share_a_tape() {
 
 /// The block's output and the gradients of its input and of every weight, where each branch has survivors.
 fn through(
-    cpu: &Cpu,
     block: &Block<128, 2, Cpu>,
     x: &Tokens,
     [first, second]: [&Option<Survivors>; 2],
@@ -106,8 +105,8 @@ fn a_dropped_image_passes_through_and_teaches_nothing() {
     let one: Tokens = cpu.tensor_from_vec(row.clone(), (1usize, tokens, Const));
     // the second of two equal images is dropped by both branches: it comes out as it went in, its gradient too, and the
     // weights learn from the first one alone
-    let (y, gradients) = through(&cpu, &block, &two, [&keeps(&[0], 2.0), &keeps(&[0], 1.5)]);
-    let (alone, expected) = through(&cpu, &block, &one, [&keeps(&[0], 2.0), &keeps(&[0], 1.5)]);
+    let (y, gradients) = through(&block, &two, [&keeps(&[0], 2.0), &keeps(&[0], 1.5)]);
+    let (alone, expected) = through(&block, &one, [&keeps(&[0], 2.0), &keeps(&[0], 1.5)]);
     close("the kept image", &y[..tokens * width], &alone);
     close("the dropped image", &y[tokens * width..], &row);
     close("the kept image's gradient", &gradients[0][..tokens * width], &expected[0]);
@@ -120,8 +119,8 @@ fn a_dropped_image_passes_through_and_teaches_nothing() {
         close(&format!("gradient of weight {i}"), found, expected);
     }
     // a branch is scaled, not what goes around it
-    let (plain, _) = through(&cpu, &block, &one, [&None, &keeps(&[], 3.0)]);
-    let (twice, _) = through(&cpu, &block, &one, [&keeps(&[0], 2.0), &keeps(&[], 3.0)]);
+    let (plain, _) = through(&block, &one, [&None, &keeps(&[], 3.0)]);
+    let (twice, _) = through(&block, &one, [&keeps(&[0], 2.0), &keeps(&[], 3.0)]);
     let by_hand: Vec<f32> = row.iter().zip(&plain).map(|(x, y)| x + 2.0 * (y - x)).collect();
     close("a branch scaled by 2", &twice, &by_hand);
 }

@@ -439,8 +439,9 @@ fn check_bf16(fixture: &str, micro_batch: Option<usize>) {
     let name = format!("{fixture} in bf16 at micro_batch {micro_batch:?}");
     let (folder, seen) = run(&case, micro_batch, Precision::Bf16);
     let run = folder.path().join("run");
-    // targets see the teacher's rounding through a temperature that is less than half the student's
-    check_steps(&name, &case, &run, Near { loss: 5e-3, targets: 2e-2, gradient: 2e-2 });
+    // targets see the teacher's rounding through a temperature that is less than half the student's, and the largest of
+    // many norms, twelve steps apart, sees all that came before; the first step's norms are held closer below
+    check_steps(&name, &case, &run, Near { loss: 5e-3, targets: 2e-2, gradient: 5e-2 });
     let last = case["steps"].as_array().unwrap().len() as u64;
     let student = tensors(&run, last, "student");
     let seen = seen.lock().unwrap();
