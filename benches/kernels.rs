@@ -201,7 +201,7 @@ fn elementwise(report: &Report) {
         normalize::weight_norm_backward(65_536, 256, &g, &v, None, &norms, &mut p, None);
     });
     report.bytes("optimizer adamw", 7 * n, || {
-        optimizer::adamw(&mut p, &g, &mut m, &mut s, 1e-4, 0.04, 0.9, 0.999, 1e-8, 10, 1.0)
+        optimizer::adamw(&mut p, &g, &mut m, &mut s, 1e-4, 0.04, 0.9, 0.999, 1e-8, 10, 1.0, None, 0.0)
     });
     report.bytes("optimizer lerp", 3 * n, || optimizer::lerp(&mut p, &v, 0.996));
     report.bytes("optimizer sum_of_squares", n, || assert!(optimizer::sum_of_squares(&v) > 0.0));

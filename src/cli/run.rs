@@ -40,6 +40,9 @@ pub struct RunArgs {
     /// One thread, stage after stage, to look for faults: the same numbers, more slowly
     #[arg(long)]
     pub sequential: bool,
+    /// The average of the weights in a pass of its own, not in the optimizer's: the same bits
+    #[arg(long)]
+    pub no_fuse: bool,
     /// Threads of the kernels [default: one a core]; any number gives the same bits
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
@@ -88,6 +91,7 @@ impl RunArgs {
             reuse,
             steps: self.steps,
             sequential: self.sequential,
+            no_fuse: self.no_fuse,
             trace: self.trace.clone(),
             threads: self.threads.map(NonZeroUsize::get),
             ..Options::default()

@@ -196,8 +196,9 @@ family! {
     UpdateKernels in optimizer {
         fn sum_of_squares = sum_of_squares(x: read) -> f64;
         fn all_finite = all_finite(x: read) -> bool;
+        /// and, of what has just been updated, average = momentum · average + (1 - momentum) · p
         fn adamw = adamw(p: write, g: read, m: write, v: write, lr: f64, decay: f64, beta1: f64, beta2: f64, eps: f64,
-            step: u64, grad_scale: f32);
+            step: u64, grad_scale: f32, average: maybe_write, momentum: f64);
         /// target = momentum · target + (1 - momentum) · source
         fn lerp = lerp(target: write, source: read, momentum: f64);
         /// y += a x

@@ -11,7 +11,7 @@ use super::host::{Bundle, Feed};
 use super::slots::Slot;
 use super::stage::{Event, Inputs, Moment, Outputs, Stage, StageError, Value};
 use super::trace::Track;
-use crate::plan::{Direction, EdgeId, NodeId, Place};
+use crate::plan::{Direction, EdgeId, EdgeKind, NodeId, Place};
 use crate::stages::{Rate, Role};
 use crate::tensor::Device;
 
@@ -23,6 +23,8 @@ pub struct Island<'a, D: Device> {
     pub(super) stages: Vec<Option<Box<dyn Stage<D>>>>,
     pub(super) slots: Vec<Slot<D>>,
     phases: Rc<Vec<(Rate, Vec<Firing>)>>,
+    /// For each node that owns weights, the one that averages them and lends the average while they are updated.
+    followers: Vec<Option<NodeId>>,
     /// Host nodes that feed the island, with how often each has in this step.
     arrivals: Vec<(NodeId, usize)>,
     pub(super) track: Track<'a>,
@@ -56,6 +58,7 @@ impl<'a, D: Device> Island<'a, D> {
             stages: plan.nodes.iter().map(|_| None).collect(),
             slots: Slot::of(plan),
             phases: Rc::new(phases.collect()),
+            followers: plan.nodes.iter().enumerate().map(|(i, _)| follower(run, NodeId(i))).collect(),
             arrivals: feeders(run).into_iter().map(|node| (node, 0)).collect(),
             track,
         };
@@ -140,19 +143,30 @@ impl<'a, D: Device> Island<'a, D> {
         let mut given: Vec<_> = firing.outputs.iter().map(|_| None).collect();
         let mut reported = Vec::new();
         let node = firing.actor.node.0;
+        let follower = self.followers[node];
+        let lend = |follower: NodeId| self.stages[follower.0].as_mut()?.lend_average(at);
+        let mut average = follower.and_then(lend);
         let stage = self.stages[node].as_mut();
         let wanted = &firing.wanted;
-        self.run.fire(&mut self.track, firing.actor, at, || {
+        let fired = self.run.fire(&mut self.track, firing.actor, at, || {
             let stage =
                 stage.ok_or_else(|| StageError::Bug("the plan fires a stage it has not built".into()))?;
             let mut inputs = Inputs { values: &values };
             let mut outputs = Outputs { values: &mut given, wanted, metrics: &mut reported, events };
-            match firing.actor.direction {
-                Direction::Forward => stage.fire(at, &mut inputs, &mut outputs),
-                Direction::Backward => stage.backward(at, &mut inputs, &mut outputs),
+            match (firing.actor.direction, &mut average) {
+                (Direction::Forward, Some(average)) => {
+                    stage.fire_beside(at, &mut inputs, &mut outputs, average)
+                }
+                (Direction::Forward, None) => stage.fire(at, &mut inputs, &mut outputs),
+                (Direction::Backward, _) => stage.backward(at, &mut inputs, &mut outputs),
             }
-        })?;
+        });
         drop(values);
+        let lender = follower.and_then(|follower| self.stages[follower.0].as_mut());
+        if let (Some(average), Some(lender)) = (average, lender) {
+            lender.return_average(average);
+        }
+        fired?;
         for (name, value) in reported {
             match metrics.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, sum)) => *sum += value,
@@ -270,6 +284,15 @@ impl<'a, D: Device> Island<'a, D> {
         self.slots.iter_mut().for_each(Slot::advance);
         Ok(())
     }
+}
+
+/// The stage of the teacher's rule that reads what an optimizer has just updated.
+fn follower(run: &Run<'_>, leader: NodeId) -> Option<NodeId> {
+    let nodes = &run.plan.nodes;
+    let reads = |to: NodeId| nodes[leader.0].role == Role::Optimizer && nodes[to.0].role == Role::Ema;
+    let edge =
+        |e: &&crate::plan::PlanEdge| e.kind == EdgeKind::Forward && e.from.node == leader && reads(e.to.node);
+    run.plan.edges.iter().find(edge).filter(|_| run.fuse).map(|e| e.to.node)
 }
 
 /// Host nodes with a wire into the island.
