@@ -11,7 +11,7 @@ use dfdx::prelude::Cpu;
 use crate::checkpoint::Reuse;
 use crate::error::Error;
 use crate::graph::report;
-use crate::graph::spec::DeviceChoice;
+use crate::graph::spec::{DeviceChoice, GraphSpec};
 use crate::graph::write::to_ron;
 use crate::report::verdict::Verdict;
 use crate::runtime::{self, Interrupt, Options, Outcome};
@@ -56,8 +56,10 @@ impl RunArgs {
         // a closed standard error leaves nobody to tell
         let _ = report::print(&notes, &loaded.origins);
         let device = device(plan.graph.device)?;
+        // a run goes on in the precision that it began with, also on another machine
+        let graph = GraphSpec { precision: plan.precision(), ..plan.graph.clone() };
         let text =
-            to_ron(&plan.graph).map_err(|e| Error::Failed(format!("the graph can't be written out: {e}")))?;
+            to_ron(&graph).map_err(|e| Error::Failed(format!("the graph can't be written out: {e}")))?;
         let options = self.options(&plan.graph.name);
         self.writable(&options.out)?;
         let interrupt = Interrupt::from_signals()

@@ -49,18 +49,12 @@ pub struct Plan {
 impl Plan {
     /// The number type, with `Auto` decided.
     pub fn precision(&self) -> Precision {
-        match self.graph.precision {
-            Precision::Auto => Precision::F32,
-            chosen => chosen,
-        }
+        self.graph.precision.decided()
     }
 
     /// The precision of products and activations.
     pub fn products(&self) -> Products {
-        match self.precision() {
-            Precision::Bf16 => Products::Bf16,
-            _ => Products::F32,
-        }
+        self.graph.precision.products()
     }
 
     /// What is worth printing beside the tables: words and their values, as the learning rate after scaling.
