@@ -55,7 +55,7 @@ vectorised! {
 
 /// The nearest bf16, ties to even.
 #[inline(always)]
-fn nearest(x: f32) -> bf16 {
+pub fn nearest(x: f32) -> bf16 {
     let bits = x.to_bits();
     let rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
     // the sum would carry a NaN's mantissa into its sign

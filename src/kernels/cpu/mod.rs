@@ -26,8 +26,7 @@ use super::Products;
 
 /// The precision of products that this processor is quickest at: bf16 where it multiplies that natively.
 pub fn fastest_products() -> Products {
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512bw") {
+    if isa::isa() == isa::Isa::Avx512Bf16 {
         return Products::Bf16;
     }
     Products::F32

@@ -1,164 +1,206 @@
-//! Interim epilogues.
-use super::super::convert::{narrow, widen};
-use super::super::lanes::{gelu, gelu_slope};
+//! What becomes of finished sums: stored, added, sent through a GELU or its derivative, or added to a residual.
+
 use super::Epilogue;
+use super::out::{In, Out, load};
+use crate::kernels::cpu::lanes::{gelu, gelu_slope};
+use crate::kernels::cpu::vectors::{Vectors, WIDTH};
 use crate::kernels::{Numbers, NumbersMut};
-use half::bf16;
 
-#[derive(Clone, Copy)]
-enum Out {
-    F32(*mut f32),
-    Bf16(*mut bf16),
-}
-unsafe impl Send for Out {}
-unsafe impl Sync for Out {}
-impl Out {
-    fn new(x: NumbersMut<'_>) -> Self {
-        match x {
-            NumbersMut::F32(x) => Out::F32(x.as_mut_ptr()),
-            NumbersMut::Bf16(x) => Out::Bf16(x.as_mut_ptr()),
-        }
-    }
-    fn put(self, at: usize, row: &[f32]) {
-        match self {
-            Out::F32(p) => {
-                unsafe { std::slice::from_raw_parts_mut(p.add(at), row.len()) }.copy_from_slice(row)
-            }
-            Out::Bf16(p) => narrow(row, unsafe { std::slice::from_raw_parts_mut(p.add(at), row.len()) }),
-        }
-    }
-    fn get(self, at: usize, n: usize) -> &'static mut [f32] {
-        match self {
-            Out::F32(p) => unsafe { std::slice::from_raw_parts_mut(p.add(at), n) },
-            _ => unreachable!(),
-        }
-    }
-}
-fn get(x: Numbers<'_>, at: usize, n: usize) -> Vec<f32> {
-    match x {
-        Numbers::F32(x) => x[at..at + n].to_vec(),
-        Numbers::Bf16(x) => {
-            let mut y = vec![0.0; n];
-            widen(&x[at..at + n], &mut y);
-            y
-        }
-    }
-}
-
+/// y = c + bias.
 pub struct Store<'a> {
     bias: Option<&'a [f32]>,
-    n: usize,
-    out: Out,
+    y: Out<'a>,
 }
-impl<'a> Store<'a> {
-    pub fn new(bias: Option<&'a [f32]>, n: usize, out: NumbersMut<'_>) -> Self {
-        Store { bias, n, out: Out::new(out) }
-    }
+
+/// y += c.
+pub struct Add<'a> {
+    y: Out<'a>,
 }
-impl Epilogue for Store<'_> {
-    fn take(&self, first: usize, left: usize, (h, w): (usize, usize), tile: &mut [f32], stride: usize) {
-        for r in 0..h {
-            let t = &mut tile[r * stride..r * stride + w];
-            if let Some(b) = self.bias {
-                t.iter_mut().zip(&b[left..]).for_each(|(t, b)| *t += b);
-            }
-            self.out.put((first + r) * self.n + left, t);
-        }
-    }
-}
-pub struct Add {
-    n: usize,
-    out: Out,
-}
-impl Add {
-    pub fn new(n: usize, out: &mut [f32]) -> Self {
-        Add { n, out: Out::new(out.into()) }
-    }
-}
-impl Epilogue for Add {
-    fn take(&self, first: usize, left: usize, (h, w): (usize, usize), tile: &mut [f32], stride: usize) {
-        for r in 0..h {
-            let t = &tile[r * stride..r * stride + w];
-            self.out.get((first + r) * self.n + left, w).iter_mut().zip(t).for_each(|(o, t)| *o += t);
-        }
-    }
-}
+
+/// pre = c + bias, act = gelu(pre) of what is not yet rounded.
 pub struct Gelu<'a> {
     bias: Option<&'a [f32]>,
-    n: usize,
-    pre: Out,
-    act: Out,
+    pre: Out<'a>,
+    act: Out<'a>,
 }
-impl<'a> Gelu<'a> {
-    pub fn new(bias: Option<&'a [f32]>, n: usize, pre: NumbersMut<'_>, act: NumbersMut<'_>) -> Self {
-        Gelu { bias, n, pre: Out::new(pre), act: Out::new(act) }
-    }
-}
-impl Epilogue for Gelu<'_> {
-    fn take(&self, first: usize, left: usize, (h, w): (usize, usize), tile: &mut [f32], stride: usize) {
-        for r in 0..h {
-            let t = &mut tile[r * stride..r * stride + w];
-            if let Some(b) = self.bias {
-                t.iter_mut().zip(&b[left..]).for_each(|(t, b)| *t += b);
-            }
-            self.pre.put((first + r) * self.n + left, t);
-            gelus(t);
-            self.act.put((first + r) * self.n + left, t);
-        }
-    }
-}
+
+/// dpre = c · gelu'(pre).
 pub struct GeluBackward<'a> {
-    pre: Numbers<'a>,
-    n: usize,
-    out: Out,
+    pre: In<'a>,
+    dpre: Out<'a>,
 }
-impl<'a> GeluBackward<'a> {
-    pub fn new(pre: Numbers<'a>, n: usize, out: NumbersMut<'_>) -> Self {
-        GeluBackward { pre, n, out: Out::new(out) }
-    }
-}
-impl Epilogue for GeluBackward<'_> {
-    fn take(&self, first: usize, left: usize, (h, w): (usize, usize), tile: &mut [f32], stride: usize) {
-        for r in 0..h {
-            let t = &mut tile[r * stride..r * stride + w];
-            slopes(&get(self.pre, (first + r) * self.n + left, w), t);
-            self.out.put((first + r) * self.n + left, t);
-        }
-    }
-}
+
+/// y = residual + s · (c + bias), where s is `row_scale[row / rows_per_scale]`, or 1 without row scales.
 pub struct Residual<'a> {
-    pub bias: Option<&'a [f32]>,
-    pub residual: &'a [f32],
-    n: usize,
-    out: Out,
+    bias: Option<&'a [f32]>,
+    row_scale: Option<(&'a [f32], usize)>,
+    residual: In<'a>,
+    y: Out<'a>,
 }
+
+impl<'a> Store<'a> {
+    /// For y of rows `width` wide, as of every epilogue.
+    pub fn new(bias: Option<&'a [f32]>, width: usize, y: NumbersMut<'a>) -> Self {
+        assert!(bias.is_none_or(|b| b.len() == width), "a bias for {width} columns");
+        Store { bias, y: Out::new(width, y) }
+    }
+}
+
+impl<'a> Add<'a> {
+    pub fn new(width: usize, y: &'a mut [f32]) -> Self {
+        Add { y: Out::new(width, y.into()) }
+    }
+}
+
+impl<'a> Gelu<'a> {
+    pub fn new(bias: Option<&'a [f32]>, width: usize, pre: NumbersMut<'a>, act: NumbersMut<'a>) -> Self {
+        assert!(bias.is_none_or(|b| b.len() == width), "a bias for {width} columns");
+        Gelu { bias, pre: Out::new(width, pre), act: Out::new(width, act) }
+    }
+}
+
+impl<'a> GeluBackward<'a> {
+    pub fn new(pre: Numbers<'a>, width: usize, dpre: NumbersMut<'a>) -> Self {
+        assert_eq!(pre.len(), dpre.len(), "a GELU's input and its gradient");
+        GeluBackward { pre: In { data: pre, width }, dpre: Out::new(width, dpre) }
+    }
+}
+
 impl<'a> Residual<'a> {
-    pub fn new(bias: Option<&'a [f32]>, residual: &'a [f32], n: usize, out: &mut [f32]) -> Self {
-        Residual { bias, residual, n, out: Out::new(out.into()) }
+    pub fn new(
+        bias: Option<&'a [f32]>,
+        row_scale: Option<(&'a [f32], usize)>,
+        residual: &'a [f32],
+        width: usize,
+        y: &'a mut [f32],
+    ) -> Self {
+        assert!(bias.is_none_or(|b| b.len() == width), "a bias for {width} columns");
+        assert_eq!(residual.len(), y.len(), "a residual and what is added to it");
+        let residual = In { data: residual.into(), width };
+        Residual { bias, row_scale, residual, y: Out::new(width, y.into()) }
     }
 }
-impl Epilogue for Residual<'_> {
-    fn take(&self, first: usize, left: usize, (h, w): (usize, usize), tile: &mut [f32], stride: usize) {
-        for r in 0..h {
-            let t = &mut tile[r * stride..r * stride + w];
-            if let Some(b) = self.bias {
-                t.iter_mut().zip(&b[left..]).for_each(|(t, b)| *t += b);
+
+/// What is done with up to sixteen sums of one row.
+trait Finish {
+    /// # Safety
+    /// Columns col..col + count of the row must lie within every output, and be this task's.
+    unsafe fn finish<I: Vectors>(&self, row: usize, col: usize, count: usize, c: I::V);
+}
+
+#[inline(always)]
+fn biased<I: Vectors>(bias: Option<&[f32]>, col: usize, count: usize, c: I::V) -> I::V {
+    bias.map_or(c, |bias| I::add(c, load::<I>(&bias[col..col + count])))
+}
+
+/// Applies a function to each lane.
+#[inline(always)]
+fn map<I: Vectors>(v: I::V, to: impl Fn(f32) -> f32) -> I::V {
+    let mut lanes = [0.0; WIDTH];
+    I::store(v, &mut lanes);
+    lanes.iter_mut().for_each(|x| *x = to(*x));
+    I::load(&lanes)
+}
+
+impl Finish for Store<'_> {
+    #[inline(always)]
+    unsafe fn finish<I: Vectors>(&self, row: usize, col: usize, count: usize, c: I::V) {
+        // SAFETY: handed on
+        unsafe { self.y.put::<I>(row, col, count, biased::<I>(self.bias, col, count, c)) }
+    }
+}
+
+impl Finish for Add<'_> {
+    #[inline(always)]
+    unsafe fn finish<I: Vectors>(&self, row: usize, col: usize, count: usize, c: I::V) {
+        // SAFETY: handed on
+        unsafe { self.y.put::<I>(row, col, count, I::add(self.y.get::<I>(row, col, count), c)) }
+    }
+}
+
+impl Finish for Gelu<'_> {
+    #[inline(always)]
+    unsafe fn finish<I: Vectors>(&self, row: usize, col: usize, count: usize, c: I::V) {
+        let pre = biased::<I>(self.bias, col, count, c);
+        // SAFETY: handed on
+        unsafe {
+            self.pre.put::<I>(row, col, count, pre);
+            self.act.put::<I>(row, col, count, map::<I>(pre, gelu::<I>));
+        }
+    }
+}
+
+impl Finish for GeluBackward<'_> {
+    #[inline(always)]
+    unsafe fn finish<I: Vectors>(&self, row: usize, col: usize, count: usize, c: I::V) {
+        let pre = self.pre.get::<I>(row, col, count);
+        // SAFETY: handed on
+        unsafe { self.dpre.put::<I>(row, col, count, I::mul(c, map::<I>(pre, gelu_slope::<I>))) }
+    }
+}
+
+impl Finish for Residual<'_> {
+    #[inline(always)]
+    unsafe fn finish<I: Vectors>(&self, row: usize, col: usize, count: usize, c: I::V) {
+        let scale = self.row_scale.map_or(1.0, |(scale, rows)| scale[row / rows]);
+        let residual = self.residual.get::<I>(row, col, count);
+        let y = I::mul_add(I::splat(scale), biased::<I>(self.bias, col, count, c), residual);
+        // SAFETY: handed on
+        unsafe { self.y.put::<I>(row, col, count, y) }
+    }
+}
+
+/// Finishes a tile sixteen sums at a time.
+#[inline(always)]
+unsafe fn each<I: Vectors>(
+    to: &impl Finish,
+    first: usize,
+    left: usize,
+    (h, w): (usize, usize),
+    tile: &[f32],
+    stride: usize,
+) {
+    for r in 0..h {
+        let (whole, rest) = tile[r * stride..][..w].as_chunks::<WIDTH>();
+        for (i, c) in whole.iter().enumerate() {
+            // SAFETY: handed on
+            unsafe { to.finish::<I>(first + r, left + i * WIDTH, WIDTH, I::load(c)) }
+        }
+        if !rest.is_empty() {
+            // SAFETY: as above
+            unsafe { to.finish::<I>(first + r, left + w - rest.len(), rest.len(), load::<I>(rest)) }
+        }
+    }
+}
+
+/// Compiles an epilogue for every instruction set.
+macro_rules! epilogues {
+    ($($epilogue:ident by $each:ident: writes [$($out:ident),+] reads [$($input:ident)?];)+) => {$(
+        vectorised! {
+            fn $each<I>(to: &$epilogue<'_>, first: usize, left: usize, size: (usize, usize), tile: &[f32], stride: usize) {
+                // SAFETY: `take` has checked that the tile lies within; it is this task's alone
+                unsafe { each::<I>(to, first, left, size, tile, stride) }
             }
-            let at = (first + r) * self.n + left;
-            t.iter_mut().zip(&self.residual[at..]).for_each(|(t, x)| *t += x);
-            self.out.put(at, t);
         }
-    }
+
+        impl Epilogue for $epilogue<'_> {
+            fn take(&self, first: usize, left: usize, size: (usize, usize), tile: &mut [f32], stride: usize) {
+                $(self.$out.assert_holds(first, left, size);)+
+                $each(self, first, left, size, tile, stride);
+            }
+
+            fn ahead(&self, first: usize, left: usize, size: (usize, usize)) {
+                $(self.$out.ahead(first, left, size);)+
+                $(self.$input.ahead(first, left, size);)?
+            }
+        }
+    )+};
 }
-vectorised! {
-    fn gelus<I>(x: &mut [f32]) {
-        for x in x {
-            *x = gelu::<I>(*x);
-        }
-    }
-    fn slopes<I>(pre: &[f32], x: &mut [f32]) {
-        for (x, p) in x.iter_mut().zip(pre) {
-            *x *= gelu_slope::<I>(*p);
-        }
-    }
+
+epilogues! {
+    Store by store: writes [y] reads [];
+    Add by add: writes [y] reads [];
+    Gelu by through_gelu: writes [pre, act] reads [];
+    GeluBackward by through_slope: writes [dpre] reads [pre];
+    Residual by onto_residual: writes [y] reads [residual];
 }
