@@ -2,6 +2,7 @@
 
 #[macro_use]
 mod isa;
+mod convert;
 mod lanes;
 mod product;
 mod split;
@@ -14,6 +15,7 @@ pub mod conv;
 pub mod layer_norm;
 pub mod linear;
 pub mod loss;
+pub mod matrix;
 pub mod normalize;
 pub mod optimizer;
 pub mod patch;

@@ -1,6 +1,6 @@
 //! How a product is cut into tasks and chunks: by its shape alone, so that no sum depends on the number of threads.
 
-use super::tile::{COLUMNS, ROWS};
+use super::{COLUMNS, ROWS};
 use std::ops::Range;
 
 /// A length cut into equal stretches, the last of which may be shorter.
