@@ -46,7 +46,7 @@ pub fn columns(
 pub fn lies_packed(arithmetic: Arithmetic, a: Factor<'_>) -> bool {
     let fits = match (arithmetic, a.data) {
         // a row of odd length ends within a lane
-        (Arithmetic::Pairs, Numbers::Bf16(_)) => a.depth % 2 == 0,
+        (Arithmetic::Pairs, Numbers::Bf16(_)) => a.depth.is_multiple_of(2),
         (Arithmetic::Fused { rounded }, Numbers::F32(_))
         | (Arithmetic::Plain { rounded }, Numbers::F32(_)) => !rounded,
         _ => false,

@@ -9,6 +9,8 @@ use std::arch::x86_64::*;
 /// # Safety
 /// AVX-512 F, and BF16 for pairs, must be there; a must be readable for `steps` lanes of each row, b for `steps` rows of 16 V
 /// lanes, and c readable and writable for eight rows of 16 V values, `COLUMNS` apart.
+// indices as plain as these keep every sum in a register
+#[allow(clippy::needless_range_loop)]
 #[inline(always)]
 unsafe fn sums<const PAIRS: bool, const V: usize, const STEP: usize>(
     steps: usize,
