@@ -1,5 +1,6 @@
 use super::*;
 use crate::kernels::NumbersMut;
+use crate::kernels::cpu::{Isa, force};
 use crate::kernels::probe::{agree, poison, values};
 use crate::kernels::scalar::matrix as slow;
 use half::bf16;
@@ -63,8 +64,8 @@ fn products_agree_with_their_twin() {
 
 #[test]
 fn products_cut_in_every_way_agree_with_their_twin() {
-    // many columns for few rows; a long sum for a small product; both, with several blocks of rows
-    for (m, n, k) in [(20, 2500, 60), (50, 40, 3105), (140, 60, 1700)] {
+    // many columns for few rows; a long sum for a small product; several blocks of rows; rows kept together for a long sum
+    for (m, n, k) in [(20, 2500, 60), (50, 40, 3105), (140, 60, 1700), (140, 20, 3200)] {
         check(m, n, k);
     }
 }
@@ -125,6 +126,40 @@ fn check_epilogues(m: usize, n: usize, k: usize) {
 fn epilogues_agree_with_their_twins() {
     for (m, n, k) in [(1, 1, 1), (3, 17, 5), (70, 100, 33), (9, 64, 0), (40, 50, 3105)] {
         check_epilogues(m, n, k);
+    }
+}
+
+#[test]
+fn what_is_stored_as_bf16_is_rounded_to_the_nearest_even() {
+    // halfway below an even and above one, just beside, and what has no neighbours
+    let mut a: Vec<f32> =
+        [0x3f80_8000, 0x3f81_8000, 0x3f80_7fff, 0x3f80_8001, 0x7f7f_ffff].map(f32::from_bits).into();
+    a.extend([
+        0.0,
+        -1.5,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::NAN,
+        1.0,
+        2.0,
+        3.0,
+        4.0,
+        5.0,
+        6.0,
+        7.0,
+        8.0,
+        9.0,
+    ]);
+    for isa in [Isa::Avx512Bf16, Isa::Avx512, Isa::Avx2, Isa::Portable] {
+        force(isa);
+        let (one, n, mut y) = ([1.0f32], a.len(), halves(&a));
+        y.fill(bf16::from_f32(-7.0));
+        let (x, rows) = (Matrix::rows(&one[..], 1), Matrix::rows(&a[..], n));
+        product(Products::F32, (1, n, 1), x, rows, &Store::new(None, n, y[..].as_mut().into()));
+        for (y, a) in y.iter().zip(&a) {
+            let same = y.to_bits() == bf16::from_f32(*a).to_bits() || y.is_nan() && a.is_nan();
+            assert!(same, "{a} as {y} with {isa:?}");
+        }
     }
 }
 
