@@ -16,6 +16,7 @@ pub mod conv;
 pub mod layer_norm;
 pub mod linear;
 pub mod loss;
+pub mod matrix;
 pub mod normalize;
 pub mod optimizer;
 pub mod patch;

@@ -8,6 +8,7 @@ pub mod conv;
 pub mod layer_norm;
 pub mod linear;
 pub mod loss;
+pub mod matrix;
 pub mod normalize;
 mod numbers;
 pub mod optimizer;

@@ -2,8 +2,8 @@
 
 use super::Factor;
 use super::source::{Halves, Rounded, Singles, Source, first};
-use super::tile::{LANES, ROWS};
 use super::turn::turn;
+use super::{LANES, ROWS};
 use half::bf16;
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -38,11 +38,14 @@ fn next<S: Source>(of: Factor<'_>, k: usize) -> Option<usize> {
     (S::DEPTH == 2 && k + 1 < of.depth).then_some(of.along)
 }
 
+/// Steps that far ahead are sent for.
+const AHEAD: usize = 24;
+
 /// Sends for what is read some steps later: rows that far apart are beyond what processors foresee.
 #[inline(always)]
 unsafe fn ahead<S: Source>(x: *const S::Stored, along: usize) {
     for i in 0..S::DEPTH {
-        let from = x.wrapping_add((8 * S::DEPTH + i) * along);
+        let from = x.wrapping_add((AHEAD * S::DEPTH + i) * along);
         // SAFETY: a prefetch reads nothing
         unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast::<i8>()) }
     }

@@ -1,6 +1,6 @@
 //! How a product is cut into tasks and chunks: by its shape alone, so that no sum depends on the number of threads.
 
-use super::tile::{COLUMNS, ROWS};
+use super::{COLUMNS, ROWS};
 use std::ops::Range;
 
 /// A length cut into equal stretches, the last of which may be shorter.
@@ -45,26 +45,33 @@ const WORK: usize = 1 << 20;
 const BLOCK: usize = 64;
 /// So many rows may stay one block where b is wide: then a panel of b is packed by the one task that reads it.
 const FEW: usize = 768;
+/// Steps of a chunk: 48 lanes each are three quarters of an L1 cache of 48 KB.
 const DEPTH: usize = 192;
-/// Columns whose sums over several chunks a task keeps.
+/// Columns of c so few that sums of twice as many rows stay in the L2 cache.
+const NARROW: usize = 256;
+/// Columns whose sums over several chunks a task keeps in the L2 cache.
 const WIDE: usize = 768;
 
 impl Cut {
     /// Cuts a product (m, n) of sums over `steps` lanes; `lies` when a is read where it lies, else it is packed.
     pub fn of(m: usize, n: usize, steps: usize, lies: bool) -> Self {
         let panels = n.div_ceil(COLUMNS);
-        let whole = m <= 2 * BLOCK || m <= FEW && panels >= TASKS;
-        let rows = Stretches::new(m, if whole { m } else { BLOCK }, ROWS);
+        // nor does it pay to pack b before the tasks when a few rows read it, as long as parts of the sum keep all threads busy
+        let long = !lies && steps / DEPTH >= TASKS / 2;
+        let whole = m <= 2 * BLOCK || m <= FEW && panels >= TASKS || m <= 3 * BLOCK && long;
+        // columns of aᵀ are packed from another page at every step: where sums take little room, more of each is read
+        let block = if lies || n > NARROW { BLOCK } else { 2 * BLOCK };
+        let rows = Stretches::new(m, if whole { m } else { block }, ROWS);
         let chunks = Stretches::new(steps, DEPTH, 16);
         // no more tasks than there is work for
         let tasks = (m * n * steps / WORK).clamp(1, TASKS);
         let wanted = tasks.div_ceil(rows.count());
-        let widest = if chunks.count() > 1 { (WIDE * BLOCK / rows.each).max(COLUMNS) } else { n };
+        let widest = if chunks.count() > 1 { (WIDE * 3 * BLOCK / rows.each).clamp(COLUMNS, WIDE) } else { n };
         // tasks beside each other read the same rows of a, which would be packed for each, or first for all
         let beside = if lies || rows.count() == 1 { wanted } else { 1 };
         let columns = Stretches::new(n, n.div_ceil(beside).min(widest), COLUMNS);
         let wanted = tasks.div_ceil(rows.count() * columns.count());
-        let parts = Stretches::new(chunks.count(), chunks.count().div_ceil(wanted).max(4), 1);
+        let parts = Stretches::new(chunks.count(), chunks.count().div_ceil(wanted).max(2), 1);
         Cut { rows, columns, chunks, parts }
     }
 }

@@ -6,6 +6,7 @@
 mod arithmetic;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod block;
 mod cut;
 mod epilogue;
 mod lines;
@@ -15,6 +16,7 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 mod source;
 mod task;
+#[cfg(target_arch = "x86_64")]
 mod tile;
 #[cfg(target_arch = "x86_64")]
 mod turn;
@@ -26,6 +28,13 @@ use cut::Cut;
 use task::Job;
 
 pub use epilogue::{Add, Gelu, GeluBackward, Residual, Store};
+
+/// Rows of a register tile.
+const ROWS: usize = 8;
+/// Columns of a register tile, and the row stride of what it is written to.
+const COLUMNS: usize = 48;
+/// Lanes of a vector.
+const LANES: usize = 16;
 
 /// A matrix in a slice: element (i, j) stands at `i * row + j * col`, where `row` or `col` is 1.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +81,9 @@ struct Factor<'a> {
 impl Factor<'_> {
     fn assert_holds(self, across: usize, along: usize) {
         let last = |n: usize, stride: usize| n.saturating_sub(1) * stride;
-        let enough = across == 0 || along == 0 || last(across, self.across) + last(along, self.along) < self.data.len();
+        let enough = across == 0
+            || along == 0
+            || last(across, self.across) + last(along, self.along) < self.data.len();
         assert!(enough, "a factor of a product is too short for {across} times {along} numbers");
         assert!(self.across == 1 || self.along == 1, "a factor of a product is contiguous in one direction");
     }
@@ -86,7 +97,7 @@ pub fn product(
     (m, n, k): (usize, usize, usize),
     a: Matrix<'_>,
     b: Matrix<'_>,
-    epilogue: &impl Epilogue,
+    epilogue: &(impl Epilogue + ?Sized),
 ) {
     let a = Factor { data: a.data, across: a.row, along: a.col, depth: k };
     let b = Factor { data: b.data, across: b.col, along: b.row, depth: k };
@@ -96,3 +107,6 @@ pub fn product(
     let cut = Cut::of(m, n, k.div_ceil(arithmetic.depth()), pack::lies_packed(arithmetic, a));
     Job { arithmetic, m, n, a, b, cut, epilogue }.run();
 }
+
+#[cfg(test)]
+mod tests;

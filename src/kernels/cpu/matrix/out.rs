@@ -38,7 +38,11 @@ impl<'a> Out<'a> {
     /// Panics unless a piece lies within.
     pub fn assert_holds(&self, first: usize, left: usize, (h, w): (usize, usize)) {
         let inside = h == 0 || left + w <= self.width && (first + h) * self.width <= self.len;
-        assert!(inside, "rows {first}..+{h}, columns {left}..+{w} of an output {} wide, {} long", self.width, self.len);
+        assert!(
+            inside,
+            "rows {first}..+{h}, columns {left}..+{w} of an output {} wide, {} long",
+            self.width, self.len
+        );
     }
 
     /// Sends for a piece's memory, to be written.
@@ -70,13 +74,15 @@ impl<'a> Out<'a> {
                 let mut lanes = [0.0; WIDTH];
                 I::store(v, &mut lanes);
                 // SAFETY: as above
-                unsafe { std::slice::from_raw_parts_mut(out.add(at), count) }.copy_from_slice(&lanes[..count]);
+                unsafe { std::slice::from_raw_parts_mut(out.add(at), count) }
+                    .copy_from_slice(&lanes[..count]);
             }
             Place::Bf16(out) => {
                 let mut lanes = [bf16::ZERO; WIDTH];
                 I::narrow(v, &mut lanes);
                 // SAFETY: as above
-                unsafe { std::slice::from_raw_parts_mut(out.add(at), count) }.copy_from_slice(&lanes[..count]);
+                unsafe { std::slice::from_raw_parts_mut(out.add(at), count) }
+                    .copy_from_slice(&lanes[..count]);
             }
         }
     }
@@ -157,8 +163,9 @@ impl In<'_> {
 
     pub fn ahead(&self, first: usize, left: usize, size: (usize, usize)) {
         let at = first * self.width + left;
-        if let Numbers::F32(x) = self.data {
-            send_for(x.as_ptr().wrapping_add(at), self.width, size);
+        match self.data {
+            Numbers::F32(x) => send_for(x.as_ptr().wrapping_add(at), self.width, size),
+            Numbers::Bf16(x) => send_for(x.as_ptr().wrapping_add(at), self.width, size),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Factors packed into the lanes that tiles read: b in panels of up to 48 columns, a in rows or in panels of eight rows.
 
 use super::arithmetic::Arithmetic;
-use super::tile::{LANES, ROWS};
 use super::{Factor, portable};
+use super::{LANES, ROWS};
 use crate::kernels::Numbers;
 use std::ops::Range;
 
@@ -10,8 +10,17 @@ use std::ops::Range;
 use super::avx512;
 
 /// Packs these columns of b (16 v lanes, what is beyond the factor 0) for these steps: lanes[step][column].
-pub fn columns(arithmetic: Arithmetic, b: Factor<'_>, columns: Range<usize>, steps: Range<usize>, lanes: &mut [u32]) {
-    assert!(lanes.len() >= columns.len().next_multiple_of(LANES) * steps.len(), "room for a panel of columns");
+pub fn columns(
+    arithmetic: Arithmetic,
+    b: Factor<'_>,
+    columns: Range<usize>,
+    steps: Range<usize>,
+    lanes: &mut [u32],
+) {
+    assert!(
+        lanes.len() >= columns.len().next_multiple_of(LANES) * steps.len(),
+        "room for a panel of columns"
+    );
     b.assert_holds(columns.end, (steps.end * arithmetic.depth()).min(b.depth));
     match (arithmetic, b.data) {
         #[cfg(target_arch = "x86_64")]
@@ -37,8 +46,9 @@ pub fn columns(arithmetic: Arithmetic, b: Factor<'_>, columns: Range<usize>, ste
 pub fn lies_packed(arithmetic: Arithmetic, a: Factor<'_>) -> bool {
     let fits = match (arithmetic, a.data) {
         // a row of odd length ends within a lane
-        (Arithmetic::Pairs, Numbers::Bf16(_)) => a.depth % 2 == 0,
-        (Arithmetic::Fused { rounded }, Numbers::F32(_)) | (Arithmetic::Plain { rounded }, Numbers::F32(_)) => !rounded,
+        (Arithmetic::Pairs, Numbers::Bf16(_)) => a.depth.is_multiple_of(2),
+        (Arithmetic::Fused { rounded }, Numbers::F32(_))
+        | (Arithmetic::Plain { rounded }, Numbers::F32(_)) => !rounded,
         _ => false,
     };
     fits && a.along == 1
@@ -50,7 +60,13 @@ pub fn in_panels(arithmetic: Arithmetic, a: Factor<'_>) -> bool {
 }
 
 /// Packs these rows of a for these steps.
-pub fn rows(arithmetic: Arithmetic, a: Factor<'_>, rows: Range<usize>, steps: Range<usize>, lanes: &mut [u32]) {
+pub fn rows(
+    arithmetic: Arithmetic,
+    a: Factor<'_>,
+    rows: Range<usize>,
+    steps: Range<usize>,
+    lanes: &mut [u32],
+) {
     assert!(lanes.len() >= rows.len().next_multiple_of(ROWS) * steps.len(), "room for rows");
     a.assert_holds(rows.end, (steps.end * arithmetic.depth()).min(a.depth));
     match (arithmetic, a.data) {

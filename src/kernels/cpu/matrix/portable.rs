@@ -1,7 +1,7 @@
 //! Packing on any processor: one f32 a lane.
 
 use super::Factor;
-use super::tile::{LANES, ROWS};
+use super::{LANES, ROWS};
 use crate::kernels::Numbers;
 use half::bf16;
 use std::ops::Range;

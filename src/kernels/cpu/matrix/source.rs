@@ -76,8 +76,8 @@ impl Source for Halves {
         // SAFETY: see above
         unsafe {
             let low = _mm256_maskz_loadu_epi16(mask, x.cast());
-            let high = next
-                .map_or(_mm256_setzero_si256(), |k| _mm256_maskz_loadu_epi16(mask, x.add(k).cast()));
+            let high =
+                next.map_or(_mm256_setzero_si256(), |k| _mm256_maskz_loadu_epi16(mask, x.add(k).cast()));
             interleave(_mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high))
         }
     }

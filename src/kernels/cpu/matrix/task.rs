@@ -1,16 +1,16 @@
 //! The tasks of a product.
 
 use super::arithmetic::Arithmetic;
+use super::block::{Left, block};
 use super::cut::Cut;
 use super::lines::Lines;
-use super::tile::{self, COLUMNS, LANES, Left, ROWS};
-use super::{Epilogue, Factor, each_task, pack};
+use super::{COLUMNS, Epilogue, Factor, LANES, ROWS, each_task, pack};
 use crate::kernels::Numbers;
 use crate::kernels::cpu::split::each_part;
 use std::ops::Range;
 
 /// A product to be taken.
-pub struct Job<'a, E> {
+pub struct Job<'a, E: ?Sized> {
     pub arithmetic: Arithmetic,
     pub m: usize,
     pub n: usize,
@@ -33,17 +33,14 @@ fn padded(rows: usize) -> usize {
     rows.next_multiple_of(ROWS)
 }
 
-impl<E: Epilogue> Job<'_, E> {
+impl<E: Epilogue + ?Sized> Job<'_, E> {
     pub fn run(&self) {
         let Cut { rows, columns, chunks, .. } = self.cut;
         // what one task alone reads, that task packs in its own cache
         let lies = pack::lies_packed(self.arithmetic, self.a);
         let mut a = (columns.count() > 1 && !lies).then(|| self.pack_a());
         let mut b = (rows.count() > 1).then(|| self.pack_b());
-        let shared = Shared {
-            a: a.as_mut().map(|a| &*a.lanes()),
-            b: b.as_mut().map(|b| &*b.lanes()),
-        };
+        let shared = Shared { a: a.as_mut().map(|a| &*a.lanes()), b: b.as_mut().map(|b| &*b.lanes()) };
         if self.cut.parts.count() > 1 {
             self.run_in_parts(shared);
         } else {
@@ -87,7 +84,11 @@ impl<E: Epilogue> Job<'_, E> {
             let (rows, columns) = self.block(task);
             for (panel, first) in columns.clone().step_by(COLUMNS).enumerate() {
                 let size = padded(rows.len()) * COLUMNS;
-                self.finish(&rows, first..columns.end.min(first + COLUMNS), &mut whole[panel * size..][..size]);
+                self.finish(
+                    &rows,
+                    first..columns.end.min(first + COLUMNS),
+                    &mut whole[panel * size..][..size],
+                );
             }
         });
     }
@@ -141,7 +142,16 @@ impl<E: Epilogue> Job<'_, E> {
                         self.epilogue.ahead(rows.start + row, first, size);
                     }
                 };
-                tile::block(self.arithmetic, steps.len(), rows.len(), left, right, sums, chunk > chunks.start, before);
+                block(
+                    self.arithmetic,
+                    steps.len(),
+                    rows.len(),
+                    left,
+                    right,
+                    sums,
+                    chunk > chunks.start,
+                    before,
+                );
                 if finished {
                     self.finish(&rows, first..end, sums);
                 }
@@ -150,7 +160,13 @@ impl<E: Epilogue> Job<'_, E> {
     }
 
     /// Where a block of a stands for some steps.
-    fn left<'b>(&'b self, shared: Option<&'b [u32]>, own: &'b [u32], rows: &Range<usize>, steps: &Range<usize>) -> Left<'b> {
+    fn left<'b>(
+        &'b self,
+        shared: Option<&'b [u32]>,
+        own: &'b [u32],
+        rows: &Range<usize>,
+        steps: &Range<usize>,
+    ) -> Left<'b> {
         if pack::lies_packed(self.arithmetic, self.a) {
             let (bytes, size): (&[u8], _) = match self.a.data {
                 Numbers::F32(a) => (bytemuck::cast_slice(a), 4),

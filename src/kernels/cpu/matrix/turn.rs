@@ -25,10 +25,8 @@ pub unsafe fn turn(rows: &mut [__m512i; 16]) {
         }
         // y[4 g + c]: quarter q holds column 4 q + c of rows 4 g..4 g + 4; quarters are exchanged in two steps
         for c in 0..4 {
-            let (even_01, odd_01) = (
-                _mm512_shuffle_i32x4::<0x88>(y[c], y[4 + c]),
-                _mm512_shuffle_i32x4::<0xdd>(y[c], y[4 + c]),
-            );
+            let (even_01, odd_01) =
+                (_mm512_shuffle_i32x4::<0x88>(y[c], y[4 + c]), _mm512_shuffle_i32x4::<0xdd>(y[c], y[4 + c]));
             let (even_23, odd_23) = (
                 _mm512_shuffle_i32x4::<0x88>(y[8 + c], y[12 + c]),
                 _mm512_shuffle_i32x4::<0xdd>(y[8 + c], y[12 + c]),
