@@ -5,16 +5,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::GraphArg;
-use dfdx::prelude::Cpu;
-
+use super::{Compute, GraphArg};
 use crate::checkpoint::Reuse;
 use crate::error::Error;
 use crate::graph::report;
-use crate::graph::spec::DeviceChoice;
 use crate::graph::write::to_ron;
 use crate::report::verdict::Verdict;
-use crate::runtime::{self, Interrupt, Options, Outcome};
+use crate::runtime::{self, Options, Outcome};
 use crate::stages::Registry;
 
 /// The arguments of `dinoflow run`.
@@ -40,9 +37,8 @@ pub struct RunArgs {
     /// One thread, stage after stage, to look for faults: the same numbers, more slowly
     #[arg(long)]
     pub sequential: bool,
-    /// Threads of the kernels [default: one a core]; any number gives the same bits
-    #[arg(long, value_name = "N")]
-    pub threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    pub compute: Compute,
 }
 
 impl RunArgs {
@@ -52,13 +48,12 @@ impl RunArgs {
         let (plan, notes) = super::plan(&loaded, registry)?;
         // a closed standard error leaves nobody to tell
         let _ = report::print(&notes, &loaded.origins);
-        let device = device(plan.graph.device)?;
+        let device = super::device_of(plan.graph.device)?;
         let text =
             to_ron(&plan.graph).map_err(|e| Error::Failed(format!("the graph can't be written out: {e}")))?;
         let options = self.options(&plan.graph.name);
         self.writable(&options.out)?;
-        let interrupt = Interrupt::from_signals()
-            .map_err(|e| Error::Failed(format!("signals can't be listened to: {e}")))?;
+        let interrupt = super::interrupt()?;
         let outcome = runtime::run(&plan, registry, &text, &device, &options, &interrupt)?;
         self.conclude(&outcome)
     }
@@ -89,7 +84,7 @@ impl RunArgs {
             steps: self.steps,
             sequential: self.sequential,
             trace: self.trace.clone(),
-            threads: self.threads.map(NonZeroUsize::get),
+            threads: self.compute.threads.map(NonZeroUsize::get),
             ..Options::default()
         }
     }
@@ -116,15 +111,5 @@ impl RunArgs {
             outcome.step,
             if outcome.step == 1 { "step" } else { "steps" }
         ))
-    }
-}
-
-/// The device that a plan asks for.
-fn device(choice: DeviceChoice) -> Result<Cpu, Error> {
-    match choice {
-        DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Cpu::default()),
-        DeviceChoice::Cuda(ordinal) => Err(Error::Request(format!(
-            "the graph asks for cuda:{ordinal}, and this program was built without CUDA: run it with --device cpu"
-        ))),
     }
 }

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::alone::Kept;
 use super::build::Build;
 use super::channel::Stopped;
 use super::convert::add;
@@ -10,10 +11,11 @@ use super::firing::{Firing, Run};
 use super::host::{Bundle, Feed};
 use super::slots::Slot;
 use super::stage::{Event, Inputs, Moment, Outputs, Stage, StageError, Value};
-use super::trace::Track;
-use crate::plan::{Direction, EdgeId, NodeId, Place};
+use super::trace::{Doing, Span, Track};
+use crate::plan::{Actor, Direction, EdgeId, NodeId, Place};
 use crate::stages::{Rate, Role};
 use crate::tensor::Device;
+use crate::tensor::allocator::Allocated;
 
 /// The stages of the island and of the barrier, with the wires between them.
 pub struct Island<'a, D: Device> {
@@ -22,11 +24,16 @@ pub struct Island<'a, D: Device> {
     /// By node; none for host nodes and for `checkpoint`, which the run itself is.
     pub(super) stages: Vec<Option<Box<dyn Stage<D>>>>,
     pub(super) slots: Vec<Slot<D>>,
-    phases: Rc<Vec<(Rate, Vec<Firing>)>>,
+    pub(super) phases: Rc<Vec<(Rate, Vec<Firing>)>>,
     /// Host nodes that feed the island, with how often each has in this step.
     arrivals: Vec<(NodeId, usize)>,
     pub(super) track: Track<'a>,
+    /// For stages that are to fire alone.
+    pub(super) kept: Option<Kept<D>>,
 }
+
+/// What a firing gives at each output, and the numbers it reports.
+type Given<D> = (Vec<Option<Value<D>>>, Vec<(&'static str, f64)>);
 
 /// What a step did.
 #[derive(Default)]
@@ -58,6 +65,7 @@ impl<'a, D: Device> Island<'a, D> {
             phases: Rc::new(phases.collect()),
             arrivals: feeders(run).into_iter().map(|node| (node, 0)).collect(),
             track,
+            kept: None,
         };
         for (index, node) in plan.nodes.iter().enumerate() {
             if node.place == Place::Island && node.role != Role::Checkpoint {
@@ -137,21 +145,10 @@ impl<'a, D: Device> Island<'a, D> {
             return Err(Stopped);
         }
         let values = self.gather(firing, at)?;
-        let mut given: Vec<_> = firing.outputs.iter().map(|_| None).collect();
-        let mut reported = Vec::new();
-        let node = firing.actor.node.0;
-        let stage = self.stages[node].as_mut();
-        let wanted = &firing.wanted;
-        self.run.fire(&mut self.track, firing.actor, at, || {
-            let stage =
-                stage.ok_or_else(|| StageError::Bug("the plan fires a stage it has not built".into()))?;
-            let mut inputs = Inputs { values: &values };
-            let mut outputs = Outputs { values: &mut given, wanted, metrics: &mut reported, events };
-            match firing.actor.direction {
-                Direction::Forward => stage.fire(at, &mut inputs, &mut outputs),
-                Direction::Backward => stage.backward(at, &mut inputs, &mut outputs),
-            }
-        })?;
+        if let Some(kept) = &mut self.kept {
+            kept.keep(firing.actor, at.micro, &values);
+        }
+        let (given, reported) = self.work(firing, at, &values, events)?;
         drop(values);
         for (name, value) in reported {
             match metrics.iter_mut().find(|(known, _)| *known == name) {
@@ -160,6 +157,31 @@ impl<'a, D: Device> Island<'a, D> {
             }
         }
         self.hand_on(firing, at, given, false)
+    }
+
+    /// Does a firing's work on these values: what it gives and what it reports.
+    pub(super) fn work(
+        &mut self,
+        firing: &Firing,
+        at: &Moment,
+        values: &[Option<Value<D>>],
+        events: &mut Vec<Event>,
+    ) -> Result<Given<D>, Stopped> {
+        let mut given: Vec<_> = firing.outputs.iter().map(|_| None).collect();
+        let mut reported = Vec::new();
+        let stage = self.stages[firing.actor.node.0].as_mut();
+        let wanted = &firing.wanted;
+        self.run.fire(&mut self.track, firing.actor, at, || {
+            let stage =
+                stage.ok_or_else(|| StageError::Bug("the plan fires a stage it has not built".into()))?;
+            let mut inputs = Inputs { values };
+            let mut outputs = Outputs { values: &mut given, wanted, metrics: &mut reported, events };
+            match firing.actor.direction {
+                Direction::Forward => stage.fire(at, &mut inputs, &mut outputs),
+                Direction::Backward => stage.backward(at, &mut inputs, &mut outputs),
+            }
+        })?;
+        Ok((given, reported))
     }
 
     /// A value for each port; gradients that meet are summed in wire order.
@@ -233,7 +255,13 @@ impl<'a, D: Device> Island<'a, D> {
                 let bundle = feed.next(arrival, at.step * per_step as u64 + count as u64, &mut self.track)?;
                 let end = Instant::now();
                 done.data_wait += end - start;
-                self.track.span(|| "wait for pictures".into(), at.step, start, end);
+                self.track.span(|| Span {
+                    doing: Doing::Waiting,
+                    step: at.step,
+                    start,
+                    end,
+                    allocated: Allocated::default(),
+                });
                 self.arrive(host, Moment { micro: count, ..*at }, bundle)?;
                 count += 1;
             }
@@ -258,22 +286,26 @@ impl<'a, D: Device> Island<'a, D> {
 
     /// Every stage has fired without an error: what was pending becomes state.
     fn commit(&mut self, step: u64) -> Result<(), Stopped> {
-        let at = self.run.moment(Rate::Step, step);
         for index in 0..self.stages.len() {
-            let Some(stage) = self.stages[index].as_mut() else { continue };
-            let actor = Firing::forward(self.run.plan, NodeId(index)).actor;
-            self.run.guarded(actor, step, || {
-                stage.commit(&at);
-                Ok(())
-            })?;
+            self.commit_one(NodeId(index), step)?;
         }
         self.slots.iter_mut().for_each(Slot::advance);
         Ok(())
     }
+
+    /// What was pending in a stage becomes its state.
+    pub(super) fn commit_one(&mut self, node: NodeId, step: u64) -> Result<(), Stopped> {
+        let at = self.run.moment(Rate::Step, step);
+        let Some(stage) = self.stages[node.0].as_mut() else { return Ok(()) };
+        self.run.guarded(Actor { node, direction: Direction::Forward }, step, || {
+            stage.commit(&at);
+            Ok(())
+        })
+    }
 }
 
 /// Host nodes with a wire into the island.
-pub(super) fn feeders(run: &Run<'_>) -> Vec<NodeId> {
+pub fn feeders(run: &Run<'_>) -> Vec<NodeId> {
     let plan = run.plan;
     let feeds = |node: &&NodeId| {
         plan.edges.iter().any(|e| e.from.node == **node && plan.nodes[e.to.node.0].place == Place::Island)

@@ -17,6 +17,7 @@ pub mod loss;
 pub mod normalize;
 pub mod optimizer;
 pub mod patch;
+pub mod peak;
 pub mod position;
 pub mod tokens;
 
