@@ -74,6 +74,12 @@ impl Peaks {
     pub fn measure() -> Self {
         Peaks { f32: peak::f32_gflops(), bf16: peak::bf16_gflops() }
     }
+
+    /// The larger of each.
+    pub fn or_better(self, other: Peaks) -> Self {
+        let bf16 = self.bf16.zip(other.bf16).map(|(a, b)| a.max(b));
+        Peaks { f32: self.f32.max(other.f32), bf16 }
+    }
 }
 
 /// What was seen while the steps were timed.
