@@ -36,6 +36,8 @@ struct Shared<'a> {
     /// For each step the next of its firings.
     next: Vec<AtomicU64>,
     together: Barrier,
+    failed: AtomicBool,
+    /// Set by the first thread between two steps alone, so that all see the same.
     stop: AtomicBool,
     timings: Mutex<Vec<Timing>>,
 }
@@ -94,12 +96,17 @@ fn work<D: Device>(
         turns,
         next: (0..end).map(|_| AtomicU64::new(0)).collect(),
         together: Barrier::new(threads),
+        failed: AtomicBool::new(false),
         stop: AtomicBool::new(false),
         timings: Mutex::new(Vec::with_capacity(request.steps as usize)),
     };
     // a thread takes what was laid ready for it
     let copies = Mutex::new(vec![ready; threads]);
-    side_by_side(threads, |number| shared.thread(parts, number, lock(&copies).pop().unwrap_or_default()))?;
+    side_by_side(threads, |number| {
+        // not within the call: the lock would be held as long as it lasts
+        let ready = lock(&copies).pop().unwrap_or_default();
+        shared.thread(parts, number, ready);
+    })?;
     Ok(std::mem::take(&mut *lock(&shared.timings)))
 }
 
@@ -126,7 +133,7 @@ impl Shared<'_> {
                 }
             };
             if done.is_err() || stages.is_none() {
-                self.stop.store(true, SeqCst);
+                self.failed.store(true, SeqCst);
             }
             self.together.wait();
             if number == 0 {
@@ -145,7 +152,7 @@ impl Shared<'_> {
         if step >= self.request.warmup {
             lock(&self.timings).push(timing);
         }
-        if self.interrupt.status().is_some() {
+        if self.failed.load(SeqCst) || self.interrupt.status().is_some() {
             self.stop.store(true, SeqCst);
         }
     }
