@@ -49,7 +49,8 @@
 //! # Invariants
 //!
 //! - [`graph`] and [`plan`] do no tensor work.
-//! - Files are touched by loading, data, first weights, checkpoint, report, traces and the command line; by nothing else.
+//! - Files are touched by loading, data, first weights, checkpoint, report, traces and the command line; by nothing else. ([`bench`] asks the
+//!   system for its peak of memory.)
 //! - Only [`runtime`] starts threads; kernels and evaluation use rayon's pool.
 //! - A traced tensor never leaves its thread: stages are built on the thread that fires them, and a tape is not `Send`. The teacher is never traced.
 //! - Every random draw is keyed by what it is for (seed, epoch, picture, crop, operation). The number of workers, a resume and another order of

@@ -87,19 +87,12 @@ fn work<D: Device>(
     let ready =
         maker.inputs_of(&line, 0..turns * per_step, &mut run.trace.track("before")).map_err(failed)?;
     drop(maker);
-    let shared = Shared {
-        run,
-        line: &line,
-        request,
-        interrupt,
-        per_step,
-        turns,
-        next: (0..end).map(|_| AtomicU64::new(0)).collect(),
-        together: Barrier::new(threads),
-        failed: AtomicBool::new(false),
-        stop: AtomicBool::new(false),
-        timings: Mutex::new(Vec::with_capacity(request.steps as usize)),
-    };
+    let next = (0..end).map(|_| AtomicU64::new(0)).collect();
+    let timings = Mutex::new(Vec::with_capacity(request.steps as usize));
+    let (together, failed, stop) = (Barrier::new(threads), AtomicBool::new(false), AtomicBool::new(false));
+    let line = &line;
+    let shared =
+        Shared { run, line, request, interrupt, per_step, turns, next, together, failed, stop, timings };
     // a thread takes what was laid ready for it
     let copies = Mutex::new(vec![ready; threads]);
     side_by_side(threads, |number| {

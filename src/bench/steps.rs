@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 use super::{Measured, Peaks, Request, Timing, memory, replay::Replay};
 use crate::plan::NodeId;
 use crate::report::progress::{Progress, Show};
+use crate::runtime::arrivals::feeders;
 use crate::runtime::channel::Stopped;
 use crate::runtime::execute::Parts;
 use crate::runtime::firing::Run;
 use crate::runtime::host::Feed;
-use crate::runtime::island::{Island, feeders};
+use crate::runtime::island::Island;
 use crate::runtime::launch::{Layout, launch};
+use crate::runtime::trace::Span;
 use crate::runtime::{Interrupt, RunError};
 use crate::tensor::{Device, allocator};
 
@@ -45,7 +47,7 @@ pub fn time<D: Device>(
         let peaks = peaks.or_better(Peaks::measure());
         Ok((timings, rayon::current_num_threads(), peaks, memory::peak()))
     })?;
-    let timed = |span: &crate::runtime::trace::Span| {
+    let timed = |span: &Span| {
         let index = span.step.checked_sub(request.warmup)? as usize;
         (index < timings.len()).then_some(index)
     };

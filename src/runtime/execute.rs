@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::build::Build;
+use super::channel::Stopped;
 use super::drive::{Drive, Reached, Records};
 use super::fault::lock;
 use super::firing::Run;
@@ -59,13 +60,7 @@ pub fn execute<D: Device>(
     let start = Instant::now();
     let layout = Layout { sequential: options.sequential, threads: options.threads };
     let ended = launch(&run, parts, layout, |island, feed| {
-        let (known, evaluated) = (resumed.is_some(), resumed.as_ref().is_some_and(|r| r.snapshot.evaluated));
-        let mut drive = Drive { run: &run, island, feed, records: &mut records, interrupt };
-        match resumed {
-            Some(resumed) => drive.island.restore(resumed.snapshot.saved, resumed.snapshot.step)?,
-            None => drive.island.first()?,
-        }
-        drive.steps(known, evaluated)
+        go(Drive { run: &run, island, feed, records: &mut records, interrupt }, resumed)
     });
     records.progress.end();
     // the trace of a failed run is the one that is wanted most, but its failure is what counts
@@ -77,6 +72,16 @@ pub fn execute<D: Device>(
     let summary = summary(&run, &reached, start.elapsed());
     let status = reached.status.unwrap_or(0);
     Ok(Outcome { status, step: reached.step, folder: folder.path().to_owned(), summary })
+}
+
+/// All steps, from where the run began or was left.
+fn go<D: Device>(mut drive: Drive<'_, '_, D>, resumed: Option<Resumed>) -> Result<Reached, Stopped> {
+    let (known, evaluated) = (resumed.is_some(), resumed.as_ref().is_some_and(|r| r.snapshot.evaluated));
+    match resumed {
+        Some(resumed) => drive.island.restore(resumed.snapshot.saved, resumed.snapshot.step)?,
+        None => drive.island.first()?,
+    }
+    drive.steps(known, evaluated)
 }
 
 /// Finds where the run goes on, and cuts the logs back to there.

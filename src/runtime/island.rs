@@ -1,21 +1,21 @@
 //! The island: one thread that fires a device's stages in topological order and hands values over in slots.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::alone::Kept;
+use super::arrivals::feeders;
 use super::build::Build;
 use super::channel::Stopped;
 use super::convert::add;
 use super::firing::{Firing, Run};
-use super::host::{Bundle, Feed};
+use super::host::Feed;
 use super::slots::Slot;
 use super::stage::{Event, Inputs, Moment, Outputs, Stage, StageError, Value};
-use super::trace::{Doing, Span, Track};
+use super::trace::Track;
 use crate::plan::{Actor, Direction, EdgeId, NodeId, Place};
 use crate::stages::{Rate, Role};
 use crate::tensor::Device;
-use crate::tensor::allocator::Allocated;
 
 /// The stages of the island and of the barrier, with the wires between them.
 pub struct Island<'a, D: Device> {
@@ -26,7 +26,7 @@ pub struct Island<'a, D: Device> {
     pub(super) slots: Vec<Slot<D>>,
     pub(super) phases: Rc<Vec<(Rate, Vec<Firing>)>>,
     /// Host nodes that feed the island, with how often each has in this step.
-    arrivals: Vec<(NodeId, usize)>,
+    pub(super) arrivals: Vec<(NodeId, usize)>,
     pub(super) track: Track<'a>,
     /// For stages that are to fire alone.
     pub(super) kept: Option<Kept<D>>,
@@ -232,58 +232,6 @@ impl<'a, D: Device> Island<'a, D> {
         Ok(())
     }
 
-    /// Waits until what the host stages give this firing is there.
-    fn await_pictures(
-        &mut self,
-        firing: &Firing,
-        at: &Moment,
-        feed: &mut dyn Feed<D>,
-        done: &mut Done,
-    ) -> Result<(), Stopped> {
-        let plan = self.run.plan;
-        for arrival in 0..self.arrivals.len() {
-            let (host, mut count) = self.arrivals[arrival];
-            let feeds = |edge: &EdgeId| plan.edges[edge.0].from.node == host;
-            if !firing.inputs.iter().flatten().any(feeds) {
-                continue;
-            }
-            // a stage at step rate sees all micro-batches
-            let per_step = self.run.per_step(plan.nodes[host.0].rate);
-            let needed = if at.micros == 1 { per_step } else { at.micro + 1 };
-            while count < needed {
-                let start = Instant::now();
-                let bundle = feed.next(arrival, at.step * per_step as u64 + count as u64, &mut self.track)?;
-                let end = Instant::now();
-                done.data_wait += end - start;
-                self.track.span(|| Span {
-                    doing: Doing::Waiting,
-                    step: at.step,
-                    start,
-                    end,
-                    allocated: Allocated::default(),
-                });
-                self.arrive(host, Moment { micro: count, ..*at }, bundle)?;
-                count += 1;
-            }
-            self.arrivals[arrival].1 = count;
-        }
-        Ok(())
-    }
-
-    fn arrive(&mut self, host: NodeId, at: Moment, bundle: Bundle<D>) -> Result<(), Stopped> {
-        let plan = self.run.plan;
-        let firing = Firing::forward(plan, host);
-        let island = |edge: &&EdgeId| plan.nodes[plan.edges[edge.0].to.node.0].place == Place::Island;
-        for (value, edges) in bundle.into_iter().zip(&firing.outputs) {
-            for edge in edges.iter().filter(island) {
-                let Some(value) = value.clone() else { continue };
-                let put = self.slots[edge.0].put(&self.device, at.micro, value);
-                put.map_err(|e| self.run.fail(self.run.name(firing.actor), at.step, e))?;
-            }
-        }
-        Ok(())
-    }
-
     /// Every stage has fired without an error: what was pending becomes state.
     fn commit(&mut self, step: u64) -> Result<(), Stopped> {
         for index in 0..self.stages.len() {
@@ -302,13 +250,4 @@ impl<'a, D: Device> Island<'a, D> {
             Ok(())
         })
     }
-}
-
-/// Host nodes with a wire into the island.
-pub fn feeders(run: &Run<'_>) -> Vec<NodeId> {
-    let plan = run.plan;
-    let feeds = |node: &&NodeId| {
-        plan.edges.iter().any(|e| e.from.node == **node && plan.nodes[e.to.node.0].place == Place::Island)
-    };
-    plan.host.iter().filter(feeds).copied().collect()
 }

@@ -55,10 +55,7 @@ fn on_threads<'a, D: Device, T: Send>(
     layout: Layout,
     steps: impl FnOnce(Island<'a, D>, Box<dyn Feed<D> + 'a>) -> Result<T, Stopped> + Send,
 ) -> Result<Result<T, Stopped>, RunError> {
-    let pool = layout
-        .threads
-        .map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK).build());
-    let pool = pool.transpose().map_err(|e| RunError::Threads(e.to_string()))?;
+    let pool = layout.threads.map(pool).transpose()?;
     thread::scope(|scope| {
         let feed =
             if layout.sequential { Ok(None) } else { threads::start(run, parts.build, scope).map(Some) };
@@ -94,6 +91,12 @@ fn on_threads<'a, D: Device, T: Send>(
             }
         }
     })
+}
+
+/// The kernels' threads, where their number is given.
+fn pool(threads: usize) -> Result<rayon::ThreadPool, RunError> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK).build();
+    pool.map_err(|e| RunError::Threads(e.to_string()))
 }
 
 /// The island's stages, and where their pictures come from.

@@ -5,6 +5,7 @@
 //! [`drive`] records, evaluates and saves. [`crate::bench`] launches the same stages without a folder; [`alone`] fires some of
 //! them by themselves.
 pub mod alone;
+pub mod arrivals;
 pub mod build;
 pub mod channel;
 pub mod convert;

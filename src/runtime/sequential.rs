@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
+use super::arrivals::feeders;
 use super::build::Build;
 use super::channel::Stopped;
 use super::firing::{Firing, Run};
 use super::host::{Bundle, Feed, HostNode};
-use super::island::feeders;
 use super::stage::Stage;
 use super::trace::Track;
 use crate::plan::NodeId;

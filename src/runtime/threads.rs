@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::Scope;
 
+use super::arrivals::feeders;
 use super::build::Build;
 use super::channel::{Credits, InOrder, Receiving, Refund, Sending, Stopped, credits, open};
 use super::fault::{guard, lock};
 use super::firing::{Firing, Run};
 use super::host::{Bundle, Feed, HostNode};
-use super::island::feeders;
 use super::stage::{Stage, StageError};
 use super::trace::Track;
 use crate::plan::{NodeId, Place};

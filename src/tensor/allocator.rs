@@ -78,7 +78,7 @@ fn count(bytes: usize) {
     tally.bytes.fetch_add(bytes, Relaxed);
 }
 
-/// The system's allocator, counting. It is the global one of every program that links this library.
+/// The system's allocator, counting. It is the global one of every program that links this library, which can name no other.
 struct Counting;
 
 // SAFETY: every call goes to the system's allocator with the arguments as they came; counting touches no memory but

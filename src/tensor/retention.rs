@@ -1,7 +1,9 @@
 //! Freed memory stays with the process, for the next step wants just as much.
 //!
-//! Left to itself, glibc maps every buffer above some hundred kilobytes anew and gives it back when it is freed. A step allocates the same
-//! activations as the one before; each would be zeroed page by page by the system again.
+//! Left to itself, glibc maps every large buffer anew and gives it back when it is freed. A step allocates the same activations as
+//! the one before; each would be zeroed page by page by the system again. On a ViT-S step that is a twentieth to a tenth of its
+//! time, for 3 % more memory. Huge pages on top (by `madvise`, or from a pool of aligned buffers) gained less than 1 % and took
+//! another 6 %, so there are none.
 
 /// Tells the system's allocator to keep what is freed, once for the process. It changes speed and some per cent of memory, no number.
 /// Elsewhere than on glibc it does nothing.
