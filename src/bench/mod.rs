@@ -1,7 +1,7 @@
 //! `dinoflow bench`: what a graph's steps cost on this machine, by the runtime and the stages that a run has.
 //!
 //! Stages are launched as for a run, and each step is timed; what looks on between steps (evaluations, checkpoints) stays idle, and
-//! nothing is written. [`steps`] times whole steps, or some of the island's stages alone; [`line`] some of the host's. [`tally`]
+//! nothing is written. [`steps`] times whole steps, or some of the island's stages alone; [`mod@line`] some of the host's. [`tally`]
 //! sums what the trace saw of each stage, and [`report`] says it in print and as JSON.
 
 pub mod line;
