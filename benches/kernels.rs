@@ -4,6 +4,8 @@ use dinoflow::kernels::cpu::attention::{self, Dims};
 use dinoflow::kernels::cpu::{layer_norm, linear, loss, normalize, optimizer};
 use std::time::Instant;
 
+const F: dinoflow::kernels::Products = dinoflow::kernels::Products::F32;
+
 /// The best of several runs, in seconds: the machine may be shared.
 fn best(mut work: impl FnMut()) -> f64 {
     let mut best = f64::INFINITY;
@@ -94,22 +96,32 @@ fn linears(report: &Report, rows: usize, inp: usize, out: usize) {
         gemm((out, inp, rows), &dy, (1, out as isize), &x, (inp as isize, 1), &mut dw)
     });
     report.flops(&name("linear forward"), flops, || {
-        linear::forward(rows, inp, out, &x, &w, Some(&bias), &mut y)
+        linear::forward(F, rows, inp, out, x[..].into(), &w, Some(&bias), (&mut y[..]).into())
     });
     report.flops(&name("linear forward_gelu"), flops, || {
-        linear::forward_gelu(rows, inp, out, &x, &w, Some(&bias), &mut pre, &mut y)
+        linear::forward_gelu(
+            F,
+            rows,
+            inp,
+            out,
+            x[..].into(),
+            &w,
+            Some(&bias),
+            (&mut pre[..]).into(),
+            (&mut y[..]).into(),
+        )
     });
     report.flops(&name("linear forward_residual"), flops, || {
-        linear::forward_residual(rows, inp, out, &x, &w, Some(&bias), None, 1, &dy, &mut y);
+        linear::forward_residual(F, rows, inp, out, x[..].into(), &w, Some(&bias), &dy, &mut y);
     });
     report.flops(&name("linear backward_input"), flops, || {
-        linear::backward_input(rows, inp, out, &dy, &w, &mut dx, false)
+        linear::backward_input(F, rows, inp, out, dy[..].into(), &w, (&mut dx[..]).into())
     });
     report.flops(&name("linear backward_weight"), flops, || {
-        linear::backward_weight(rows, inp, out, &dy, &x, &mut dw)
+        linear::backward_weight(F, rows, inp, out, dy[..].into(), x[..].into(), &mut dw)
     });
     report.bytes(&name("linear backward_bias"), rows * out, || {
-        linear::backward_bias(rows, out, &dy, &mut pre[..out])
+        linear::backward_bias(rows, out, dy[..].into(), &mut pre[..out])
     });
 }
 
@@ -120,10 +132,21 @@ fn attentions(report: &Report, d: Dims) {
         (filled(dout.len()), filled(d.batch * d.heads * d.queries), filled(qkv.len()));
     let product = 2.0 * (d.batch * d.heads * d.queries * d.tokens * d.head_dim) as f64;
     let name = |what: &str| format!("attention {what} {}x{} of {}", d.batch, d.queries, d.tokens);
-    attention::forward(d, 0.125, &qkv, &mut out, &mut lse);
-    report.flops(&name("forward"), 2.0 * product, || attention::forward(d, 0.125, &qkv, &mut out, &mut lse));
+    attention::forward(F, d, 0.125, qkv[..].into(), (&mut out[..]).into(), &mut lse);
+    report.flops(&name("forward"), 2.0 * product, || {
+        attention::forward(F, d, 0.125, qkv[..].into(), (&mut out[..]).into(), &mut lse)
+    });
     report.flops(&name("backward"), 5.0 * product, || {
-        attention::backward(d, 0.125, &qkv, &out, &lse, &dout, &mut dqkv)
+        attention::backward(
+            F,
+            d,
+            0.125,
+            qkv[..].into(),
+            out[..].into(),
+            &lse,
+            dout[..].into(),
+            (&mut dqkv[..]).into(),
+        )
     });
 }
 
@@ -135,15 +158,27 @@ fn elementwise(report: &Report) {
         (filled(n), filled(rows), filled(rows), filled(dim), filled(dim));
     report.bytes("copy", 2 * n, || y.copy_from_slice(&x));
     report.bytes("layer_norm forward", 2 * n, || {
-        layer_norm::forward(rows, dim, 1e-6, &x, &gain, &gain, &mut y, &mut mean, &mut rstd)
+        layer_norm::forward(rows, dim, 1e-6, &x, &gain, &gain, (&mut y[..]).into(), &mut mean, &mut rstd)
     });
     report.bytes("layer_norm backward", 4 * n, || {
-        layer_norm::backward(rows, dim, &dy, &x, &gain, &mean, &rstd, &mut y, &mut dgain, &mut dbias);
+        layer_norm::backward(
+            rows,
+            dim,
+            dy[..].into(),
+            &x,
+            &gain,
+            &mean,
+            &rstd,
+            None,
+            &mut y,
+            &mut dgain,
+            &mut dbias,
+        );
     });
     let wide = 4 * n;
     let (pre, mut act) = (filled(wide), filled(wide));
-    report.bytes("gelu forward", 2 * wide, || linear::gelu_forward(&pre, &mut act));
-    report.bytes("gelu backward", 3 * wide, || linear::gelu_backward(&pre, &mut act));
+    report.bytes("gelu forward", 2 * wide, || linear::gelu_forward(pre[..].into(), (&mut act[..]).into()));
+    report.bytes("gelu backward", 3 * wide, || linear::gelu_backward(pre[..].into(), &mut act));
     let (views, batch, k) = (10, 8, 65_536);
     let (student, teacher, center) = (filled(views * batch * k), filled(2 * batch * k), filled(k));
     let mut column = vec![0.0; k];
@@ -166,7 +201,7 @@ fn elementwise(report: &Report) {
         normalize::weight_norm_backward(65_536, 256, &g, &v, None, &norms, &mut p, None);
     });
     report.bytes("optimizer adamw", 7 * n, || {
-        optimizer::adamw(&mut p, &g, &mut m, &mut s, 1e-4, 0.04, 0.9, 0.999, 1e-8, 10, 1.0)
+        optimizer::adamw(&mut p, &g, &mut m, &mut s, 1e-4, 0.04, 0.9, 0.999, 1e-8, 10, 1.0, None, 0.0)
     });
     report.bytes("optimizer lerp", 3 * n, || optimizer::lerp(&mut p, &v, 0.996));
     report.bytes("optimizer sum_of_squares", n, || assert!(optimizer::sum_of_squares(&v) > 0.0));

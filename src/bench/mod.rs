@@ -42,11 +42,13 @@ pub struct Request {
     pub no_data: bool,
     /// Of the kernels (one a core where none is given), or of host stages alone (one).
     pub threads: Option<usize>,
+    /// Each stage in a pass over memory of its own.
+    pub no_fuse: bool,
 }
 
 impl Default for Request {
     fn default() -> Self {
-        Request { steps: 10, warmup: 4, stages: Vec::new(), no_data: false, threads: None }
+        Request { steps: 10, warmup: 4, stages: Vec::new(), no_data: false, threads: None, no_fuse: false }
     }
 }
 

@@ -31,7 +31,8 @@ pub fn time<D: Device>(
 ) -> Result<Measured, RunError> {
     // host stages run ahead of the last step as they do of any other
     let end = request.warmup + request.steps + AHEAD;
-    let run = Run::new(parts.plan, parts.horizon, 0..end, true);
+    let mut run = Run::new(parts.plan, parts.horizon, 0..end, true);
+    run.fuse = !request.no_fuse;
     // nobody makes pictures beside steps that are fed with old ones
     let replayed = request.no_data || !alone.is_empty();
     let layout = Layout { sequential: replayed, threads: request.threads };

@@ -19,7 +19,8 @@ const ONLOOKERS: [&str; 2] = ["Checkpoint", "Knn"];
 /// # Errors
 /// When a custom stage's parameters can't be written out.
 pub fn graph_keys(graph: &GraphSpec) -> Result<GraphKeys, serde_json::Error> {
-    let mut tree = serde_json::to_value(graph)?;
+    let graph = GraphSpec { precision: graph.precision.decided(), ..graph.clone() };
+    let mut tree = serde_json::to_value(&graph)?;
     if let Some(top) = tree.as_object_mut() {
         top.retain(|key, _| !FREE.contains(&key.as_str()));
         if let Some(nodes) = top.get_mut("nodes").and_then(Value::as_object_mut) {

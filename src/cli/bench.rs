@@ -50,6 +50,7 @@ impl BenchArgs {
             stages: self.stage.clone(),
             no_data: self.no_data,
             threads: self.compute.threads.map(NonZeroUsize::get),
+            no_fuse: self.compute.no_fuse,
         };
         let found = bench(&plan, registry, &device, &request, &interrupt)?;
         if !found.steps.is_empty() {

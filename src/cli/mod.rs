@@ -68,6 +68,9 @@ pub struct Compute {
     /// Threads of the kernels [default: one a core]; any number gives the same bits
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
+    /// The average of the weights in a pass of its own, not in the optimizer's: the same bits
+    #[arg(long)]
+    pub no_fuse: bool,
 }
 
 /// The device that a plan asks for.

@@ -9,6 +9,7 @@ use super::{Compute, GraphArg};
 use crate::checkpoint::Reuse;
 use crate::error::Error;
 use crate::graph::report;
+use crate::graph::spec::GraphSpec;
 use crate::graph::write::to_ron;
 use crate::report::verdict::Verdict;
 use crate::runtime::{self, Options, Outcome};
@@ -49,8 +50,10 @@ impl RunArgs {
         // a closed standard error leaves nobody to tell
         let _ = report::print(&notes, &loaded.origins);
         let device = super::device_of(plan.graph.device)?;
+        // a run goes on in the precision that it began with, also on another machine
+        let graph = GraphSpec { precision: plan.precision(), ..plan.graph.clone() };
         let text =
-            to_ron(&plan.graph).map_err(|e| Error::Failed(format!("the graph can't be written out: {e}")))?;
+            to_ron(&graph).map_err(|e| Error::Failed(format!("the graph can't be written out: {e}")))?;
         let options = self.options(&plan.graph.name);
         self.writable(&options.out)?;
         let interrupt = super::interrupt()?;
@@ -83,6 +86,7 @@ impl RunArgs {
             reuse,
             steps: self.steps,
             sequential: self.sequential,
+            no_fuse: self.compute.no_fuse,
             trace: self.trace.clone(),
             threads: self.compute.threads.map(NonZeroUsize::get),
             ..Options::default()

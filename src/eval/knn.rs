@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use crate::kernels::Products;
 use crate::kernels::cpu::linear;
 
 /// Labelled rows of unit length, (rows, dim).
@@ -82,7 +83,16 @@ fn nearest(train: &Labelled, block: &[f32], most: usize) -> Vec<Vec<(f32, u32)>>
     for (part, columns) in train.features.chunks(COLUMNS * train.dim).enumerate() {
         let count = columns.len() / train.dim;
         let similar = &mut similar[..rows * count];
-        linear::forward(rows, train.dim, count, block, columns, None, similar);
+        linear::forward(
+            Products::F32,
+            rows,
+            train.dim,
+            count,
+            block.into(),
+            columns,
+            None,
+            (&mut *similar).into(),
+        );
         found.par_iter_mut().zip(similar.par_chunks(count)).for_each(|(near, row)| {
             for (column, &similarity) in row.iter().enumerate() {
                 keep(near, most, similarity, (part * COLUMNS + column) as u32);

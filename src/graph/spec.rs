@@ -3,6 +3,8 @@
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use crate::kernels::Products;
+use crate::kernels::cpu::fastest_products;
 use crate::optim::schedule::Span;
 use crate::stages::StageSpec;
 
@@ -73,6 +75,25 @@ pub enum Precision {
     /// The fastest that the device does well.
     #[default]
     Auto,
+}
+
+impl Precision {
+    /// The number type, with `Auto` decided for this processor.
+    pub fn decided(self) -> Precision {
+        match (self, fastest_products()) {
+            (Precision::Auto, Products::F32) => Precision::F32,
+            (Precision::Auto, Products::Bf16) => Precision::Bf16,
+            (chosen, _) => chosen,
+        }
+    }
+
+    /// The precision of products and activations on the processor.
+    pub fn products(self) -> Products {
+        match self.decided() {
+            Precision::Bf16 => Products::Bf16,
+            _ => Products::F32,
+        }
+    }
 }
 
 /// The value that student and teacher both refer to.

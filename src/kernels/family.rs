@@ -3,12 +3,14 @@
 
 use dfdx::prelude::{Cpu, HasErr};
 
-use super::{AttentionDims, cpu};
+use super::{AttentionDims, Numbers, NumbersMut, Products, cpu};
 use crate::tensor::Device;
 
 /// Declares a family: a trait whose methods take views of the device's buffers, and its implementation for the CPU.
 ///
-/// `read` is a buffer that the kernel reads, `maybe` one that may be absent, `write` one that it writes or adds to.
+/// `read` is a buffer that the kernel reads, `maybe` one that may be absent, `write` one that it writes or adds to. `any` and
+/// `any_write` hold numbers in either precision; `places` are positions on the
+/// host; the other kinds hold f32.
 macro_rules! family {
     ($(#[$doc:meta])* $family:ident in $module:ident {
         $($(#[$about:meta])* fn $method:ident = $kernel:ident($($name:ident: $kind:tt),* $(,)?) $(-> $result:ty)?;)*
@@ -32,11 +34,17 @@ macro_rules! family {
     (@trait read) => { Self::View<'_> };
     (@trait maybe) => { Option<Self::View<'_>> };
     (@trait write) => { Self::ViewMut<'_> };
+    (@trait places) => { &[usize] };
+    (@trait any) => { Self::AnyView<'_> };
+    (@trait any_write) => { Self::AnyViewMut<'_> };
     (@trait maybe_write) => { Option<Self::ViewMut<'_>> };
     (@trait $kind:ty) => { $kind };
     (@cpu read) => { &[f32] };
     (@cpu maybe) => { Option<&[f32]> };
     (@cpu write) => { &mut [f32] };
+    (@cpu places) => { &[usize] };
+    (@cpu any) => { Numbers<'_> };
+    (@cpu any_write) => { NumbersMut<'_> };
     (@cpu maybe_write) => { Option<&mut [f32]> };
     (@cpu $kind:ty) => { $kind };
 }
@@ -45,43 +53,52 @@ family! {
     /// Linear layers with PyTorch's weight layout, (out, inp), and what is fused with them.
     LinearKernels in linear {
         /// y = x wᵀ + b
-        fn linear = forward(rows: usize, inp: usize, out: usize, x: read, w: read, bias: maybe, y: write);
+        fn linear = forward(products: Products, rows: usize, inp: usize, out: usize, x: any, w: read, bias: maybe, y: any_write);
         /// pre = x wᵀ + b, y = gelu(pre)
-        fn linear_gelu = forward_gelu(rows: usize, inp: usize, out: usize, x: read, w: read, bias: maybe, pre: write, y: write);
-        /// y = residual + s (x wᵀ + b), s by runs of rows
-        fn linear_residual = forward_residual(rows: usize, inp: usize, out: usize, x: read, w: read, bias: maybe,
-            row_scale: maybe, rows_per_scale: usize, residual: read, y: write);
-        /// dx (+)= dy w
-        fn linear_backward_input = backward_input(rows: usize, inp: usize, out: usize, dy: read, w: read, dx: write, accumulate: bool);
+        fn linear_gelu = forward_gelu(products: Products, rows: usize, inp: usize, out: usize, x: any, w: read, bias: maybe,
+            pre: any_write, y: any_write);
+        /// y = residual + x wᵀ + b
+        fn linear_residual = forward_residual(products: Products, rows: usize, inp: usize, out: usize, x: any, w: read,
+            bias: maybe, residual: read, y: write);
+        /// dx = dy w
+        fn linear_backward_input = backward_input(products: Products, rows: usize, inp: usize, out: usize, dy: any, w: read,
+            dx: any_write);
+        /// dx += dy w
+        fn linear_backward_input_add = backward_input_add(products: Products, rows: usize, inp: usize, out: usize, dy: any,
+            w: read, dx: write);
+        /// dpre = (dy w) · gelu'(pre)
+        fn linear_backward_gelu = backward_gelu(products: Products, rows: usize, inp: usize, out: usize, dy: any, w: read,
+            pre: any, dpre: any_write);
         /// dw += dyᵀ x
-        fn linear_backward_weight = backward_weight(rows: usize, inp: usize, out: usize, dy: read, x: read, dw: write);
+        fn linear_backward_weight = backward_weight(products: Products, rows: usize, inp: usize, out: usize, dy: any, x: any,
+            dw: write);
         /// db += column sums of dy
-        fn linear_backward_bias = backward_bias(rows: usize, out: usize, dy: read, db: write);
+        fn linear_backward_bias = backward_bias(rows: usize, out: usize, dy: any, db: write);
         /// y = gelu(x), the exact one
-        fn gelu = gelu_forward(x: read, y: write);
+        fn gelu = gelu_forward(x: any, y: any_write);
         /// dy *= gelu'(pre)
-        fn gelu_backward = gelu_backward(pre: read, dy: write);
-        /// dst = s src, s by runs of rows
-        fn scale_rows = scale_rows(rows_per_scale: usize, width: usize, scale: read, src: read, dst: write);
+        fn gelu_backward = gelu_backward(pre: any, dy: write);
     }
 }
 
 family! {
     /// Layer normalisation over the last axis.
     LayerNormKernels in layer_norm {
-        fn layer_norm = forward(rows: usize, dim: usize, eps: f32, x: read, gain: read, bias: read, y: write, mean: write, rstd: write);
-        /// dx, dgain, dbias +=
-        fn layer_norm_backward = backward(rows: usize, dim: usize, dy: read, x: read, gain: read, mean: read, rstd: read,
-            dx: write, dgain: write, dbias: write);
+        fn layer_norm = forward(rows: usize, dim: usize, eps: f32, x: read, gain: read, bias: read, y: any_write,
+            mean: write, rstd: write);
+        /// dx, dgain, dbias +=; what came around the norm, `around`, is added to dx in the same pass
+        fn layer_norm_backward = backward(rows: usize, dim: usize, dy: any, x: read, gain: read, mean: read, rstd: read,
+            around: maybe, dx: write, dgain: write, dbias: write);
     }
 }
 
 family! {
     /// Multi-head attention over packed queries, keys and values, (batch, tokens, 3, heads, head_dim).
     AttentionKernels in attention {
-        fn attention = forward(dims: AttentionDims, scale: f32, qkv: read, out: write, lse: write);
-        fn attention_backward = backward(dims: AttentionDims, scale: f32, qkv: read, out: read, lse: read, dout: read, dqkv: write);
-        fn attention_probabilities = probabilities(dims: AttentionDims, scale: f32, qkv: read, probs: write);
+        fn attention = forward(products: Products, dims: AttentionDims, scale: f32, qkv: any, out: any_write, lse: write);
+        fn attention_backward = backward(products: Products, dims: AttentionDims, scale: f32, qkv: any, out: any, lse: read,
+            dout: any, dqkv: any_write);
+        fn attention_probabilities = probabilities(products: Products, dims: AttentionDims, scale: f32, qkv: any, probs: write);
     }
 }
 
@@ -104,12 +121,12 @@ family! {
         /// (batch, channels, pixels) to (batch, pixels, channels)
         fn channels_last = channels_last(batch: usize, channels: usize, pixels: usize, images: read, maps: write);
         /// y = x * w
-        fn conv = forward(batch: usize, height: usize, width: usize, inp: usize, out: usize, x: read, w: read, y: write);
+        fn conv = forward(products: Products, batch: usize, height: usize, width: usize, inp: usize, out: usize, x: read, w: read, y: write);
         /// dw += the gradient of the weights
-        fn conv_backward_weight = backward_weight(batch: usize, height: usize, width: usize, inp: usize, out: usize,
+        fn conv_backward_weight = backward_weight(products: Products, batch: usize, height: usize, width: usize, inp: usize, out: usize,
             dy: read, x: read, dw: write);
         /// dx += the gradient of the input
-        fn conv_backward_input = backward_input(batch: usize, height: usize, width: usize, inp: usize, out: usize,
+        fn conv_backward_input = backward_input(products: Products, batch: usize, height: usize, width: usize, inp: usize, out: usize,
             dy: read, w: read, dx: write);
     }
 }
@@ -121,6 +138,10 @@ family! {
         fn first_tokens = first(batch: usize, tokens: usize, keep: usize, dim: usize, src: read, dst: write);
         /// (batch, tokens, dim) += (batch, keep, dim)
         fn add_first_tokens = add_first(batch: usize, tokens: usize, keep: usize, dim: usize, src: read, dst: write);
+        /// dst = scale · the images that are named, each of `length` numbers
+        fn gather_images = gather_images(length: usize, images: places, scale: f32, src: read, dst: write);
+        /// dst += scale · src, an image each, where they are named
+        fn scatter_images = scatter_images(length: usize, images: places, scale: f32, src: read, dst: write);
         fn copy_to = copy_to(offset: usize, src: read, dst: write);
         fn add_from = add_from(offset: usize, src: read, dst: write);
     }
@@ -175,8 +196,9 @@ family! {
     UpdateKernels in optimizer {
         fn sum_of_squares = sum_of_squares(x: read) -> f64;
         fn all_finite = all_finite(x: read) -> bool;
+        /// and, of what has just been updated, average = momentum · average + (1 - momentum) · p
         fn adamw = adamw(p: write, g: read, m: write, v: write, lr: f64, decay: f64, beta1: f64, beta2: f64, eps: f64,
-            step: u64, grad_scale: f32);
+            step: u64, grad_scale: f32, average: maybe_write, momentum: f64);
         /// target = momentum · target + (1 - momentum) · source
         fn lerp = lerp(target: write, source: read, momentum: f64);
         /// y += a x

@@ -14,7 +14,9 @@ mod probe;
 
 pub mod cpu;
 mod family;
+mod numbers;
 pub mod scalar;
 
 pub use cpu::attention::Dims as AttentionDims;
 pub use family::*;
+pub use numbers::{Numbers, NumbersMut, Products};

@@ -1,7 +1,9 @@
 //! Test inputs, and the comparison of every fast kernel with its scalar twin.
 
 use super::cpu::{Isa, force};
+use super::{NumbersMut, Products};
 use crate::keyed::Key;
+use half::bf16;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::sync::LazyLock;
 
@@ -31,10 +33,10 @@ fn pool(threads: usize, isa: Isa) -> ThreadPool {
 }
 
 /// Pools whose results must be equal bit for bit: the same instructions on 1, 2 and 3 threads.
-static COUNTS: LazyLock<[ThreadPool; 3]> = LazyLock::new(|| [1, 2, 3].map(|n| pool(n, Isa::Avx512)));
+static COUNTS: LazyLock<[ThreadPool; 3]> = LazyLock::new(|| [1, 2, 3].map(|n| pool(n, Isa::Avx512Bf16)));
 /// Pools whose results may differ by rounding: the other instruction sets.
-static OTHERS: LazyLock<[ThreadPool; 2]> =
-    LazyLock::new(|| [Isa::Avx2, Isa::Portable].map(|isa| pool(2, isa)));
+static OTHERS: LazyLock<[ThreadPool; 3]> =
+    LazyLock::new(|| [Isa::Avx512, Isa::Avx2, Isa::Portable].map(|isa| pool(2, isa)));
 
 /// The largest |a - b| in units of |b| plus b's root mean square, so that what cancels to near 0 is not judged alone.
 pub fn distance(a: &[f32], b: &[f32]) -> f64 {
@@ -76,7 +78,7 @@ pub fn agree<const N: usize>(
         assert_eq!(bits(&one[i]), bits(&two[i]), "output {i} of {name} on 1 and 2 threads");
         assert_eq!(bits(&one[i]), bits(&three[i]), "output {i} of {name} on 1 and 3 threads");
     }
-    for (pool, isa) in OTHERS.iter().zip(["AVX2", "portable"]) {
+    for (pool, isa) in OTHERS.iter().zip(["AVX-512", "AVX2", "portable"]) {
         for (i, (other, one)) in on(pool).iter().zip(&one).enumerate() {
             let far = distance(other, one);
             assert!(far <= tolerance.max(1e-5), "output {i} of {name} with {isa} code is {far:e} off");
@@ -95,6 +97,62 @@ macro_rules! twins {
             |[$($out),+]| { $crate::kernels::scalar::$family::$kernel($($arg),*); },
         )
     };
+}
+
+/// An output in the precision that goes with `products`, and its numbers as f32 once a kernel has written them.
+pub struct Stored<'a> {
+    to: &'a mut Vec<f32>,
+    half: Option<Vec<bf16>>,
+}
+
+impl<'a> Stored<'a> {
+    pub fn new(products: Products, to: &'a mut Vec<f32>) -> Self {
+        let half = (products == Products::Bf16).then(|| vec![bf16::NAN; to.len()]);
+        Stored { to, half }
+    }
+
+    pub fn view(&mut self) -> NumbersMut<'_> {
+        match &mut self.half {
+            Some(half) => NumbersMut::Bf16(half),
+            None => NumbersMut::F32(self.to),
+        }
+    }
+
+    pub fn finish(self) {
+        if let Some(half) = self.half {
+            self.to.iter_mut().zip(half).for_each(|(to, x)| *to = x.to_f32());
+        }
+    }
+}
+
+/// Runs both twins of a kernel whose last arguments, the outputs, are stored in the precision that goes with `products`:
+/// `stored_twins!(tolerance, products, family::kernel(arguments; outputs))`.
+macro_rules! stored_twins {
+    ($tolerance:expr, $products:expr, $family:ident :: $kernel:ident ($($arg:expr),* ; $($out:ident: $len:expr),+)) => {{
+        let products = $products;
+        // two sums on either side of a tie are rounded a whole step of bf16 apart
+        let tolerance = if products == Products::Bf16 { 8e-3 } else { $tolerance };
+        $crate::kernels::probe::agree(
+            concat!(stringify!($family), "::", stringify!($kernel)),
+            tolerance,
+            [$(poison($len)),+],
+            |[$($out),+]| {
+                $(let mut $out = $crate::kernels::probe::Stored::new(products, $out);)+
+                $crate::kernels::cpu::$family::$kernel($($arg),*, $($out.view()),+);
+                $($out.finish();)+
+            },
+            |[$($out),+]| {
+                $(let mut $out = $crate::kernels::probe::Stored::new(products, $out);)+
+                $crate::kernels::scalar::$family::$kernel($($arg),*, $($out.view()),+);
+                $($out.finish();)+
+            },
+        )
+    }};
+}
+
+/// The same values in the precision that goes with `products`.
+pub fn half(values: &[f32]) -> Vec<bf16> {
+    values.iter().map(|&v| bf16::from_f32(v)).collect()
 }
 
 /// Holds a gradient against central differences of `loss` around x.

@@ -8,13 +8,18 @@ use std::sync::Arc;
 use super::model::Model;
 use super::network::Lent;
 use crate::graph::spec::{Backbone, NetworkSpec, Stem};
-use crate::kernels::Kernels;
+use crate::kernels::{Kernels, Products};
 use crate::keyed::Key;
 use crate::tensor::Float;
 
 /// The network that a graph describes, with weights drawn from `seed` (method: the recipe's first weights).
-pub fn build<D: Kernels>(device: &D, spec: &NetworkSpec, seed: u64) -> Result<Lent<D>, D::Err> {
-    let mut network = zeros(device, spec)?;
+pub fn build<D: Kernels>(
+    device: &D,
+    spec: &NetworkSpec,
+    products: Products,
+    seed: u64,
+) -> Result<Lent<D>, D::Err> {
+    let mut network = zeros(device, spec, products)?;
     let owned = Arc::get_mut(&mut network).expect("a network that was just made has one owner");
     let vit = spec.backbone.vit();
     let projected = match vit.stem {
@@ -30,14 +35,22 @@ pub fn build<D: Kernels>(device: &D, spec: &NetworkSpec, seed: u64) -> Result<Le
 }
 
 /// The network that a graph describes, all zero.
-fn zeros<D: Kernels>(device: &D, spec: &NetworkSpec) -> Result<Lent<D>, D::Err> {
+fn zeros<D: Kernels>(device: &D, spec: &NetworkSpec, products: Products) -> Result<Lent<D>, D::Err> {
     macro_rules! patches {
         ($vit:expr, $width:literal, $depth:literal, $heads:literal) => {
             match $vit.patch {
-                4 => Arc::new(Model::<$width, $depth, $heads, 4, D>::zeros(device, $vit, &spec.head)?),
-                8 => Arc::new(Model::<$width, $depth, $heads, 8, D>::zeros(device, $vit, &spec.head)?),
-                14 => Arc::new(Model::<$width, $depth, $heads, 14, D>::zeros(device, $vit, &spec.head)?),
-                _ => Arc::new(Model::<$width, $depth, $heads, 16, D>::zeros(device, $vit, &spec.head)?),
+                4 => Arc::new(Model::<$width, $depth, $heads, 4, D>::zeros(
+                    device, $vit, &spec.head, products,
+                )?),
+                8 => Arc::new(Model::<$width, $depth, $heads, 8, D>::zeros(
+                    device, $vit, &spec.head, products,
+                )?),
+                14 => Arc::new(Model::<$width, $depth, $heads, 14, D>::zeros(
+                    device, $vit, &spec.head, products,
+                )?),
+                _ => Arc::new(Model::<$width, $depth, $heads, 16, D>::zeros(
+                    device, $vit, &spec.head, products,
+                )?),
             }
         };
     }

@@ -4,7 +4,7 @@ use dfdx::prelude::{Const, HasShape, Tape, Tensor};
 
 use super::parameter::{Mut, Parameter, Parameters, Ref, parameters};
 use crate::graph::spec::HeadSpec;
-use crate::kernels::Kernels;
+use crate::kernels::{Kernels, Products};
 use crate::ops::{self, Statistics};
 use crate::tensor::{Device, Float};
 
@@ -33,11 +33,13 @@ pub struct Head<const W: usize, D: Device> {
     weight_v: Tensor<(usize, usize), Float, D>,
     weight_g: Tensor<(usize,), Float, D>,
     spec: HeadSpec,
+    /// The precision of its products.
+    products: Products,
 }
 
 impl<const W: usize, D: Kernels> Head<W, D> {
     /// All parameters zero.
-    pub fn zeros(device: &D, spec: &HeadSpec) -> Result<Self, D::Err> {
+    pub fn zeros(device: &D, spec: &HeadSpec, products: Products) -> Result<Self, D::Err> {
         let (hidden, bottleneck, out_dim) = (spec.hidden, spec.bottleneck, spec.out_dim);
         let row = |len: usize| device.try_zeros_like(&(len,));
         let norm = || Ok(BatchNorm { gain: row(hidden)?, bias: row(hidden)? });
@@ -52,6 +54,7 @@ impl<const W: usize, D: Kernels> Head<W, D> {
             weight_v: device.try_zeros_like(&(out_dim, bottleneck))?,
             weight_g: row(out_dim)?,
             spec: spec.clone(),
+            products,
         })
     }
 
@@ -61,24 +64,25 @@ impl<const W: usize, D: Kernels> Head<W, D> {
         &self,
         x: Tensor<(usize, Const<W>), Float, D, T>,
     ) -> Result<(Tensor<(usize, usize), Float, D, T>, Vec<Statistics>), D::Err> {
-        let mut statistics = Vec::new();
+        let (mut statistics, products) = (Vec::new(), self.products);
         let hidden = match &self.norms {
             None => {
-                let x = ops::linear_gelu(x, &self.first, &self.first_bias)?;
-                ops::linear_gelu(x, &self.second, &self.second_bias)?
+                let x = ops::linear_gelu(x, &self.first, &self.first_bias, products)?;
+                ops::linear_gelu(x, &self.second, &self.second_bias, products)?
             }
             Some([first, second]) => {
-                let x = ops::linear(x, &self.first, &self.first_bias)?;
+                let x = ops::linear(x, &self.first, &self.first_bias, products)?;
                 let (x, seen) = ops::batch_norm(x, &first.gain, &first.bias)?;
                 statistics.push(seen);
-                let x = ops::linear(ops::gelu(x)?, &self.second, &self.second_bias)?;
+                let x = ops::linear(ops::gelu(x)?, &self.second, &self.second_bias, products)?;
                 let (x, seen) = ops::batch_norm(x, &second.gain, &second.bias)?;
                 statistics.push(seen);
                 ops::gelu(x)?
             }
         };
-        let x = ops::l2_normalize(ops::linear(hidden, &self.third, &self.third_bias)?)?;
-        let logits = ops::weight_normed(x, &self.weight_v, &self.weight_g, self.spec.norm_last_layer)?;
+        let x = ops::l2_normalize(ops::linear(hidden, &self.third, &self.third_bias, products)?)?;
+        let logits =
+            ops::weight_normed(x, &self.weight_v, &self.weight_g, self.spec.norm_last_layer, products)?;
         Ok((logits, statistics))
     }
 

@@ -11,7 +11,7 @@ use super::network::{Answer, Asked, Backward, DropPath, Gradients, Lent, Network
 use super::parameter::{Mut, Parameters, Ref};
 use super::vit::Vit;
 use crate::graph::spec::{HeadSpec, VitSpec};
-use crate::kernels::Kernels;
+use crate::kernels::{Kernels, Products};
 use crate::ops;
 use crate::tensor::{Batched, Device, Float, GradTape};
 
@@ -35,10 +35,10 @@ impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: 
     Model<W, DEPTH, HEADS, P, D>
 {
     /// All parameters zero.
-    pub fn zeros(device: &D, vit: &VitSpec, head: &HeadSpec) -> Result<Self, D::Err> {
+    pub fn zeros(device: &D, vit: &VitSpec, head: &HeadSpec, products: Products) -> Result<Self, D::Err> {
         Ok(Model {
-            backbone: Vit::zeros(device, vit.image, vit.stem)?,
-            head: Head::zeros(device, head)?,
+            backbone: Vit::zeros(device, vit.image, vit.stem, products)?,
+            head: Head::zeros(device, head, products)?,
             device: device.clone(),
         })
     }
@@ -54,7 +54,7 @@ impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: 
         let (mut tokens, mut attention) = (Vec::new(), Vec::new());
         for group in groups {
             let size = (group.dims[0], batch);
-            let drops = Vit::<W, DEPTH, HEADS, P, D>::drops(&self.device, drop_path, views, size)?;
+            let drops = Vit::<W, DEPTH, HEADS, P, D>::drops(drop_path, views, size);
             let features = self.backbone.forward(group, asked, &drops, T::default())?;
             views += size.0;
             tokens.extend(features.tokens.map(|t| flat(t, &[size.0, batch])).transpose()?);

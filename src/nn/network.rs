@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::parameter::{Mut, Ref};
 use crate::keyed::Key;
-use crate::ops::Statistics;
+use crate::ops::{Statistics, Survivors};
 use crate::tensor::{Batched, Buffer, Device, Float};
 
 /// A network's weights, lent for a step: nobody keeps a handle past it, so their owner can update them in place.
@@ -52,27 +52,26 @@ pub struct DropPath {
 }
 
 impl DropPath {
-    /// One branch's scale for each row (view by view, picture by picture): 0 where it is dropped, 1 / keep elsewhere. `None`
-    /// where the block never drops.
-    pub fn scales(
+    /// The images (view by view, picture by picture) that one branch keeps. `None` where the block never drops.
+    pub fn survivors(
         &self,
         block: usize,
         depth: usize,
         branch: usize,
         first_view: usize,
         (views, batch): (usize, usize),
-    ) -> Option<Vec<Float>> {
+    ) -> Option<Survivors> {
         let drop = self.rate * block as f64 / (depth.max(2) - 1) as f64;
         if drop <= 0.0 {
             return None;
         }
-        let kept = (1.0 / (1.0 - drop)) as Float;
         let key = self.key.named("drop path").with(block as u64).with(branch as u64);
-        let scale = |view: usize, image: usize| {
-            let key = key.with((first_view + view) as u64).with((self.first_image + image) as u64);
-            if key.draws().chance(drop) { 0.0 } else { kept }
+        let stays = |&place: &usize| {
+            let (view, image) = (first_view + place / batch, self.first_image + place % batch);
+            !key.with(view as u64).with(image as u64).draws().chance(drop)
         };
-        Some((0..views).flat_map(|v| (0..batch).map(move |i| scale(v, i))).collect())
+        let images = (0..views * batch).filter(stays).collect();
+        Some(Survivors { images, scale: (1.0 / (1.0 - drop)) as Float })
     }
 }
 
@@ -135,30 +134,32 @@ mod tests {
     #[test]
     fn drops_rise_linearly_and_kept_rows_are_scaled() {
         let depth = 5;
-        assert_eq!(drop_path(0).scales(0, depth, 0, 0, (2, 400)), None);
+        assert_eq!(drop_path(0).survivors(0, depth, 0, 0, (2, 400)), None);
         for block in 1..depth {
             let drop = 0.5 * block as f64 / 4.0;
-            let scales = drop_path(0).scales(block, depth, 0, 0, (2, 2000)).unwrap();
-            let kept = (1.0 / (1.0 - drop)) as f32;
-            assert!(scales.iter().all(|&s| s == 0.0 || s == kept), "block {block}");
-            let share = scales.iter().filter(|&&s| s == 0.0).count() as f64 / scales.len() as f64;
+            let Survivors { images, scale } = drop_path(0).survivors(block, depth, 0, 0, (2, 2000)).unwrap();
+            assert_eq!(scale, (1.0 / (1.0 - drop)) as f32, "block {block}");
+            let share = 1.0 - images.len() as f64 / 4000.0;
             assert!((share - drop).abs() < 0.03, "block {block} drops {share}, not {drop}");
         }
     }
 
     #[test]
     fn the_two_branches_of_a_block_draw_apart_and_steps_do_too() {
-        let draws = |drop: DropPath, branch| drop.scales(4, 5, branch, 0, (2, 50)).unwrap();
+        let draws = |drop: DropPath, branch| drop.survivors(4, 5, branch, 0, (2, 50)).unwrap();
         assert_ne!(draws(drop_path(0), 0), draws(drop_path(0), 1));
         assert_ne!(draws(drop_path(0), 0), draws(DropPath { key: Key::new(9).with(1), ..drop_path(0) }, 0));
     }
 
     #[test]
     fn micro_batches_and_groups_draw_what_the_whole_batch_would() {
-        let whole = drop_path(0).scales(3, 5, 1, 0, (4, 6)).unwrap();
-        let of =
-            |first_image, first_view| drop_path(first_image).scales(3, 5, 1, first_view, (2, 2)).unwrap();
+        let of = |first_image, first_view, size| {
+            drop_path(first_image).survivors(3, 5, 1, first_view, size).unwrap().images
+        };
         // views 2 and 3, pictures 4 and 5
-        assert_eq!(of(4, 2), [whole[2 * 6 + 4], whole[2 * 6 + 5], whole[3 * 6 + 4], whole[3 * 6 + 5]]);
+        let places = [2 * 6 + 4, 2 * 6 + 5, 3 * 6 + 4, 3 * 6 + 5];
+        let whole = of(0, 0, (4, 6));
+        let expected: Vec<usize> = (0..4).filter(|&i| whole.contains(&places[i])).collect();
+        assert_eq!(of(4, 2, (2, 2)), expected);
     }
 }

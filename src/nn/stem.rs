@@ -111,6 +111,7 @@ mod tests {
     use dfdx::prelude::Cpu;
 
     use crate::graph::spec::{Backbone, HeadSpec, Init, NetworkSpec, Stem, VitSpec};
+    use crate::kernels::Products;
     use crate::keyed::Key;
     use crate::nn::architectures::build;
     use crate::nn::network::{Asked, Lent};
@@ -130,7 +131,7 @@ mod tests {
     fn a_convolutional_stem_has_the_planned_parameters() {
         for patch in [4, 8, 16] {
             let spec = network(patch);
-            let built = build(&Cpu::default(), &spec, 0).unwrap();
+            let built = build(&Cpu::default(), &spec, Products::F32, 0).unwrap();
             let total: usize = built.parameters().iter().map(|p| p.tensor.len()).sum();
             assert_eq!(total as u64, cost::parameters(&spec), "patch {patch}");
             let names: Vec<String> = built.parameters().iter().map(|p| p.name.clone()).collect();
@@ -157,7 +158,7 @@ mod tests {
         let pixels: Vec<f32> = (0..3 * 3 * 16 * 8).map(|_| draws.normal() as f32).collect();
         let images = Batched::from_host(&cpu, pixels, vec![1, 3, 3, 16, 8], Some(1)).unwrap();
         let weights: Vec<f32> = (0..3 * 128).map(|_| draws.normal() as f32).collect();
-        let mut network = build(&cpu, &spec, 1).unwrap();
+        let mut network = build(&cpu, &spec, Products::F32, 1).unwrap();
         let (_, back) = network.forward_traced(&[&images], Asked::default(), None).unwrap();
         let mut sums = network.zero_gradients().unwrap();
         let dcls = Batched::from_host(&cpu, weights.clone(), vec![1, 3, 128], Some(1)).unwrap();

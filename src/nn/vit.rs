@@ -7,8 +7,8 @@ use super::network::{Asked, DropPath};
 use super::parameter::{Mut, Parameters, Ref, parameters};
 use super::stem::Stem;
 use crate::graph::spec::Stem as Choice;
-use crate::kernels::Kernels;
-use crate::ops::{self, Grid, RowScale};
+use crate::kernels::{Kernels, Products};
+use crate::ops::{self, Grid, Survivors};
 use crate::tensor::{Batched, Device, Float};
 
 /// Pixels to tokens. Keys: `cls_token`, `pos_embed`, `patch_embed.…` for the stem.
@@ -31,22 +31,22 @@ impl<const W: usize, const P: usize, D: Device> Parameters<D> for PatchEmbed<W, 
 ///
 /// ```
 /// use dfdx::prelude::{Const, Cpu, Tensor, ZerosTensor};
-/// use dinoflow::{nn::layers::Block, ops::mlp_residual};
+/// use dinoflow::{kernels::Products, nn::layers::Block, ops::mlp_residual};
 /// let cpu = Cpu::default();
 /// let small: Block<384, 6, Cpu> = Block::zeros(&cpu).unwrap();
 /// let tokens: Tensor<(usize, usize, Const<384>), f32, Cpu> = cpu.zeros_like(&(1, 1, Const));
-/// assert!(mlp_residual(tokens, &small.norm2, &small.mlp, None).is_ok());
+/// assert!(mlp_residual(tokens, &small.norm2, &small.mlp, None, Products::F32).is_ok());
 /// ```
 ///
 /// and those of width 192 do not compile:
 ///
 /// ```compile_fail,E0308
 /// use dfdx::prelude::{Const, Cpu, Tensor, ZerosTensor};
-/// use dinoflow::{nn::layers::Block, ops::mlp_residual};
+/// use dinoflow::{kernels::Products, nn::layers::Block, ops::mlp_residual};
 /// let cpu = Cpu::default();
 /// let small: Block<384, 6, Cpu> = Block::zeros(&cpu).unwrap();
 /// let tokens: Tensor<(usize, usize, Const<192>), f32, Cpu> = cpu.zeros_like(&(1, 1, Const));
-/// assert!(mlp_residual(tokens, &small.norm2, &small.mlp, None).is_ok());
+/// assert!(mlp_residual(tokens, &small.norm2, &small.mlp, None, Products::F32).is_ok());
 /// ```
 #[derive(Clone, Debug)]
 pub struct Vit<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: Device> {
@@ -55,6 +55,8 @@ pub struct Vit<const W: usize, const DEPTH: usize, const HEADS: usize, const P: 
     pub norm: LayerNorm<W, D>,
     /// The grid that the position embeddings are laid out for.
     pub grid: Grid,
+    /// The precision of products and activations.
+    pub products: Products,
 }
 
 impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: Device> Parameters<D>
@@ -94,7 +96,7 @@ impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: 
     Vit<W, DEPTH, HEADS, P, D>
 {
     /// All parameters zero, for images of `image` × `image` pixels.
-    pub fn zeros(device: &D, image: usize, stem: Choice) -> Result<Self, D::Err> {
+    pub fn zeros(device: &D, image: usize, stem: Choice, products: Products) -> Result<Self, D::Err> {
         let grid = Grid { height: image / P, width: image / P };
         let pos_embed = device.try_zeros_like(&(1 + grid.patches(), Const::<W>))?;
         let embed =
@@ -106,31 +108,31 @@ impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: 
             .unwrap_or_else(
                 |_| unreachable!("exactly DEPTH blocks were collected"), // the range has DEPTH members
             );
-        Ok(Vit { embed, blocks, norm: LayerNorm::zeros(device)?, grid })
+        Ok(Vit { embed, blocks, norm: LayerNorm::zeros(device)?, grid, products })
     }
 
     /// Images (…, 3, height, width) to features. The last block runs for the CLS row alone unless patches are asked:
-    /// the CLS is the same either way. `drops` holds the residual scales of each block's two branches.
+    /// the CLS is the same either way. `drops` holds the survivors of each block's two branches.
     pub fn forward<T: Tape<Float, D>>(
         &self,
         images: &Batched<D>,
         asked: Asked,
-        drops: &[[Option<RowScale<D>>; 2]],
+        drops: &[[Option<Survivors>; 2]],
         tape: T,
     ) -> Result<Features<W, D, T>, D::Err> {
-        let mut x = ops::embed(images, &self.embed, self.grid, tape)?;
+        let mut x = ops::embed(images, &self.embed, self.grid, self.products, tape)?;
         let mut attention = None;
         for (i, block) in self.blocks.iter().enumerate() {
             let last = i + 1 == DEPTH;
             if last && asked.attention {
                 let (plain, tape) = x.split_tape();
-                attention = Some(ops::cls_attention(&plain, &block.norm1, &block.attn)?);
+                attention = Some(ops::cls_attention(&plain, &block.norm1, &block.attn, self.products)?);
                 x = plain.put_tape(tape);
             }
             let queries = if last && !asked.patches { 1 } else { x.shape().1 };
             let [first, second] = drops.get(i).map_or([None, None], |d| [d[0].as_ref(), d[1].as_ref()]);
-            x = ops::attention_residual(x, &block.norm1, &block.attn, queries, first)?;
-            x = ops::mlp_residual(x, &block.norm2, &block.mlp, second)?;
+            x = ops::attention_residual(x, &block.norm1, &block.attn, queries, first, self.products)?;
+            x = ops::mlp_residual(x, &block.norm2, &block.mlp, second, self.products)?;
         }
         let x = ops::layer_norm(x, &self.norm)?;
         if !asked.patches {
@@ -141,19 +143,15 @@ impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: 
         Ok(Features { cls: ops::first_token(plain.put_tape(tape))?, tokens, attention })
     }
 
-    /// The residual scales of one group under stochastic depth (Huang et al. 2016): each branch of block i drops an image with
+    /// Who survives in one group under stochastic depth (Huang et al. 2016): each branch of block i drops an image with
     /// probability rate · i / (DEPTH - 1) and divides what stays by the probability of staying.
     pub fn drops(
-        device: &D,
         drop_path: Option<DropPath>,
         first_view: usize,
-        (views, batch): (usize, usize),
-    ) -> Result<Vec<[Option<RowScale<D>>; 2]>, D::Err> {
-        let Some(drop_path) = drop_path.filter(|d| d.rate > 0.0) else { return Ok(Vec::new()) };
-        let branch = |block: usize, branch: usize| -> Result<Option<RowScale<D>>, D::Err> {
-            let scales = drop_path.scales(block, DEPTH, branch, first_view, (views, batch));
-            scales.map(|s| device.try_tensor_from_vec(s, (views * batch,))).transpose()
-        };
-        (0..DEPTH).map(|i| Ok([branch(i, 0)?, branch(i, 1)?])).collect()
+        size: (usize, usize),
+    ) -> Vec<[Option<Survivors>; 2]> {
+        let Some(drop_path) = drop_path.filter(|d| d.rate > 0.0) else { return Vec::new() };
+        let of = |block| [0, 1].map(|branch| drop_path.survivors(block, DEPTH, branch, first_view, size));
+        (0..DEPTH).map(of).collect()
     }
 }

@@ -8,7 +8,7 @@ use safetensors::{Dtype, SafeTensors};
 use super::architectures;
 use super::network::{Lent, Network};
 use crate::graph::spec::{Init, NetworkSpec};
-use crate::kernels::Kernels;
+use crate::kernels::{Kernels, Products};
 use crate::runtime::stage::{SavedTensor, StageError, State};
 use crate::tensor::{Device, Float};
 
@@ -16,8 +16,13 @@ use crate::tensor::{Device, Float};
 ///
 /// # Errors
 /// [`StageError::Data`] when the file of `init: Weights(…)` is not there or does not fit the network, key by key.
-pub fn first<D: Kernels>(device: &D, spec: &NetworkSpec, seed: u64) -> Result<Lent<D>, StageError> {
-    let mut network = architectures::build(device, spec, seed).map_err(failed)?;
+pub fn first<D: Kernels>(
+    device: &D,
+    spec: &NetworkSpec,
+    products: Products,
+    seed: u64,
+) -> Result<Lent<D>, StageError> {
+    let mut network = architectures::build(device, spec, products, seed).map_err(failed)?;
     if let Init::Weights(path) = &spec.init {
         let owned = Arc::get_mut(&mut network)
             .ok_or_else(|| StageError::Bug("a network that was just made is shared".into()))?;

@@ -2,20 +2,25 @@
 
 use dfdx::prelude::{Const, HasShape, PutTape, SplitTape, Tape, Tensor};
 
-use super::mlp_residual::{normalized, scaled_gradient};
-use super::{RowScale, take, with_gradients};
-use crate::kernels::{AttentionDims, Kernels};
+use super::mlp_residual::{NormBackward, normalized};
+use super::survivors::{kept, kept_gradient};
+use super::{Survivors, take, with_gradients};
+use crate::kernels::{AttentionDims, Kernels, Products};
 use crate::nn::layers::{Attention, LayerNorm};
 use crate::tensor::{Buffer, Float};
 
+type Tokens<const W: usize, D, T = dfdx::prelude::NoneTape> = Tensor<(usize, usize, Const<W>), Float, D, T>;
+
 /// What the backward step needs; the normalised input is computed again.
 struct Kept<const W: usize, const HEADS: usize, D: Kernels> {
-    x: Tensor<(usize, usize, Const<W>), Float, D>,
-    qkv: Tensor<(usize,), Float, D>,
-    out: Tensor<(usize,), Float, D>,
+    /// The images that the branch worked on.
+    x: Tokens<W, D>,
+    qkv: D::Activations,
+    out: D::Activations,
     lse: Tensor<(usize,), Float, D>,
     queries: usize,
-    scale: Option<RowScale<D>>,
+    survivors: Option<Survivors>,
+    products: Products,
     norm: LayerNorm<W, D>,
     attn: Attention<W, HEADS, D>,
 }
@@ -30,88 +35,116 @@ fn temperature<const W: usize, const HEADS: usize>() -> f32 {
 }
 
 /// (batch, tokens, W) to (batch, queries, W): the first `queries` tokens (1 for CLS alone) attend to all.
-/// `scale` holds one number an image (drop path); none is 1.
+/// The branch works on the `survivors` alone, where some are dropped.
 pub fn attention_residual<const W: usize, const HEADS: usize, D: Kernels, T: Tape<Float, D>>(
-    x: Tensor<(usize, usize, Const<W>), Float, D, T>,
+    x: Tokens<W, D, T>,
     norm: &LayerNorm<W, D>,
     attn: &Attention<W, HEADS, D>,
     queries: usize,
-    scale: Option<&RowScale<D>>,
-) -> Result<Tensor<(usize, usize, Const<W>), Float, D, T>, D::Err> {
-    let (x, mut tape) = x.split_tape();
-    let device = x.device().clone();
-    let (batch, tokens, _) = *x.shape();
-    let qkv = packed(&device, &x, norm, attn)?;
-    let (mut out, mut lse) =
-        (device.empty((batch * queries * W,))?, device.empty((batch * HEADS * queries,))?);
-    let sizes = dims::<W, HEADS>(batch, tokens, queries);
-    let (out_view, lse_view) = (D::view_mut(&mut out), D::view_mut(&mut lse));
-    device.attention(sizes, temperature::<W, HEADS>(), D::view(&qkv), out_view, lse_view)?;
-    let mut y = device.empty((batch, queries, Const))?;
-    let first = first_rows(&device, &x, queries)?;
-    let residual = D::view(first.as_ref().unwrap_or(&x));
-    let (rows, bias, row_scale) = (batch * queries, Some(D::view(&attn.proj_bias)), scale.map(D::view));
-    let (out_view, proj) = (D::view(&out), D::view(&attn.proj));
-    device.linear_residual(
-        rows,
-        W,
-        W,
-        out_view,
-        proj,
-        bias,
-        row_scale,
-        queries,
-        residual,
-        D::view_mut(&mut y),
-    )?;
+    survivors: Option<&Survivors>,
+    products: Products,
+) -> Result<Tokens<W, D, T>, D::Err> {
+    let (whole, mut tape) = x.split_tape();
+    let (device, ghost) = (whole.device().clone(), whole.ghost());
+    let (batch, tokens, _) = *whole.shape();
+    let x = kept(&device, whole.clone(), survivors)?;
+    let asked = x.shape().0 * queries;
+    let qkv = packed(&device, &x, norm, attn, products)?;
+    let mut out = device.activations(products, asked * W)?;
+    let mut lse = device.empty((asked * HEADS,))?;
+    let (sizes, scores) = (dims::<W, HEADS>(x.shape().0, tokens, queries), temperature::<W, HEADS>());
+    let (out_view, lse_view) = (D::kept_mut(&mut out), D::view_mut(&mut lse));
+    device.attention(products, sizes, scores, D::kept(&qkv), out_view, lse_view)?;
+    let y = project(&device, whole, &out, attn, queries, survivors, products)?;
     if T::OWNS_TAPE {
-        let (norm, attn, scale) = (norm.clone(), attn.clone(), scale.cloned());
-        let kept = Kept { x, qkv, out, lse, queries, scale, norm, attn };
+        let (norm, attn, survivors) = (norm.clone(), attn.clone(), survivors.cloned());
+        let kept = Kept { x, qkv, out, lse, queries, survivors, products, norm, attn };
         let y = y.ghost();
         tape.add_backward_op(move |grads| {
             let dy = take(&device, grads.get_or_alloc_mut(&y)?)?;
-            backward(&device, grads, kept, dy)
+            let end = backward(&device, grads, kept, &dy)?;
+            with_gradients!(&device, grads; dx = &ghost, dgain = &end.norm.gain, dbias = &end.norm.bias => {
+                if queries < tokens {
+                    let to = D::buffer_mut(&mut dx);
+                    device.add_first_tokens(batch, tokens, queries, W, D::buffer(&dy), to)?;
+                }
+                let around = (queries == tokens).then_some(&dy);
+                end.run(&device, around, &mut dx, &mut dgain, &mut dbias)?;
+            });
+            Ok(())
         });
     }
     Ok(y.put_tape(tape))
 }
 
+/// The first `queries` tokens of x plus the projection of what they attended to.
+fn project<const W: usize, const HEADS: usize, D: Kernels>(
+    device: &D,
+    x: Tokens<W, D>,
+    out: &D::Activations,
+    attn: &Attention<W, HEADS, D>,
+    queries: usize,
+    survivors: Option<&Survivors>,
+    products: Products,
+) -> Result<Tokens<W, D>, D::Err> {
+    let (batch, tokens, _) = *x.shape();
+    let (weight, bias) = (D::view(&attn.proj), Some(D::view(&attn.proj_bias)));
+    let mut y = device.empty((batch, queries, Const))?;
+    let first = first_rows(device, &x, queries)?;
+    let residual = D::view(first.as_ref().unwrap_or(&x));
+    debug_assert!(queries <= tokens);
+    let Some(Survivors { images, scale }) = survivors else {
+        let (rows, to) = (batch * queries, D::view_mut(&mut y));
+        device.linear_residual(products, rows, W, W, D::kept(out), weight, bias, residual, to)?;
+        return Ok(y);
+    };
+    let rows = images.len() * queries;
+    let mut branch = device.empty((rows * W,))?;
+    let to = D::view_mut(&mut branch).into();
+    device.linear(products, rows, W, W, D::kept(out), weight, bias, to)?;
+    device.copy_to(0, residual, D::view_mut(&mut y))?;
+    device.scatter_images(queries * W, images, *scale, D::view(&branch), D::view_mut(&mut y))?;
+    Ok(y)
+}
+
 /// The CLS token's attention to every token, (batch, heads, 1, tokens) in a flat tensor. Never traced.
 pub fn cls_attention<const W: usize, const HEADS: usize, D: Kernels>(
-    x: &Tensor<(usize, usize, Const<W>), Float, D>,
+    x: &Tokens<W, D>,
     norm: &LayerNorm<W, D>,
     attn: &Attention<W, HEADS, D>,
+    products: Products,
 ) -> Result<Tensor<(usize,), Float, D>, D::Err> {
     let (batch, tokens, _) = *x.shape();
     let device = x.device();
-    let qkv = packed(device, x, norm, attn)?;
+    let qkv = packed(device, x, norm, attn, products)?;
     let mut probs = device.empty((batch * HEADS * tokens,))?;
     let (sizes, scale) = (dims::<W, HEADS>(batch, tokens, 1), temperature::<W, HEADS>());
-    device.attention_probabilities(sizes, scale, D::view(&qkv), D::view_mut(&mut probs))?;
+    device.attention_probabilities(products, sizes, scale, D::kept(&qkv), D::view_mut(&mut probs))?;
     Ok(probs)
 }
 
-/// Queries, keys and values of every token, (batch, tokens, 3, heads, head_dim) in a flat tensor.
+/// Queries, keys and values of every token, (batch, tokens, 3, heads, head_dim).
 fn packed<const W: usize, const HEADS: usize, D: Kernels>(
     device: &D,
-    x: &Tensor<(usize, usize, Const<W>), Float, D>,
+    x: &Tokens<W, D>,
     norm: &LayerNorm<W, D>,
     attn: &Attention<W, HEADS, D>,
-) -> Result<Tensor<(usize,), Float, D>, D::Err> {
+    products: Products,
+) -> Result<D::Activations, D::Err> {
     let rows = x.shape().0 * x.shape().1;
-    let h = normalized(device, x, norm)?.0;
-    let mut qkv = device.empty((rows * 3 * W,))?;
+    let h = normalized(device, x, norm, products)?.0;
+    let mut qkv = device.activations(products, rows * 3 * W)?;
     let (weight, bias) = (D::view(&attn.qkv), Some(D::view(&attn.qkv_bias)));
-    device.linear(rows, W, 3 * W, D::view(&h), weight, bias, D::view_mut(&mut qkv))?;
+    device.linear(products, rows, W, 3 * W, D::kept(&h), weight, bias, D::kept_mut(&mut qkv))?;
     Ok(qkv)
 }
 
 /// The first tokens of each image apart, or nothing where all are asked.
 fn first_rows<const W: usize, D: Kernels>(
     device: &D,
-    x: &Tensor<(usize, usize, Const<W>), Float, D>,
+    x: &Tokens<W, D>,
     queries: usize,
-) -> Result<Option<Tensor<(usize, usize, Const<W>), Float, D>>, D::Err> {
+) -> Result<Option<Tokens<W, D>>, D::Err> {
     let (batch, tokens, _) = *x.shape();
     if queries == tokens {
         return Ok(None);
@@ -125,62 +158,36 @@ fn backward<const W: usize, const HEADS: usize, D: Kernels>(
     device: &D,
     grads: &mut dfdx::prelude::Gradients<Float, D>,
     kept: Kept<W, HEADS, D>,
-    dy: Buffer<D>,
-) -> Result<(), D::Err> {
-    let Kept { x, qkv, out, lse, queries, scale, norm, attn } = kept;
-    let (batch, tokens, _) = *x.shape();
-    let (rows, asked) = (batch * tokens, batch * queries);
-    let scaled = scaled_gradient(device, &dy, scale.as_ref(), queries, batch, W)?;
-    let branch = scaled.as_ref().unwrap_or(&dy);
+    dy: &Buffer<D>,
+) -> Result<NormBackward<W, D>, D::Err> {
+    let Kept { x, qkv, out, lse, queries, survivors, products, norm, attn } = kept;
+    let (images, tokens, _) = *x.shape();
+    let (rows, asked) = (images * tokens, images * queries);
+    let scaled = kept_gradient(device, dy, survivors.as_ref(), queries * W)?;
+    let branch = scaled.as_ref().unwrap_or(dy);
     with_gradients!(device, grads; dw = &attn.proj, db = &attn.proj_bias => {
-        device.linear_backward_weight(asked, W, W, D::buffer(branch), D::view(&out), D::buffer_mut(&mut dw))?;
-        device.linear_backward_bias(asked, W, D::buffer(branch), D::buffer_mut(&mut db))?;
+        let (dy, out) = (D::buffer(branch).into(), D::kept(&out));
+        device.linear_backward_weight(products, asked, W, W, dy, out, D::buffer_mut(&mut dw))?;
+        device.linear_backward_bias(asked, W, dy, D::buffer_mut(&mut db))?;
     });
-    let mut dout = device.empty((asked * W,))?;
-    device.linear_backward_input(
-        asked,
-        W,
-        W,
-        D::buffer(branch),
-        D::view(&attn.proj),
-        D::view_mut(&mut dout),
-        false,
-    )?;
-    let mut dqkv = device.empty((rows * 3 * W,))?;
-    let (sizes, scores) = (dims::<W, HEADS>(batch, tokens, queries), temperature::<W, HEADS>());
-    let (out_view, lse_view, dout_view) = (D::view(&out), D::view(&lse), D::view(&dout));
-    device.attention_backward(
-        sizes,
-        scores,
-        D::view(&qkv),
-        out_view,
-        lse_view,
-        dout_view,
-        D::view_mut(&mut dqkv),
-    )?;
+    let mut dout = device.activations(products, asked * W)?;
+    let (dy_in, weight) = (D::buffer(branch).into(), D::view(&attn.proj));
+    device.linear_backward_input(products, asked, W, W, dy_in, weight, D::kept_mut(&mut dout))?;
+    let mut dqkv = device.activations(products, rows * 3 * W)?;
+    let (sizes, scores) = (dims::<W, HEADS>(images, tokens, queries), temperature::<W, HEADS>());
+    let (qkv_in, out_in, dout_in) = (D::kept(&qkv), D::kept(&out), D::kept(&dout));
+    let dqkv_out = D::kept_mut(&mut dqkv);
+    device.attention_backward(products, sizes, scores, qkv_in, out_in, D::view(&lse), dout_in, dqkv_out)?;
     drop((qkv, out, lse, dout, scaled));
-    let (h, mean, rstd) = normalized(device, &x, &norm)?;
+    let (h, mean, rstd) = normalized(device, &x, &norm, products)?;
     with_gradients!(device, grads; dw = &attn.qkv, db = &attn.qkv_bias => {
-        device.linear_backward_weight(rows, W, 3 * W, D::view(&dqkv), D::view(&h), D::buffer_mut(&mut dw))?;
-        device.linear_backward_bias(rows, 3 * W, D::view(&dqkv), D::buffer_mut(&mut db))?;
+        let (dqkv, h) = (D::kept(&dqkv), D::kept(&h));
+        device.linear_backward_weight(products, rows, W, 3 * W, dqkv, h, D::buffer_mut(&mut dw))?;
+        device.linear_backward_bias(rows, 3 * W, dqkv, D::buffer_mut(&mut db))?;
     });
     let mut dh = h;
-    device.linear_backward_input(
-        rows,
-        W,
-        3 * W,
-        D::view(&dqkv),
-        D::view(&attn.qkv),
-        D::view_mut(&mut dh),
-        false,
-    )?;
+    let (weight, dh_out) = (D::view(&attn.qkv), D::kept_mut(&mut dh));
+    device.linear_backward_input(products, rows, W, 3 * W, D::kept(&dqkv), weight, dh_out)?;
     drop(dqkv);
-    with_gradients!(device, grads; dx = &x, dgain = &norm.gain, dbias = &norm.bias => {
-        device.add_first_tokens(batch, tokens, queries, W, D::buffer(&dy), D::buffer_mut(&mut dx))?;
-        device.layer_norm_backward(
-            rows, W, D::view(&dh), D::view(&x), D::view(&norm.gain), D::view(&mean), D::view(&rstd),
-            D::buffer_mut(&mut dx), D::buffer_mut(&mut dgain), D::buffer_mut(&mut dbias),
-        )?;
-    });
-    Ok(())
+    Ok(NormBackward { norm, x, dh, mean, rstd, survivors })
 }

@@ -3,7 +3,7 @@
 use dfdx::prelude::{HasShape, PutTape, SplitTape, Tape, Tensor};
 
 use super::{LAYER_NORM_EPSILON, take, with_gradients};
-use crate::kernels::Kernels;
+use crate::kernels::{Kernels, Products};
 use crate::nn::stem::ConvLayer;
 use crate::tensor::Float;
 
@@ -37,6 +37,7 @@ pub fn conv_layer<D: Kernels, T: Tape<Float, D>>(
     extent: Extent,
     layer: &ConvLayer<D>,
     pixels: bool,
+    products: Products,
 ) -> Result<Maps<D, T>, D::Err> {
     let (x, mut tape) = x.split_tape();
     let device = x.device().clone();
@@ -44,6 +45,7 @@ pub fn conv_layer<D: Kernels, T: Tape<Float, D>>(
     let rows = extent.halved().rows();
     let mut pre = device.empty((rows, out))?;
     device.conv(
+        products,
         images,
         height,
         width,
@@ -55,30 +57,30 @@ pub fn conv_layer<D: Kernels, T: Tape<Float, D>>(
     )?;
     let (z, mean, rstd) = normalized(&device, &pre, layer)?;
     let mut y = device.empty((rows, out))?;
-    device.gelu(D::view(&z), D::view_mut(&mut y))?;
+    device.gelu(D::view(&z).into(), D::view_mut(&mut y).into())?;
     if T::OWNS_TAPE {
         let (layer, y) = (layer.clone(), y.ghost());
         tape.add_backward_op(move |grads| {
             // through the GELU, whose input is cheaper to compute again than to keep
             let mut dz = take(&device, grads.get_or_alloc_mut(&y)?)?;
             let (z, ..) = normalized(&device, &pre, &layer)?;
-            device.gelu_backward(D::view(&z), D::buffer_mut(&mut dz))?;
+            device.gelu_backward(D::view(&z).into(), D::buffer_mut(&mut dz))?;
             let mut dpre = device.zeroed(rows * out)?;
             with_gradients!(&device, grads; dgain = &layer.gain, dbias = &layer.bias => {
                 device.layer_norm_backward(
-                    rows, out, D::buffer(&dz), D::view(&pre), D::view(&layer.gain), D::view(&mean), D::view(&rstd),
+                    rows, out, D::buffer(&dz).into(), D::view(&pre), D::view(&layer.gain), D::view(&mean), D::view(&rstd), None,
                     D::buffer_mut(&mut dpre), D::buffer_mut(&mut dgain), D::buffer_mut(&mut dbias),
                 )?;
             });
             let dpre = D::buffer(&dpre);
             with_gradients!(&device, grads; dw = &layer.weight => {
                 let dw = D::buffer_mut(&mut dw);
-                device.conv_backward_weight(images, height, width, inp, out, dpre, D::view(&x), dw)?;
+                device.conv_backward_weight(products, images, height, width, inp, out, dpre, D::view(&x), dw)?;
             });
             if !pixels {
                 with_gradients!(&device, grads; dx = &x => {
                     let (w, dx) = (D::view(&layer.weight), D::buffer_mut(&mut dx));
-                    device.conv_backward_input(images, height, width, inp, out, dpre, w, dx)?;
+                    device.conv_backward_input(products, images, height, width, inp, out, dpre, w, dx)?;
                 });
             }
             Ok(())
@@ -95,7 +97,8 @@ fn normalized<D: Kernels>(device: &D, pre: &Maps<D>, layer: &ConvLayer<D>) -> Re
     let (mut z, mut mean, mut rstd) =
         (device.empty(*pre.shape())?, device.empty((rows,))?, device.empty((rows,))?);
     let (gain, bias) = (D::view(&layer.gain), D::view(&layer.bias));
-    let (z_out, mean_out, rstd_out) = (D::view_mut(&mut z), D::view_mut(&mut mean), D::view_mut(&mut rstd));
+    let (z_out, mean_out, rstd_out) =
+        (D::view_mut(&mut z).into(), D::view_mut(&mut mean), D::view_mut(&mut rstd));
     device.layer_norm(rows, out, LAYER_NORM_EPSILON, D::view(pre), gain, bias, z_out, mean_out, rstd_out)?;
     Ok((z, mean, rstd))
 }

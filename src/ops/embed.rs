@@ -4,7 +4,7 @@ use dfdx::prelude::{Const, PutTape, SplitTape, Tape, Tensor};
 
 use super::conv_layer::{Extent, conv_layer};
 use super::{linear, take, with_gradients};
-use crate::kernels::Kernels;
+use crate::kernels::{Kernels, Products};
 use crate::nn::stem::Stem;
 use crate::nn::vit::PatchEmbed;
 use crate::tensor::{Batched, Float};
@@ -32,23 +32,24 @@ pub fn embed<const W: usize, const P: usize, D: Kernels, T: Tape<Float, D>>(
     images: &Batched<D>,
     embed: &PatchEmbed<W, P, D>,
     positions: Grid,
+    products: Products,
     tape: T,
 ) -> Result<Tensor<(usize, usize, Const<W>), Float, D, T>, D::Err> {
     let axes = images.dims.len();
     let (height, width) = (images.dims[axes - 2], images.dims[axes - 1]);
     let extent = Extent { images: images.dims[..axes - 3].iter().product(), height, width };
     let projected = match &embed.stem {
-        Stem::Patch { proj, bias } => project_patches(images, extent, proj, bias, tape)?,
+        Stem::Patch { proj, bias } => project_patches(images, extent, proj, bias, products, tape)?,
         Stem::Conv { layers, proj, bias } => {
             let (mut extent, pixels) = (extent, images.flat.device().clone());
             let mut maps = pixels.empty((extent.rows(), 3))?;
             pixels.channels_last(extent.images, 3, height * width, images.view(), D::view_mut(&mut maps))?;
             let mut maps = maps.put_tape(tape);
             for (i, layer) in layers.iter().enumerate() {
-                maps = conv_layer(maps, extent, layer, i == 0)?;
+                maps = conv_layer(maps, extent, layer, i == 0, products)?;
                 extent = extent.halved();
             }
-            linear(maps, proj, bias)?
+            linear(maps, proj, bias, products)?
         }
     };
     let grid = Grid { height: height / P, width: width / P };
@@ -61,6 +62,7 @@ fn project_patches<const W: usize, const P: usize, D: Kernels, T: Tape<Float, D>
     Extent { images: batch, height, width }: Extent,
     proj: &Tensor<(Const<W>, Const<3>, Const<P>, Const<P>), Float, D>,
     bias: &Tensor<(Const<W>,), Float, D>,
+    products: Products,
     mut tape: T,
 ) -> Result<Projected<W, D, T>, D::Err> {
     let device = images.flat.device().clone();
@@ -68,15 +70,15 @@ fn project_patches<const W: usize, const P: usize, D: Kernels, T: Tape<Float, D>
     let mut unfolded = device.empty((rows * inp,))?;
     device.unfold(batch, height, width, P, images.view(), D::view_mut(&mut unfolded))?;
     let mut projected = device.empty((rows, Const::<W>))?;
-    let y = D::view_mut(&mut projected);
-    device.linear(rows, inp, W, D::view(&unfolded), D::view(proj), Some(D::view(bias)), y)?;
+    let (x, y) = (D::view(&unfolded).into(), D::view_mut(&mut projected).into());
+    device.linear(products, rows, inp, W, x, D::view(proj), Some(D::view(bias)), y)?;
     if T::OWNS_TAPE {
         let (proj, bias, projected) = (proj.clone(), bias.clone(), projected.ghost());
         tape.add_backward_op(move |grads| {
             let dprojected = take(&device, grads.get_or_alloc_mut(&projected)?)?;
             with_gradients!(&device, grads; dw = &proj, db = &bias => {
-                let dy = D::buffer(&dprojected);
-                device.linear_backward_weight(rows, inp, W, dy, D::view(&unfolded), D::buffer_mut(&mut dw))?;
+                let (dy, x) = (D::buffer(&dprojected).into(), D::view(&unfolded).into());
+                device.linear_backward_weight(products, rows, inp, W, dy, x, D::buffer_mut(&mut dw))?;
                 device.linear_backward_bias(rows, W, dy, D::buffer_mut(&mut db))?;
             });
             Ok(())

@@ -3,7 +3,7 @@
 use dfdx::prelude::{Dim, HasShape, PutTape, SplitTape, Tape, Tensor};
 
 use super::{take, with_gradients};
-use crate::kernels::Kernels;
+use crate::kernels::{Kernels, Products};
 use crate::tensor::Float;
 
 type Rows<W, D, T = dfdx::prelude::NoneTape> = Tensor<(usize, W), Float, D, T>;
@@ -90,6 +90,7 @@ pub fn weight_normed<I: Dim, O: Dim, D: Kernels, T: Tape<Float, D>>(
     v: &Tensor<(O, I), Float, D>,
     g: &Tensor<(O,), Float, D>,
     fixed: bool,
+    products: Products,
 ) -> Result<Rows<O, D, T>, D::Err> {
     let (x, mut tape) = x.split_tape();
     let device = x.device().clone();
@@ -98,22 +99,17 @@ pub fn weight_normed<I: Dim, O: Dim, D: Kernels, T: Tape<Float, D>>(
     let (w_out, norms_out) = (D::view_mut(&mut w), D::view_mut(&mut norms));
     device.weight_norm(out, inp, D::view(v), Some(D::view(g)), w_out, norms_out)?;
     let mut y = device.empty((rows, v.shape().0))?;
-    device.linear(rows, inp, out, D::view(&x), D::view(&w), None, D::view_mut(&mut y))?;
+    let (x_in, y_out) = (D::view(&x).into(), D::view_mut(&mut y).into());
+    device.linear(products, rows, inp, out, x_in, D::view(&w), None, y_out)?;
     if T::OWNS_TAPE {
         let (v, g, y) = (v.clone(), g.clone(), y.ghost());
         tape.add_backward_op(move |grads| {
             let dy = take(&device, grads.get_or_alloc_mut(&y)?)?;
             let mut dw = device.zeroed(out * inp)?;
-            device.linear_backward_weight(
-                rows,
-                inp,
-                out,
-                D::buffer(&dy),
-                D::view(&x),
-                D::buffer_mut(&mut dw),
-            )?;
+            let (dy_in, x_in, dw_out) = (D::buffer(&dy).into(), D::view(&x).into(), D::buffer_mut(&mut dw));
+            device.linear_backward_weight(products, rows, inp, out, dy_in, x_in, dw_out)?;
             let dx = D::buffer_mut(grads.get_or_alloc_mut(&x)?);
-            device.linear_backward_input(rows, inp, out, D::buffer(&dy), D::view(&w), dx, true)?;
+            device.linear_backward_input_add(products, rows, inp, out, dy_in, D::view(&w), dx)?;
             with_gradients!(&device, grads; dv = &v, dg = &g => {
                 let dg = (!fixed).then(|| D::buffer_mut(&mut dg));
                 let (v, g) = (D::view(&v), Some(D::view(&g)));

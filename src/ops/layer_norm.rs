@@ -18,7 +18,8 @@ pub fn layer_norm<const W: usize, D: Kernels, T: Tape<Float, D>>(
     let (mut y, mut mean, mut rstd) =
         (device.empty(*x.shape())?, device.empty((rows,))?, device.empty((rows,))?);
     let (gain, bias) = (D::view(&norm.gain), D::view(&norm.bias));
-    let (y_out, mean_out, rstd_out) = (D::view_mut(&mut y), D::view_mut(&mut mean), D::view_mut(&mut rstd));
+    let (y_out, mean_out, rstd_out) =
+        (D::view_mut(&mut y).into(), D::view_mut(&mut mean), D::view_mut(&mut rstd));
     device.layer_norm(rows, W, LAYER_NORM_EPSILON, D::view(&x), gain, bias, y_out, mean_out, rstd_out)?;
     if T::OWNS_TAPE {
         let (norm, y) = (norm.clone(), y.ghost());
@@ -26,7 +27,7 @@ pub fn layer_norm<const W: usize, D: Kernels, T: Tape<Float, D>>(
             let dy = take(&device, grads.get_or_alloc_mut(&y)?)?;
             with_gradients!(&device, grads; dx = &x, dgain = &norm.gain, dbias = &norm.bias => {
                 device.layer_norm_backward(
-                    rows, W, D::buffer(&dy), D::view(&x), D::view(&norm.gain), D::view(&mean), D::view(&rstd),
+                    rows, W, D::buffer(&dy).into(), D::view(&x), D::view(&norm.gain), D::view(&mean), D::view(&rstd), None,
                     D::buffer_mut(&mut dx), D::buffer_mut(&mut dgain), D::buffer_mut(&mut dbias),
                 )?;
             });

@@ -2,78 +2,93 @@
 
 use dfdx::prelude::{Const, HasShape, PutTape, SplitTape, Tape, Tensor};
 
-use super::{LAYER_NORM_EPSILON, RowScale, take, with_gradients};
-use crate::kernels::Kernels;
+use super::survivors::{kept, kept_gradient};
+use super::{LAYER_NORM_EPSILON, Survivors, take, with_gradients};
+use crate::kernels::{Kernels, Products};
 use crate::nn::layers::{LayerNorm, Mlp};
 use crate::tensor::{Buffer, Float};
 
-/// What the backward step needs: the input and the hidden layer before its GELU. The normalised input and the GELU's output
-/// are computed again: together they would be five widths a token to keep against one pass each to redo.
+type Tokens<const W: usize, D, T = dfdx::prelude::NoneTape> = Tensor<(usize, usize, Const<W>), Float, D, T>;
+
+/// What the backward step needs: the branch's input and the hidden layer before its GELU. The normalised input and the GELU's
+/// output are computed again: together they would be five widths a token to keep against one pass each to redo.
 struct Kept<const W: usize, D: Kernels> {
-    x: Tensor<(usize, usize, Const<W>), Float, D>,
-    pre: Tensor<(usize,), Float, D>,
-    scale: Option<RowScale<D>>,
+    /// The images that the branch worked on.
+    x: Tokens<W, D>,
+    pre: D::Activations,
+    survivors: Option<Survivors>,
+    products: Products,
     norm: LayerNorm<W, D>,
     mlp: Mlp<W, D>,
 }
 
-/// (batch, tokens, W) to the same. `scale` holds one number an image (drop path); none is 1.
+/// (batch, tokens, W) to the same. The branch works on the `survivors` alone, where some are dropped.
 pub fn mlp_residual<const W: usize, D: Kernels, T: Tape<Float, D>>(
-    x: Tensor<(usize, usize, Const<W>), Float, D, T>,
+    x: Tokens<W, D, T>,
     norm: &LayerNorm<W, D>,
     mlp: &Mlp<W, D>,
-    scale: Option<&RowScale<D>>,
-) -> Result<Tensor<(usize, usize, Const<W>), Float, D, T>, D::Err> {
-    let (x, mut tape) = x.split_tape();
-    let device = x.device().clone();
-    let tokens = x.shape().1;
+    survivors: Option<&Survivors>,
+    products: Products,
+) -> Result<Tokens<W, D, T>, D::Err> {
+    let (whole, mut tape) = x.split_tape();
+    let device = whole.device().clone();
+    let (tokens, ghost) = (whole.shape().1, whole.ghost());
+    let x = kept(&device, whole.clone(), survivors)?;
     let rows = x.shape().0 * tokens;
-    let h = normalized(&device, &x, norm)?.0;
-    let (mut pre, mut act) = (device.empty((rows * 4 * W,))?, device.empty((rows * 4 * W,))?);
-    let fc1_bias = Some(D::view(&mlp.fc1_bias));
-    let (pre_out, act_out) = (D::view_mut(&mut pre), D::view_mut(&mut act));
-    device.linear_gelu(rows, W, 4 * W, D::view(&h), D::view(&mlp.fc1), fc1_bias, pre_out, act_out)?;
+    let h = normalized(&device, &x, norm, products)?.0;
+    let len = rows * 4 * W;
+    let (mut pre, mut act) = (device.activations(products, len)?, device.activations(products, len)?);
+    let (fc1, fc1_bias) = (D::view(&mlp.fc1), Some(D::view(&mlp.fc1_bias)));
+    let (pre_out, act_out) = (D::kept_mut(&mut pre), D::kept_mut(&mut act));
+    device.linear_gelu(products, rows, W, 4 * W, D::kept(&h), fc1, fc1_bias, pre_out, act_out)?;
     drop(h);
-    let mut y = device.empty(*x.shape())?;
-    let (fc2_bias, row_scale) = (Some(D::view(&mlp.fc2_bias)), scale.map(D::view));
-    let (act, fc2, residual) = (D::view(&act), D::view(&mlp.fc2), D::view(&x));
-    device.linear_residual(
-        rows,
-        4 * W,
-        W,
-        act,
-        fc2,
-        fc2_bias,
-        row_scale,
-        tokens,
-        residual,
-        D::view_mut(&mut y),
-    )?;
+    let (fc2, fc2_bias) = (D::view(&mlp.fc2), Some(D::view(&mlp.fc2_bias)));
+    let mut y = device.empty(*whole.shape())?;
+    match survivors {
+        None => {
+            let (residual, y) = (D::view(&whole), D::view_mut(&mut y));
+            device.linear_residual(products, rows, 4 * W, W, D::kept(&act), fc2, fc2_bias, residual, y)?;
+        }
+        Some(Survivors { images, scale }) => {
+            let mut branch = device.empty((rows * W,))?;
+            let to = D::view_mut(&mut branch).into();
+            device.linear(products, rows, 4 * W, W, D::kept(&act), fc2, fc2_bias, to)?;
+            device.copy_to(0, D::view(&whole), D::view_mut(&mut y))?;
+            device.scatter_images(tokens * W, images, *scale, D::view(&branch), D::view_mut(&mut y))?;
+        }
+    }
     if T::OWNS_TAPE {
-        let kept = Kept { x, pre, scale: scale.cloned(), norm: norm.clone(), mlp: mlp.clone() };
+        let (norm, mlp, survivors) = (norm.clone(), mlp.clone(), survivors.cloned());
+        let kept = Kept { x, pre, survivors, products, norm, mlp };
         let y = y.ghost();
         tape.add_backward_op(move |grads| {
             let dy = take(&device, grads.get_or_alloc_mut(&y)?)?;
-            backward(&device, grads, kept, dy)
+            let end = backward(&device, grads, kept, &dy)?;
+            with_gradients!(&device, grads; dx = &ghost, dgain = &end.norm.gain, dbias = &end.norm.bias => {
+                end.run(&device, Some(&dy), &mut dx, &mut dgain, &mut dbias)?;
+            });
+            Ok(())
         });
     }
     Ok(y.put_tape(tape))
 }
 
-type Normalized<const W: usize, D> =
-    (Tensor<(usize, usize, Const<W>), Float, D>, Tensor<(usize,), Float, D>, Tensor<(usize,), Float, D>);
+/// A normalised input with the means and the reciprocal deviations of its rows.
+type Normalized<D> =
+    (<D as crate::tensor::Device>::Activations, Tensor<(usize,), Float, D>, Tensor<(usize,), Float, D>);
 
-/// norm(x) with the means and the reciprocal deviations of its rows.
+/// norm(x), stored in the precision of the products that it goes into.
 pub(super) fn normalized<const W: usize, D: Kernels>(
     device: &D,
-    x: &Tensor<(usize, usize, Const<W>), Float, D>,
+    x: &Tokens<W, D>,
     norm: &LayerNorm<W, D>,
-) -> Result<Normalized<W, D>, D::Err> {
+    products: Products,
+) -> Result<Normalized<D>, D::Err> {
     let rows = x.shape().0 * x.shape().1;
-    let (mut h, mut mean, mut rstd) =
-        (device.empty(*x.shape())?, device.empty((rows,))?, device.empty((rows,))?);
+    let mut h = device.activations(products, rows * W)?;
+    let (mut mean, mut rstd) = (device.empty((rows,))?, device.empty((rows,))?);
     let (gain, bias) = (D::view(&norm.gain), D::view(&norm.bias));
-    let (h_out, mean_out, rstd_out) = (D::view_mut(&mut h), D::view_mut(&mut mean), D::view_mut(&mut rstd));
+    let (h_out, mean_out, rstd_out) = (D::kept_mut(&mut h), D::view_mut(&mut mean), D::view_mut(&mut rstd));
     device.layer_norm(rows, W, LAYER_NORM_EPSILON, D::view(x), gain, bias, h_out, mean_out, rstd_out)?;
     Ok((h, mean, rstd))
 }
@@ -82,71 +97,76 @@ fn backward<const W: usize, D: Kernels>(
     device: &D,
     grads: &mut dfdx::prelude::Gradients<Float, D>,
     kept: Kept<W, D>,
-    dy: Buffer<D>,
-) -> Result<(), D::Err> {
-    let Kept { x, pre, scale, norm, mlp } = kept;
-    let (batch, tokens, _) = *x.shape();
-    let rows = batch * tokens;
-    let scaled = scaled_gradient(device, &dy, scale.as_ref(), tokens, batch, W)?;
-    let branch = scaled.as_ref().unwrap_or(&dy);
+    dy: &Buffer<D>,
+) -> Result<NormBackward<W, D>, D::Err> {
+    let Kept { x, pre, survivors, products, norm, mlp } = kept;
+    let tokens = x.shape().1;
+    let rows = x.shape().0 * tokens;
+    let scaled = kept_gradient(device, dy, survivors.as_ref(), tokens * W)?;
+    let branch = scaled.as_ref().unwrap_or(dy);
     // the hidden layer's gradient, through fc2 and the GELU
-    let mut act = device.empty((rows * 4 * W,))?;
-    device.gelu(D::view(&pre), D::view_mut(&mut act))?;
+    let mut act = device.activations(products, rows * 4 * W)?;
+    device.gelu(D::kept(&pre), D::kept_mut(&mut act))?;
     with_gradients!(device, grads; dw = &mlp.fc2, db = &mlp.fc2_bias => {
-        device.linear_backward_weight(rows, 4 * W, W, D::buffer(branch), D::view(&act), D::buffer_mut(&mut dw))?;
-        device.linear_backward_bias(rows, W, D::buffer(branch), D::buffer_mut(&mut db))?;
+        let (dy, act) = (D::buffer(branch).into(), D::kept(&act));
+        device.linear_backward_weight(products, rows, 4 * W, W, dy, act, D::buffer_mut(&mut dw))?;
+        device.linear_backward_bias(rows, W, dy, D::buffer_mut(&mut db))?;
     });
     let mut dpre = act; // its numbers are used up: the buffer serves again
-    device.linear_backward_input(
-        rows,
-        4 * W,
-        W,
-        D::buffer(branch),
-        D::view(&mlp.fc2),
-        D::view_mut(&mut dpre),
-        false,
-    )?;
-    device.gelu_backward(D::view(&pre), D::view_mut(&mut dpre))?;
+    let (dy_in, fc2) = (D::buffer(branch).into(), D::view(&mlp.fc2));
+    let dpre_out = D::kept_mut(&mut dpre);
+    device.linear_backward_gelu(products, rows, 4 * W, W, dy_in, fc2, D::kept(&pre), dpre_out)?;
     drop((pre, scaled));
     // through fc1
-    let (h, mean, rstd) = normalized(device, &x, &norm)?;
+    let (h, mean, rstd) = normalized(device, &x, &norm, products)?;
     with_gradients!(device, grads; dw = &mlp.fc1, db = &mlp.fc1_bias => {
-        device.linear_backward_weight(rows, W, 4 * W, D::view(&dpre), D::view(&h), D::buffer_mut(&mut dw))?;
-        device.linear_backward_bias(rows, 4 * W, D::view(&dpre), D::buffer_mut(&mut db))?;
+        let (dpre, h) = (D::kept(&dpre), D::kept(&h));
+        device.linear_backward_weight(products, rows, W, 4 * W, dpre, h, D::buffer_mut(&mut dw))?;
+        device.linear_backward_bias(rows, 4 * W, dpre, D::buffer_mut(&mut db))?;
     });
     let mut dh = h;
-    device.linear_backward_input(
-        rows,
-        W,
-        4 * W,
-        D::view(&dpre),
-        D::view(&mlp.fc1),
-        D::view_mut(&mut dh),
-        false,
-    )?;
+    let (fc1, dh_out) = (D::view(&mlp.fc1), D::kept_mut(&mut dh));
+    device.linear_backward_input(products, rows, W, 4 * W, D::kept(&dpre), fc1, dh_out)?;
     drop(dpre);
-    // through the norm, beside the residual path
-    with_gradients!(device, grads; dx = &x, dgain = &norm.gain, dbias = &norm.bias => {
-        device.axpy(D::buffer_mut(&mut dx), 1.0, D::buffer(&dy))?;
-        device.layer_norm_backward(
-            rows, W, D::view(&dh), D::view(&x), D::view(&norm.gain), D::view(&mean), D::view(&rstd),
-            D::buffer_mut(&mut dx), D::buffer_mut(&mut dgain), D::buffer_mut(&mut dbias),
-        )?;
-    });
-    Ok(())
+    Ok(NormBackward { norm, x, dh, mean, rstd, survivors })
 }
 
-/// s · dy, or nothing where no image is scaled.
-pub(super) fn scaled_gradient<D: Kernels>(
-    device: &D,
-    dy: &Buffer<D>,
-    scale: Option<&RowScale<D>>,
-    rows_per_scale: usize,
-    batch: usize,
-    width: usize,
-) -> Result<Option<Buffer<D>>, D::Err> {
-    let Some(scale) = scale else { return Ok(None) };
-    let mut scaled = device.zeroed(batch * rows_per_scale * width)?;
-    device.scale_rows(rows_per_scale, width, D::view(scale), D::buffer(dy), D::buffer_mut(&mut scaled))?;
-    Ok(Some(scaled))
+/// The last step back through a half of a block: the norm of the branch's input, beside the residual path.
+pub(super) struct NormBackward<const W: usize, D: Kernels> {
+    pub norm: LayerNorm<W, D>,
+    pub x: Tokens<W, D>,
+    pub dh: D::Activations,
+    pub mean: Tensor<(usize,), Float, D>,
+    pub rstd: Tensor<(usize,), Float, D>,
+    pub survivors: Option<Survivors>,
+}
+
+impl<const W: usize, D: Kernels> NormBackward<W, D> {
+    /// Adds to dx, of the whole batch, what comes back through the branch, and what came around it.
+    pub fn run(
+        &self,
+        device: &D,
+        around: Option<&Buffer<D>>,
+        dx: &mut Buffer<D>,
+        dgain: &mut Buffer<D>,
+        dbias: &mut Buffer<D>,
+    ) -> Result<(), D::Err> {
+        let (images, tokens, _) = *self.x.shape();
+        let rows = images * tokens;
+        let mut through = |around: Option<D::View<'_>>, dx: D::ViewMut<'_>| {
+            let (dh, x, gain) = (D::kept(&self.dh), D::view(&self.x), D::view(&self.norm.gain));
+            let (mean, rstd) = (D::view(&self.mean), D::view(&self.rstd));
+            let (dgain, dbias) = (D::buffer_mut(dgain), D::buffer_mut(dbias));
+            device.layer_norm_backward(rows, W, dh, x, gain, mean, rstd, around, dx, dgain, dbias)
+        };
+        let Some(Survivors { images, .. }) = &self.survivors else {
+            return through(around.map(D::buffer), D::buffer_mut(dx));
+        };
+        if let Some(around) = around {
+            device.axpy(D::buffer_mut(dx), 1.0, D::buffer(around))?;
+        }
+        let mut apart = device.zeroed(rows * W)?;
+        through(None, D::buffer_mut(&mut apart))?;
+        device.scatter_images(tokens * W, images, 1.0, D::buffer(&apart), D::buffer_mut(dx))
+    }
 }

@@ -12,6 +12,7 @@ mod layer_norm;
 mod linear;
 mod mlp_residual;
 mod rows;
+mod survivors;
 
 pub use attention_residual::{attention_residual, cls_attention};
 pub use conv_layer::{Extent, Maps, conv_layer};
@@ -21,14 +22,12 @@ pub use layer_norm::layer_norm;
 pub use linear::{gelu, linear, linear_gelu};
 pub use mlp_residual::mlp_residual;
 pub use rows::{concat_rows, first_token};
+pub use survivors::Survivors;
 
-use crate::tensor::{Buffer, Device, Float};
+use crate::tensor::{Buffer, Device};
 
 /// PyTorch's layer norm in every published ViT (fixtures; the default of 1e-5 is not theirs).
 pub const LAYER_NORM_EPSILON: f32 = 1e-6;
-
-/// Samples of a residual branch: dropped (0) or kept and scaled by 1 / keep, one number an image.
-pub type RowScale<D> = dfdx::prelude::Tensor<(usize,), Float, D>;
 
 /// Takes a gradient away from its slot, which stays behind empty.
 fn take<D: Device>(device: &D, slot: &mut Buffer<D>) -> Result<Buffer<D>, D::Err> {

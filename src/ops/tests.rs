@@ -3,6 +3,7 @@
 use dfdx::prelude::*;
 
 use super::*;
+use crate::kernels::Products;
 use crate::keyed::Key;
 use crate::nn::layers::Block;
 use crate::nn::parameter::Parameters;
@@ -34,7 +35,7 @@ fn stock_operations_and_ours_share_a_tape() {
     let at = numbers(3 * 6, "x", 1.0);
     // stock square, ours linear + GELU, stock tanh and sum
     let x = cpu.tensor_from_vec(at.clone(), (3usize, Const::<6>));
-    let y = linear_gelu(x.clone().put_tape(GradTape::default()).square(), &w, &b).unwrap();
+    let y = linear_gelu(x.clone().put_tape(GradTape::default()).square(), &w, &b, Products::F32).unwrap();
     let (loss, tape) = y.tanh().sum::<Rank0, _>().split_tape();
     let mut gradients = Gradients::leaky();
     Cpu::buffer_mut(gradients.get_or_alloc_mut(&loss).unwrap())[0] = 1.0;
@@ -42,7 +43,7 @@ fn stock_operations_and_ours_share_a_tape() {
     let found = Cpu::buffer(gradients.get_or_alloc_mut(&x).unwrap()).to_vec();
     let value = |at: &[f32]| -> f64 {
         let x = cpu.tensor_from_vec(at.to_vec(), (3usize, Const::<6>));
-        let y = linear_gelu(x.square(), &w, &b).unwrap().tanh();
+        let y = linear_gelu(x.square(), &w, &b, Products::F32).unwrap().tanh();
         y.as_vec().iter().map(|&v| f64::from(v)).sum()
     };
     for i in 0..at.len() {
@@ -60,22 +61,20 @@ fn stock_operations_and_ours_share_a_tape() {
     }
 }
 
-/// The block's output and the gradients of its input and of every weight, for residual scales.
+/// The block's output and the gradients of its input and of every weight, where each branch has survivors.
 fn through(
-    cpu: &Cpu,
     block: &Block<128, 2, Cpu>,
     x: &Tokens,
-    scales: [&[f32]; 2],
+    [first, second]: [&Option<Survivors>; 2],
 ) -> (Vec<f32>, Vec<Vec<f32>>) {
-    let scale = |s: &[f32]| cpu.tensor_from_vec(s.to_vec(), (s.len(),));
-    let (first, second) = (scale(scales[0]), scale(scales[1]));
+    let (p, images) = (Products::F32, x.shape().0);
     let y = x.clone().put_tape(GradTape::default());
-    let y = attention_residual(y, &block.norm1, &block.attn, x.shape().1, Some(&first)).unwrap();
-    let (y, tape) = mlp_residual(y, &block.norm2, &block.mlp, Some(&second)).unwrap().split_tape();
+    let y = attention_residual(y, &block.norm1, &block.attn, x.shape().1, first.as_ref(), p).unwrap();
+    let (y, tape) = mlp_residual(y, &block.norm2, &block.mlp, second.as_ref(), p).unwrap().split_tape();
     let mut gradients = Gradients::leaky();
     let seed = Cpu::buffer_mut(gradients.get_or_alloc_mut(&y).unwrap());
-    let per_image = seed.len() / scales[0].len();
-    (0..scales[0].len()).for_each(|i| {
+    let per_image = seed.len() / images;
+    (0..images).for_each(|i| {
         seed[i * per_image..(i + 1) * per_image].copy_from_slice(&numbers(per_image, "seed", 1.0));
     });
     tape.run(&mut gradients).unwrap();
@@ -92,6 +91,10 @@ fn close(what: &str, a: &[f32], b: &[f32]) {
     assert!(a.len() == b.len() && off <= 2e-5 * size, "{what}: off by {off} of {size}");
 }
 
+fn keeps(images: &[usize], scale: f32) -> Option<Survivors> {
+    Some(Survivors { images: images.to_vec(), scale })
+}
+
 #[test]
 fn a_dropped_image_passes_through_and_teaches_nothing() {
     let cpu = Cpu::default();
@@ -102,8 +105,8 @@ fn a_dropped_image_passes_through_and_teaches_nothing() {
     let one: Tokens = cpu.tensor_from_vec(row.clone(), (1usize, tokens, Const));
     // the second of two equal images is dropped by both branches: it comes out as it went in, its gradient too, and the
     // weights learn from the first one alone
-    let (y, gradients) = through(&cpu, &block, &two, [&[2.0, 0.0], &[1.5, 0.0]]);
-    let (alone, expected) = through(&cpu, &block, &one, [&[2.0], &[1.5]]);
+    let (y, gradients) = through(&block, &two, [&keeps(&[0], 2.0), &keeps(&[0], 1.5)]);
+    let (alone, expected) = through(&block, &one, [&keeps(&[0], 2.0), &keeps(&[0], 1.5)]);
     close("the kept image", &y[..tokens * width], &alone);
     close("the dropped image", &y[tokens * width..], &row);
     close("the kept image's gradient", &gradients[0][..tokens * width], &expected[0]);
@@ -116,8 +119,8 @@ fn a_dropped_image_passes_through_and_teaches_nothing() {
         close(&format!("gradient of weight {i}"), found, expected);
     }
     // a branch is scaled, not what goes around it
-    let (plain, _) = through(&cpu, &block, &one, [&[1.0], &[0.0]]);
-    let (twice, _) = through(&cpu, &block, &one, [&[2.0], &[0.0]]);
+    let (plain, _) = through(&block, &one, [&None, &keeps(&[], 3.0)]);
+    let (twice, _) = through(&block, &one, [&keeps(&[0], 2.0), &keeps(&[], 3.0)]);
     let by_hand: Vec<f32> = row.iter().zip(&plain).map(|(x, y)| x + 2.0 * (y - x)).collect();
     close("a branch scaled by 2", &twice, &by_hand);
 }

@@ -1,15 +1,26 @@
 //! What a network costs: parameters exactly, floating-point operations by its matrix products, bytes by what is kept.
 
 use crate::graph::spec::{Backbone, HeadSpec, NetworkSpec, Stem};
+use crate::kernels::Products;
 
-/// Bytes of a number on the device; products in 16 bits will halve what is kept for backward.
+/// Bytes of a weight, of a gradient, and of a token between two halves of a block.
 pub const FLOAT: f64 = 4.0;
+
+/// Bytes of an activation within a half of a block.
+fn activation(products: Products) -> f64 {
+    match products {
+        Products::F32 => 4.0,
+        Products::Bf16 => 2.0,
+    }
+}
 
 /// Floats that stay alive, as multiples of what causes them. One table, so that measurements correct it in one place.
 pub mod kept {
-    /// For backward, a token and block, in widths: each half block's input (1 each), queries, keys and values (3),
-    /// attention's output (1), the hidden layer before its GELU (4). Norms and GELU are computed again.
-    pub const BLOCK: f64 = 10.0;
+    /// For backward, a token and block, in widths: each half block's input.
+    pub const INPUTS: f64 = 2.0;
+    /// The same, in the precision of products: queries, keys and values (3), attention's output (1), the hidden layer before
+    /// its GELU (4). Norms and GELU are computed again.
+    pub const BLOCK: f64 = 8.0;
     /// For backward, a token, block and attention head: the softmax's logarithm of its sum.
     pub const ATTENTION: f64 = 1.0;
     /// For backward, a position of the stem's convolutions, in output channels: before the norm and after the GELU.
@@ -18,8 +29,10 @@ pub mod kept {
     pub const HEAD_HIDDEN: f64 = 4.0;
     /// For backward, a row of the head, in bottleneck widths: before and after normalisation.
     pub const HEAD_BOTTLENECK: f64 = 2.0;
-    /// Without backward, a token, in widths: the widest moment of one block.
-    pub const UNTRACED: f64 = 10.0;
+    /// Without backward, a token, in widths: a block's input and output; and, in the precision of products, the hidden layer
+    /// before and after its GELU.
+    pub const UNTRACED_INPUTS: f64 = 2.0;
+    pub const UNTRACED: f64 = 8.0;
     /// While the loss is computed, in logits of the student: their gradient.
     pub const LOSS: f64 = 1.0;
     /// Bytes of the process before it holds any tensor: code, thread stacks, buffers of the libraries.
@@ -134,21 +147,24 @@ pub fn crop_flops(network: &NetworkSpec, side: usize) -> CropFlops {
 }
 
 /// Bytes that a crop's forward pass keeps for its backward pass.
-pub fn crop_kept(network: &NetworkSpec, side: usize) -> f64 {
+pub fn crop_kept(network: &NetworkSpec, products: Products, side: usize) -> f64 {
     let (backbone, head) = (&network.backbone, &network.head);
-    let block = kept::BLOCK * backbone.shape().width as f64 + kept::ATTENTION * backbone.shape().heads as f64;
+    let widths = FLOAT * kept::INPUTS + activation(products) * kept::BLOCK;
+    let sums = FLOAT * kept::ATTENTION * backbone.shape().heads as f64;
+    let block = widths * backbone.shape().width as f64 + sums;
     let row = kept::HEAD_HIDDEN * head.hidden as f64
         + kept::HEAD_BOTTLENECK * head.bottleneck as f64
         + head.out_dim as f64;
     let stem: f64 = layers(backbone, side).map(|l| kept::CONV * l.out * l.positions).sum();
-    FLOAT * (stem + tokens(backbone, side) * backbone.shape().depth as f64 * block + row)
+    FLOAT * (stem + row) + tokens(backbone, side) * backbone.shape().depth as f64 * block
 }
 
 /// Bytes that a crop's pass without a backward half needs at its widest.
-pub fn crop_untraced(network: &NetworkSpec, side: usize) -> f64 {
+pub fn crop_untraced(network: &NetworkSpec, products: Products, side: usize) -> f64 {
     let (backbone, head) = (&network.backbone, &network.head);
     let row = (2 * head.hidden + head.out_dim) as f64;
-    FLOAT * (kept::UNTRACED * tokens(backbone, side) * backbone.shape().width as f64 + row)
+    let widths = FLOAT * kept::UNTRACED_INPUTS + activation(products) * kept::UNTRACED;
+    widths * tokens(backbone, side) * backbone.shape().width as f64 + FLOAT * row
 }
 
 #[cfg(test)]
@@ -192,11 +208,14 @@ mod tests {
     }
 
     #[test]
-    fn an_image_keeps_ten_widths_a_token_and_block() {
+    fn an_image_keeps_two_widths_and_eight_of_the_products_precision_a_token_and_block() {
         let network = NetworkSpec { head: HeadSpec { out_dim: 1, ..HeadSpec::default() }, ..small() };
-        let image = 2.0 * crop_kept(&network, 224) + 8.0 * crop_kept(&network, 96);
-        // 690 tokens, 12 blocks, width 384; the rest are softmax sums and the head's hidden layers
-        let tokens = 690.0 * 12.0 * 4.0 * kept::BLOCK * 384.0;
-        assert!(image > tokens && image < 1.02 * tokens, "{image}");
+        for (products, bytes) in [(Products::F32, 40.0), (Products::Bf16, 24.0)] {
+            let crop = |side| crop_kept(&network, products, side);
+            let image = 2.0 * crop(224) + 8.0 * crop(96);
+            // 690 tokens, 12 blocks, width 384; the rest are softmax sums and the head's hidden layers
+            let tokens = 690.0 * 12.0 * bytes * 384.0;
+            assert!(image > tokens && image < 1.03 * tokens, "{image}");
+        }
     }
 }

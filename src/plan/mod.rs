@@ -11,6 +11,7 @@ pub mod explain;
 use std::ops::Range;
 
 use crate::graph::spec::{GraphSpec, Precision};
+use crate::kernels::Products;
 use crate::stages::{Cost, EdgeType, Port, Rate, Role, Scope, StageSpec};
 
 /// An index into [`Plan::nodes`].
@@ -48,10 +49,12 @@ pub struct Plan {
 impl Plan {
     /// The number type, with `Auto` decided.
     pub fn precision(&self) -> Precision {
-        match self.graph.precision {
-            Precision::Auto => Precision::F32,
-            chosen => chosen,
-        }
+        self.graph.precision.decided()
+    }
+
+    /// The precision of products and activations.
+    pub fn products(&self) -> Products {
+        self.graph.precision.products()
     }
 
     /// What is worth printing beside the tables: words and their values, as the learning rate after scaling.

@@ -54,7 +54,9 @@ impl<'a, D: Device> Island<'a, D> {
                 for firing in firings.iter().filter(|firing| kept.nodes.contains(&firing.actor.node)) {
                     let handed = kept.handed.get(&(firing.actor, micro)).cloned().unwrap_or_default();
                     let values = self.with_weights(firing, handed, step)?;
-                    self.work(firing, &at, &values, &mut Vec::new())?;
+                    // what follows it works along only where it is timed as well
+                    let follower = self.followers[firing.actor.node.0].filter(|f| kept.nodes.contains(f));
+                    self.work(firing, &at, &values, follower, &mut Vec::new())?;
                 }
             }
         }

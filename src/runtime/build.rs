@@ -39,7 +39,7 @@ pub struct Workshop<'a, D: Device> {
 impl<D: Registered> Build<D> for Workshop<'_, D> {
     fn build(&self, node: NodeId) -> Result<Box<dyn Stage<D>>, StageError> {
         let (graph, device): (&GraphSpec, &D) = (&self.plan.graph, self.device);
-        let first = || weights::first(device, &graph.network, graph.seed);
+        let first = || weights::first(device, &graph.network, self.plan.products(), graph.seed);
         let batch = graph.global_batch;
         let pictures = || {
             let opened = self.pictures.cloned();

@@ -54,7 +54,8 @@ pub fn execute<D: Device>(
         resumed.passed_over.iter().for_each(|line| progress.say(&format!("passed over {line}")));
         progress.say(&format!("resumed at step {first}"));
     }
-    let run = Run::new(parts.plan, parts.horizon, first..end, options.trace.is_some());
+    let mut run = Run::new(parts.plan, parts.horizon, first..end, options.trace.is_some());
+    run.fuse = !options.no_fuse;
     let mut records =
         Records { folder: &folder, keys: &keys, recorder, rejections: parts.rejections, progress };
     let start = Instant::now();

@@ -21,6 +21,8 @@ pub struct Run<'a> {
     pub horizon: Horizon,
     /// The steps to do.
     pub steps: Range<u64>,
+    /// Whether an optimizer moves averages of its weights along.
+    pub fuse: bool,
     pub fault: Fault,
     pub trace: Trace,
     /// For each node the meters of its forward and its backward half.
@@ -35,6 +37,7 @@ impl<'a> Run<'a> {
             plan,
             horizon,
             steps,
+            fuse: true,
             fault: Fault::default(),
             trace: Trace::new(traced),
             meters: plan.nodes.iter().map(|_| Default::default()).collect(),

@@ -13,7 +13,7 @@ use super::host::Feed;
 use super::slots::Slot;
 use super::stage::{Event, Inputs, Moment, Outputs, Stage, StageError, Value};
 use super::trace::Track;
-use crate::plan::{Actor, Direction, EdgeId, NodeId, Place};
+use crate::plan::{Actor, Direction, EdgeId, EdgeKind, NodeId, Place};
 use crate::stages::{Rate, Role};
 use crate::tensor::Device;
 
@@ -25,6 +25,8 @@ pub struct Island<'a, D: Device> {
     pub(super) stages: Vec<Option<Box<dyn Stage<D>>>>,
     pub(super) slots: Vec<Slot<D>>,
     pub(super) phases: Rc<Vec<(Rate, Vec<Firing>)>>,
+    /// For each node that owns weights, the one that averages them and lends the average while they are updated.
+    pub(super) followers: Vec<Option<NodeId>>,
     /// Host nodes that feed the island, with how often each has in this step.
     pub(super) arrivals: Vec<(NodeId, usize)>,
     pub(super) track: Track<'a>,
@@ -63,6 +65,7 @@ impl<'a, D: Device> Island<'a, D> {
             stages: plan.nodes.iter().map(|_| None).collect(),
             slots: Slot::of(plan),
             phases: Rc::new(phases.collect()),
+            followers: plan.nodes.iter().enumerate().map(|(i, _)| follower(run, NodeId(i))).collect(),
             arrivals: feeders(run).into_iter().map(|node| (node, 0)).collect(),
             track,
             kept: None,
@@ -148,7 +151,8 @@ impl<'a, D: Device> Island<'a, D> {
         if let Some(kept) = &mut self.kept {
             kept.keep(firing.actor, at.micro, &values);
         }
-        let (given, reported) = self.work(firing, at, &values, events)?;
+        let follower = self.followers[firing.actor.node.0];
+        let (given, reported) = self.work(firing, at, &values, follower, events)?;
         drop(values);
         for (name, value) in reported {
             match metrics.iter_mut().find(|(known, _)| *known == name) {
@@ -159,28 +163,39 @@ impl<'a, D: Device> Island<'a, D> {
         self.hand_on(firing, at, given, false)
     }
 
-    /// Does a firing's work on these values: what it gives and what it reports.
+    /// Does a firing's work on these values: what it gives and what it reports. A follower lends its average meanwhile.
     pub(super) fn work(
         &mut self,
         firing: &Firing,
         at: &Moment,
         values: &[Option<Value<D>>],
+        follower: Option<NodeId>,
         events: &mut Vec<Event>,
     ) -> Result<Given<D>, Stopped> {
         let mut given: Vec<_> = firing.outputs.iter().map(|_| None).collect();
         let mut reported = Vec::new();
+        let lend = |follower: NodeId| self.stages[follower.0].as_mut()?.lend_average(at);
+        let mut average = follower.and_then(lend);
         let stage = self.stages[firing.actor.node.0].as_mut();
         let wanted = &firing.wanted;
-        self.run.fire(&mut self.track, firing.actor, at, || {
+        let fired = self.run.fire(&mut self.track, firing.actor, at, || {
             let stage =
                 stage.ok_or_else(|| StageError::Bug("the plan fires a stage it has not built".into()))?;
             let mut inputs = Inputs { values };
             let mut outputs = Outputs { values: &mut given, wanted, metrics: &mut reported, events };
-            match firing.actor.direction {
-                Direction::Forward => stage.fire(at, &mut inputs, &mut outputs),
-                Direction::Backward => stage.backward(at, &mut inputs, &mut outputs),
+            match (firing.actor.direction, &mut average) {
+                (Direction::Forward, Some(average)) => {
+                    stage.fire_beside(at, &mut inputs, &mut outputs, average)
+                }
+                (Direction::Forward, None) => stage.fire(at, &mut inputs, &mut outputs),
+                (Direction::Backward, _) => stage.backward(at, &mut inputs, &mut outputs),
             }
-        })?;
+        });
+        let lender = follower.and_then(|follower| self.stages[follower.0].as_mut());
+        if let (Some(average), Some(lender)) = (average, lender) {
+            lender.return_average(average);
+        }
+        fired?;
         Ok((given, reported))
     }
 
@@ -250,4 +265,13 @@ impl<'a, D: Device> Island<'a, D> {
             Ok(())
         })
     }
+}
+
+/// The stage of the teacher's rule that reads what an optimizer has just updated.
+fn follower(run: &Run<'_>, leader: NodeId) -> Option<NodeId> {
+    let nodes = &run.plan.nodes;
+    let reads = |to: NodeId| nodes[leader.0].role == Role::Optimizer && nodes[to.0].role == Role::Ema;
+    let edge =
+        |e: &&crate::plan::PlanEdge| e.kind == EdgeKind::Forward && e.from.node == leader && reads(e.to.node);
+    run.plan.edges.iter().find(edge).filter(|_| run.fuse).map(|e| e.to.node)
 }

@@ -18,6 +18,8 @@ pub struct Options {
     pub steps: Option<u64>,
     /// Everything on one thread.
     pub sequential: bool,
+    /// Each stage in a pass over memory of its own, also where two could share one: the same bits, for comparison.
+    pub no_fuse: bool,
     /// Where to write a Chrome trace.
     pub trace: Option<PathBuf>,
     /// Threads of the island's kernels; rayon's own choice where none is given.

@@ -101,6 +101,10 @@ fn the_recipe_trains_and_resumes_to_the_same_bits() {
         go(&graph(8), &Options { reuse: Reuse::Resume, threads: Some(3), ..options(&out("parts")) }).unwrap();
         assert_eq!(lines(&out("parts")), whole);
         assert!(last_state(&out("parts")) == last_state(&out("whole")));
+        // what runs in one pass over memory gives the bits of what runs in two
+        go(&graph(2), &Options { no_fuse: true, ..options(&out("apart")) }).unwrap();
+        assert_eq!(lines(&out("apart")), whole);
+        assert!(last_state(&out("apart")) == last_state(&out("whole")));
     }
 }
 

@@ -155,6 +155,31 @@ pub trait Stage<D: Device> {
         Ok(())
     }
 
+    /// Before the stage whose weights this one averages fires: the average, lent for that firing. This stage fires afterwards
+    /// as always, and does itself what the other left.
+    fn lend_average(&mut self, at: &Moment) -> Option<Average<D>> {
+        let _ = at;
+        None
+    }
+
+    /// Takes back what was lent.
+    fn return_average(&mut self, average: Average<D>) {
+        let _ = average;
+    }
+
+    /// A firing of a stage that owns weights, with an average of them at hand. It may move it along, with the bits that the
+    /// average's own stage would give it.
+    fn fire_beside(
+        &mut self,
+        at: &Moment,
+        inputs: &mut Inputs<'_, D>,
+        outputs: &mut Outputs<'_, D>,
+        average: &mut Average<D>,
+    ) -> Result<(), StageError> {
+        let _ = average;
+        self.fire(at, inputs, outputs)
+    }
+
     /// One firing: a value for every wired input, a value for every wanted output.
     fn fire(
         &mut self,
@@ -193,6 +218,16 @@ pub trait Stage<D: Device> {
         let _ = state;
         Ok(())
     }
+}
+
+/// An average of weights, lent by the stage that owns it to the one that updates those weights, which moves it along in the
+/// same pass over memory.
+pub struct Average<D: Device> {
+    pub weights: Lent<D>,
+    /// How much of itself the average keeps.
+    pub momentum: f64,
+    /// Whether it was moved.
+    pub moved: bool,
 }
 
 /// Why a stage could not fire.

@@ -9,9 +9,10 @@ use super::range::{Ranges, longer};
 use super::types::Types;
 use crate::kernels::Kernels;
 use crate::nn::network::{Gradients, Lent};
+use crate::nn::parameter::Mut;
 use crate::nn::weights::{self, failed};
 use crate::plan::cost;
-use crate::runtime::stage::{Inputs, Moment, Outputs, SavedTensor, Stage, StageError, State, Value};
+use crate::runtime::stage::{Average, Inputs, Moment, Outputs, SavedTensor, Stage, StageError, State, Value};
 use crate::tensor::{Buffer, Device, Float};
 
 /// Clips, then updates the weights of the networks it trains. Output `weights`.
@@ -199,6 +200,31 @@ impl<D: Kernels> Running<D> {
         self.student.parameters().into_iter().zip(&gradients.buffers).map(norm).collect()
     }
 
+    /// One update of the weights, and of an average of them that is at hand.
+    fn step(
+        &mut self,
+        at: &Moment,
+        inputs: &mut Inputs<'_, D>,
+        outputs: &mut Outputs<'_, D>,
+        average: Option<&mut Average<D>>,
+    ) -> Result<(), StageError> {
+        let Some(Some(Value::Gradients(gradients))) = inputs.values.first() else {
+            return Err(StageError::Bug("no gradients arrived".into()));
+        };
+        let norms = self.norms(gradients)?;
+        let lr = self.stage.lr_course.at(self.peak_lr, at.step, at.horizon);
+        let decay = self.stage.weight_decay.at(at.step, at.horizon);
+        self.update(at, gradients, &norms, lr, decay, average)?;
+        outputs.metrics.extend([
+            ("lr", lr),
+            ("weight_decay", decay),
+            ("grad_norm", norms.iter().map(|n| n * n).sum::<f64>().sqrt()),
+            ("grad_norm_max", norms.iter().copied().fold(0.0, f64::max)),
+        ]);
+        outputs.values[0] = Some(Value::Weights(self.student.clone()));
+        Ok(())
+    }
+
     /// Updates every parameter that is neither fixed nor frozen.
     fn update(
         &mut self,
@@ -207,14 +233,25 @@ impl<D: Kernels> Running<D> {
         norms: &[f64],
         lr: f64,
         decay: f64,
+        average: Option<&mut Average<D>>,
     ) -> Result<(), StageError> {
         let frozen = at.step < self.stage.freeze_last_layer.steps(at.horizon);
         let student = Arc::get_mut(&mut self.student)
             .ok_or_else(|| StageError::Bug("the student's weights are still lent to another stage".into()))?;
+        let momentum = average.as_ref().map_or(0.0, |average| average.momentum);
+        let mut averages = match average {
+            Some(average) => averages(average)?,
+            None => Vec::new(),
+        }
+        .into_iter();
         let state = self.moments.iter_mut().zip(&gradients.buffers).zip(norms);
         for (parameter, ((moments, gradient), &norm)) in student.parameters_mut().into_iter().zip(state) {
+            let average = averages.next().map(|average| average.tensor.view_mut());
             // a frozen last layer is skipped altogether: no decay, no moments, no count (fixtures)
             if parameter.fixed || (frozen && parameter.name.starts_with("head.last_layer.")) {
+                if let Some(average) = average {
+                    self.device.lerp(average, parameter.tensor.view(), momentum).map_err(failed)?;
+                }
                 continue;
             }
             moments.updates += 1;
@@ -235,11 +272,21 @@ impl<D: Kernels> Running<D> {
                 epsilon,
                 moments.updates,
                 clip,
+                average,
+                momentum,
             );
             update.map_err(failed)?;
         }
         Ok(())
     }
+}
+
+/// The parameters of an average, which is marked as moved.
+fn averages<D: Device>(average: &mut Average<D>) -> Result<Vec<Mut<'_, D>>, StageError> {
+    average.moved = true;
+    let weights = Arc::get_mut(&mut average.weights)
+        .ok_or_else(|| StageError::Bug("the teacher's weights are still lent to another stage".into()))?;
+    Ok(weights.parameters_mut())
 }
 
 /// Weight decay spares biases and one-axis tensors.
@@ -269,21 +316,17 @@ impl<D: Kernels> Stage<D> for Running<D> {
         inputs: &mut Inputs<'_, D>,
         outputs: &mut Outputs<'_, D>,
     ) -> Result<(), StageError> {
-        let Some(Some(Value::Gradients(gradients))) = inputs.values.first() else {
-            return Err(StageError::Bug("no gradients arrived".into()));
-        };
-        let norms = self.norms(gradients)?;
-        let lr = self.stage.lr_course.at(self.peak_lr, at.step, at.horizon);
-        let decay = self.stage.weight_decay.at(at.step, at.horizon);
-        self.update(at, gradients, &norms, lr, decay)?;
-        outputs.metrics.extend([
-            ("lr", lr),
-            ("weight_decay", decay),
-            ("grad_norm", norms.iter().map(|n| n * n).sum::<f64>().sqrt()),
-            ("grad_norm_max", norms.iter().copied().fold(0.0, f64::max)),
-        ]);
-        outputs.values[0] = Some(Value::Weights(self.student.clone()));
-        Ok(())
+        self.step(at, inputs, outputs, None)
+    }
+
+    fn fire_beside(
+        &mut self,
+        at: &Moment,
+        inputs: &mut Inputs<'_, D>,
+        outputs: &mut Outputs<'_, D>,
+        average: &mut Average<D>,
+    ) -> Result<(), StageError> {
+        self.step(at, inputs, outputs, Some(average))
     }
 
     fn save(&self) -> Result<State, StageError> {

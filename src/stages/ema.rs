@@ -8,10 +8,10 @@ use super::declare::*;
 use super::range::Ranges;
 use super::types::Types;
 use crate::kernels::Kernels;
-use crate::nn::network::Lent;
+use crate::nn::network::{Lent, Network};
 use crate::nn::weights::{self, failed};
 use crate::plan::cost;
-use crate::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError, State, Value};
+use crate::runtime::stage::{Average, Inputs, Moment, Outputs, Stage, StageError, State, Value};
 use crate::tensor::Device;
 
 /// teacher = m · teacher + (1 - m) · student over all parameters, after the student's update.
@@ -66,21 +66,43 @@ impl Declare for Momentum {
 /// The running average. It owns the teacher's weights.
 pub struct Running<D: Device> {
     momentum: Schedule,
-    teacher: Lent<D>,
+    /// None while it is lent to the optimizer.
+    teacher: Option<Lent<D>>,
+    /// Whether the optimizer has moved the average of this step.
+    moved: bool,
     device: D,
 }
 
 impl<D: Device> Running<D> {
     /// Starts from the student's first weights, `first`, under fresh tensor ids.
     pub fn new(stage: &Momentum, first: &Lent<D>, device: &D) -> Result<Self, D::Err> {
-        Ok(Running { momentum: stage.momentum, teacher: first.fresh_copy()?, device: device.clone() })
+        let teacher = Some(first.fresh_copy()?);
+        Ok(Running { momentum: stage.momentum, teacher, moved: false, device: device.clone() })
+    }
+
+    fn teacher(&self) -> Result<&Lent<D>, StageError> {
+        self.teacher.as_ref().ok_or_else(|| StageError::Bug("the average was lent and not given back".into()))
+    }
+
+    fn teacher_mut(&mut self) -> Result<&mut (dyn Network<D> + 'static), StageError> {
+        let teacher = self.teacher.as_mut().and_then(Arc::get_mut);
+        teacher.ok_or_else(|| StageError::Bug("the teacher's weights are still lent to another stage".into()))
     }
 }
 
 impl<D: Kernels> Stage<D> for Running<D> {
     fn first(&mut self, outputs: &mut Outputs<'_, D>) -> Result<(), StageError> {
-        outputs.values[0] = Some(Value::Weights(self.teacher.clone()));
+        outputs.values[0] = Some(Value::Weights(self.teacher()?.clone()));
         Ok(())
+    }
+
+    fn lend_average(&mut self, at: &Moment) -> Option<Average<D>> {
+        let momentum = self.momentum.at(at.step, at.horizon);
+        Some(Average { weights: self.teacher.take()?, momentum, moved: false })
+    }
+
+    fn return_average(&mut self, average: Average<D>) {
+        (self.teacher, self.moved) = (Some(average.weights), average.moved);
     }
 
     fn fire(
@@ -90,24 +112,23 @@ impl<D: Kernels> Stage<D> for Running<D> {
         outputs: &mut Outputs<'_, D>,
     ) -> Result<(), StageError> {
         let momentum = self.momentum.at(at.step, at.horizon);
-        let student = inputs.weights(0)?;
-        let teacher = Arc::get_mut(&mut self.teacher)
-            .ok_or_else(|| StageError::Bug("the teacher's weights are still lent to another stage".into()))?;
-        for (average, new) in teacher.parameters_mut().into_iter().zip(student.parameters()) {
-            self.device.lerp(average.tensor.view_mut(), new.tensor.view(), momentum).map_err(failed)?;
+        if !std::mem::take(&mut self.moved) {
+            let (student, device) = (inputs.weights(0)?, self.device.clone());
+            for (average, new) in self.teacher_mut()?.parameters_mut().into_iter().zip(student.parameters()) {
+                device.lerp(average.tensor.view_mut(), new.tensor.view(), momentum).map_err(failed)?;
+            }
         }
         outputs.metrics.push(("teacher_momentum", momentum));
-        outputs.values[0] = Some(Value::Weights(self.teacher.clone()));
+        outputs.values[0] = Some(Value::Weights(self.teacher()?.clone()));
         Ok(())
     }
 
     fn save(&self) -> Result<State, StageError> {
-        weights::save(&self.device, self.teacher.as_ref(), "weights/")
+        weights::save(&self.device, self.teacher()?.as_ref(), "weights/")
     }
 
     fn restore(&mut self, mut state: State) -> Result<(), StageError> {
-        let teacher = Arc::get_mut(&mut self.teacher)
-            .ok_or_else(|| StageError::Bug("weights are restored while they are lent".into()))?;
-        weights::load(&self.device, teacher, &mut state, "weights/")
+        let device = self.device.clone();
+        weights::load(&device, self.teacher_mut()?, &mut state, "weights/")
     }
 }

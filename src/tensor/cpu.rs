@@ -2,11 +2,23 @@
 
 use dfdx::prelude::{Cpu, CpuError, HasShape, Shape, Tensor, TensorFromVec};
 
+use half::bf16;
+
 use super::device::{Buffer, Device, Float};
+use crate::kernels::{Numbers, NumbersMut, Products};
+
+/// Activations in the processor's memory.
+pub enum Activations {
+    F32(Vec<f32>),
+    Bf16(Vec<bf16>),
+}
 
 impl Device for Cpu {
     type View<'a> = &'a [Float];
     type ViewMut<'a> = &'a mut [Float];
+    type AnyView<'a> = Numbers<'a>;
+    type AnyViewMut<'a> = NumbersMut<'a>;
+    type Activations = Activations;
 
     fn word(&self) -> String {
         "cpu".into()
@@ -48,6 +60,27 @@ impl Device for Cpu {
 
     fn buffer_mut(buffer: &mut Buffer<Self>) -> &mut [Float] {
         buffer.as_mut_slice()
+    }
+
+    fn activations(&self, products: Products, len: usize) -> Result<Activations, CpuError> {
+        Ok(match products {
+            Products::F32 => Activations::F32(vec![0.0; len]),
+            Products::Bf16 => Activations::Bf16(vec![bf16::ZERO; len]),
+        })
+    }
+
+    fn kept(activations: &Activations) -> Numbers<'_> {
+        match activations {
+            Activations::F32(x) => Numbers::F32(x),
+            Activations::Bf16(x) => Numbers::Bf16(x),
+        }
+    }
+
+    fn kept_mut(activations: &mut Activations) -> NumbersMut<'_> {
+        match activations {
+            Activations::F32(x) => NumbersMut::F32(x),
+            Activations::Bf16(x) => NumbersMut::Bf16(x),
+        }
     }
 
     fn read(&self, view: &[Float]) -> Result<Vec<Float>, CpuError> {

@@ -2,6 +2,8 @@
 
 use dfdx::prelude::{Shape, Storage, Tensor};
 
+use crate::kernels::Products;
+
 /// The number type of weights and of all sums.
 pub type Float = f32;
 
@@ -19,6 +21,13 @@ pub trait Device:
     type View<'a>: Copy + Send + Sync;
     /// A tensor's numbers, writable, nobody else looking.
     type ViewMut<'a>: Send;
+
+    /// Numbers of either precision, readable.
+    type AnyView<'a>: Copy + Send + Sync + From<Self::View<'a>>;
+    /// Numbers of either precision, writable.
+    type AnyViewMut<'a>: Send + From<Self::ViewMut<'a>>;
+    /// A buffer of activations in the precision of a network's products.
+    type Activations: Send + Sync;
 
     /// The word on the command line: `cpu`, `cuda:0`.
     fn word(&self) -> String;
@@ -42,6 +51,15 @@ pub trait Device:
 
     /// Lends a bare buffer (a gradient) for writing.
     fn buffer_mut(buffer: &mut Buffer<Self>) -> Self::ViewMut<'_>;
+
+    /// Room for so many activations, stored in the precision of `products`.
+    fn activations(&self, products: Products, len: usize) -> Result<Self::Activations, Self::Err>;
+
+    /// Lends activations for reading.
+    fn kept(activations: &Self::Activations) -> Self::AnyView<'_>;
+
+    /// Lends activations for writing.
+    fn kept_mut(activations: &mut Self::Activations) -> Self::AnyViewMut<'_>;
 
     /// Copies a view to the host.
     fn read(&self, view: Self::View<'_>) -> Result<Vec<Float>, Self::Err>;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dfdx::prelude::Cpu;
 use dinoflow::graph::spec::{Backbone, HeadSpec, Init, NetworkSpec, Stem, VitSpec};
+use dinoflow::kernels::Products;
 use dinoflow::nn::architectures;
 use dinoflow::nn::network::Asked;
 use dinoflow::tensor::Batched;
@@ -30,7 +31,7 @@ fn check(case: &Value) {
     let head = HeadSpec { hidden: 8, bottleneck: 8, out_dim: 8, ..HeadSpec::default() };
     let spec = network(arch, count(&case["patch"]), count(&case["image"]), head);
     let device = Cpu::default();
-    let mut network = architectures::build(&device, &spec, 0).unwrap();
+    let mut network = architectures::build(&device, &spec, Products::F32, 0).unwrap();
     fixture::fill(&device, Arc::get_mut(&mut network).unwrap());
     let of_backbone = |p: &&dinoflow::nn::parameter::Ref<'_, Cpu>| p.name.starts_with("backbone.");
     let parameters: usize = network.parameters().iter().filter(of_backbone).map(|p| p.tensor.len()).sum();

@@ -182,7 +182,7 @@ impl Judge<'_> {
             }
             return;
         }
-        let on_cpu = "F32 or Auto: this graph runs on the CPU";
+        let on_cpu = "F32, Bf16 or Auto: this graph runs on the CPU";
         match graph.precision {
             Precision::F16 => {
                 let problem = self.unfit("precision", on_cpu, "F16");
@@ -191,11 +191,7 @@ impl Judge<'_> {
                     "16-bit IEEE floats with loss scaling are for GPUs: --set 'device=Cuda(0)'",
                 );
             }
-            Precision::Bf16 => {
-                let problem = self.unfit("precision", on_cpu, "Bf16");
-                Self::help(problem, "bf16 products on the CPU are not built yet");
-            }
-            Precision::F32 | Precision::Auto => {}
+            Precision::F32 | Precision::Bf16 | Precision::Auto => {}
         }
     }
 }

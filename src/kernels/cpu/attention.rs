@@ -3,10 +3,12 @@
 //! qkv is (batch, tokens, 3, heads, head_dim), out (batch, queries, heads, head_dim), and the log of each query's sum of
 //! exponentials, `lse`, (batch, heads, queries): with it backward recomputes the scores and no probabilities are kept.
 
+use super::convert::{read, write};
 use super::lanes::{dot, exp_negative, maximum, sum};
 use super::product::{Matrix, Onto, Pieces, product_at};
 use super::split::{each_part, each_task, with_scratch};
 use super::transpose::transpose;
+use crate::kernels::{Numbers, NumbersMut, Products};
 use gemm::Parallelism;
 
 mod dims;
@@ -61,7 +63,13 @@ fn inner_products(d: Dims, scale: f32, rows: Matrix<'_>, turned: Matrix<'_>, out
 }
 
 /// out and lse of every query.
-pub fn forward(d: Dims, scale: f32, qkv: &[f32], out: &mut [f32], lse: &mut [f32]) {
+pub fn forward(_: Products, d: Dims, scale: f32, qkv: Numbers<'_>, out: NumbersMut<'_>, lse: &mut [f32]) {
+    let mut room = Vec::new();
+    let qkv = read(qkv, 0..qkv.len(), &mut room);
+    write(out, &mut Vec::new(), |out| forward_f32(d, scale, qkv, out, lse));
+}
+
+fn forward_f32(d: Dims, scale: f32, qkv: &[f32], out: &mut [f32], lse: &mut [f32]) {
     d.check(qkv, &[(out, d.head_dim), (lse, 1)]);
     let (out, lse) = (Pieces::of(out), Pieces::of(lse));
     each_task(d.batch * d.heads, |task| {
@@ -88,7 +96,24 @@ pub fn forward(d: Dims, scale: f32, qkv: &[f32], out: &mut [f32], lse: &mut [f32
 }
 
 /// The gradient of all of qkv, overwritten; tokens that did not ask get a zero for their query.
-pub fn backward(d: Dims, scale: f32, qkv: &[f32], out: &[f32], lse: &[f32], dout: &[f32], dqkv: &mut [f32]) {
+pub fn backward(
+    _: Products,
+    d: Dims,
+    scale: f32,
+    qkv: Numbers<'_>,
+    out: Numbers<'_>,
+    lse: &[f32],
+    dout: Numbers<'_>,
+    dqkv: NumbersMut<'_>,
+) {
+    let mut rooms = [Vec::new(), Vec::new(), Vec::new()];
+    let [a, b, c] = &mut rooms;
+    let (qkv, out, dout) =
+        (read(qkv, 0..qkv.len(), a), read(out, 0..out.len(), b), read(dout, 0..dout.len(), c));
+    write(dqkv, &mut Vec::new(), |dqkv| backward_f32(d, scale, qkv, out, lse, dout, dqkv));
+}
+
+fn backward_f32(d: Dims, scale: f32, qkv: &[f32], out: &[f32], lse: &[f32], dout: &[f32], dqkv: &mut [f32]) {
     d.check(qkv, &[(out, d.head_dim), (lse, 1), (dout, d.head_dim)]);
     assert_eq!(dqkv.len(), qkv.len(), "dqkv is shaped like qkv");
     let dqkv = Pieces::of(dqkv);
@@ -157,7 +182,9 @@ fn backward_block(d: Dims, given: Given<'_>, dqkv: Pieces, task: usize, first: u
 }
 
 /// The probabilities themselves, (batch, heads, queries, tokens), for attention maps.
-pub fn probabilities(d: Dims, scale: f32, qkv: &[f32], probs: &mut [f32]) {
+pub fn probabilities(_: Products, d: Dims, scale: f32, qkv: Numbers<'_>, probs: &mut [f32]) {
+    let mut room = Vec::new();
+    let qkv = read(qkv, 0..qkv.len(), &mut room);
     d.check(qkv, &[(probs, d.tokens)]);
     each_part(d.queries * d.tokens, probs, |task, probs| {
         with_parts(d, false, |s| {

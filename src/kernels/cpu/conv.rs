@@ -6,6 +6,7 @@
 
 use super::linear;
 use super::split::each_part;
+use crate::kernels::Products;
 
 /// Height and width of the window.
 const SIDE: usize = 3;
@@ -115,6 +116,7 @@ pub fn channels_last(batch: usize, channels: usize, pixels: usize, images: &[f32
 
 /// y = x * w.
 pub fn forward(
+    products: Products,
     batch: usize,
     height: usize,
     width: usize,
@@ -130,12 +132,14 @@ pub fn forward(
     sizes.each_run(|images, windows| {
         sizes.gather(images.clone(), x, windows);
         let y = &mut y[images.start * positions * out..images.end * positions * out];
-        linear::forward(images.len() * positions, sizes.window(), out, windows, w, None, y);
+        let (rows, windows) = (images.len() * positions, (&*windows).into());
+        linear::forward(products, rows, sizes.window(), out, windows, w, None, y.into());
     });
 }
 
 /// dw += the gradient of the weights.
 pub fn backward_weight(
+    products: Products,
     batch: usize,
     height: usize,
     width: usize,
@@ -151,12 +155,14 @@ pub fn backward_weight(
     sizes.each_run(|images, windows| {
         sizes.gather(images.clone(), x, windows);
         let dy = &dy[images.start * positions * out..images.end * positions * out];
-        linear::backward_weight(images.len() * positions, sizes.window(), out, dy, windows, dw);
+        let (rows, windows) = (images.len() * positions, (&*windows).into());
+        linear::backward_weight(products, rows, sizes.window(), out, dy.into(), windows, dw);
     });
 }
 
 /// dx += the gradient of the input.
 pub fn backward_input(
+    products: Products,
     batch: usize,
     height: usize,
     width: usize,
@@ -171,7 +177,8 @@ pub fn backward_input(
     let positions = sizes.positions();
     sizes.each_run(|images, windows| {
         let dy = &dy[images.start * positions * out..images.end * positions * out];
-        linear::backward_input(images.len() * positions, sizes.window(), out, dy, w, windows, false);
+        let rows = images.len() * positions;
+        linear::backward_input(products, rows, sizes.window(), out, dy.into(), w, (&mut *windows).into());
         sizes.scatter(images, windows, dx);
     });
 }
@@ -195,20 +202,24 @@ vectorised! {
 #[cfg(test)]
 mod tests {
     use crate::kernels::probe::{differentiates, poison, values, weighted};
-    use crate::kernels::scalar;
+    use crate::kernels::{Products, scalar};
 
     fn check(batch: usize, height: usize, width: usize, inp: usize, out: usize) {
         let (x, w) = (values("x", batch * height * width * inp), values("w", out * 9 * inp));
         let dy = values("dy", batch * height.div_ceil(2) * width.div_ceil(2) * out);
-        twins!(5e-6, conv::forward(batch, height, width, inp, out, &x, &w, y), y = poison(dy.len()));
+        twins!(
+            5e-6,
+            conv::forward(Products::F32, batch, height, width, inp, out, &x, &w, y),
+            y = poison(dy.len())
+        );
         twins!(
             1e-5,
-            conv::backward_weight(batch, height, width, inp, out, &dy, &x, dw),
+            conv::backward_weight(Products::F32, batch, height, width, inp, out, &dy, &x, dw),
             dw = values("dw", w.len())
         );
         twins!(
             1e-5,
-            conv::backward_input(batch, height, width, inp, out, &dy, &w, dx),
+            conv::backward_input(Products::F32, batch, height, width, inp, out, &dy, &w, dx),
             dx = values("dx", x.len())
         );
         twins!(0.0, conv::channels_last(batch, inp, height * width, &x, maps), maps = poison(x.len()));
@@ -236,12 +247,12 @@ mod tests {
         let (x, w, dy) = (values("x", 48), values("w", 54), values("dy", 2 * 2 * 2 * 3));
         let loss = |x: &[f32], w: &[f32]| {
             let mut y = poison(dy.len());
-            scalar::conv::forward(batch, height, width, inp, out, x, w, &mut y);
+            scalar::conv::forward(Products::F32, batch, height, width, inp, out, x, w, &mut y);
             weighted(&dy, &y)
         };
         let (mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; w.len()]);
-        scalar::conv::backward_input(batch, height, width, inp, out, &dy, &w, &mut dx);
-        scalar::conv::backward_weight(batch, height, width, inp, out, &dy, &x, &mut dw);
+        scalar::conv::backward_input(Products::F32, batch, height, width, inp, out, &dy, &w, &mut dx);
+        scalar::conv::backward_weight(Products::F32, batch, height, width, inp, out, &dy, &x, &mut dw);
         differentiates("dx", &x, &dx, |x| loss(x, &w));
         differentiates("dw", &w, &dw, |w| loss(&x, w));
     }
@@ -252,7 +263,7 @@ mod tests {
         let x: Vec<f32> = (1..=9).map(|v| v as f32).collect();
         let w: Vec<f32> = (0..9).map(|place| 10f32.powi(place)).collect();
         let mut y = poison(4);
-        scalar::conv::forward(1, 3, 3, 1, 1, &x, &w, &mut y);
+        scalar::conv::forward(Products::F32, 1, 3, 3, 1, 1, &x, &w, &mut y);
         let expected =
             [1e4 + 2e5 + 4e7 + 5e8, 2e3 + 3e4 + 5e6 + 6e7, 4e1 + 5e2 + 7e4 + 8e5, 5e0 + 6e1 + 8e3 + 9e4];
         assert_eq!(y, expected.map(|v: f64| v as f32));

@@ -1,11 +1,13 @@
 //! Which vector instructions to use, and the macro that compiles one loop for each of them.
 
 /// The instruction sets that kernels are compiled for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Isa {
-    Avx512,
-    Avx2,
     Portable,
+    Avx2,
+    Avx512,
+    /// AVX-512 with products of bf16 pairs: for matrix products, the rest is as with `Avx512`.
+    Avx512Bf16,
 }
 
 /// The widest instruction set that this processor has.
@@ -17,6 +19,9 @@ fn detected() -> Isa {
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512bw");
+        if avx2 && avx512 && is_x86_feature_detected!("avx512bf16") {
+            return Isa::Avx512Bf16;
+        }
         if avx2 && avx512 {
             return Isa::Avx512;
         }
@@ -45,12 +50,7 @@ pub fn force(isa: Isa) {
 
 #[cfg(test)]
 pub(super) fn isa() -> Isa {
-    match (detected(), FORCED.get()) {
-        (found, None) => found,
-        (Isa::Portable, _) | (_, Some(Isa::Portable)) => Isa::Portable,
-        (Isa::Avx2, _) | (_, Some(Isa::Avx2)) => Isa::Avx2,
-        (Isa::Avx512, Some(Isa::Avx512)) => Isa::Avx512,
-    }
+    FORCED.get().map_or(detected(), |forced| forced.min(detected()))
 }
 
 /// Defines functions whose body is compiled once for each instruction set and chosen when called.
@@ -79,7 +79,7 @@ macro_rules! vectorised {
             match $crate::kernels::cpu::isa::isa() {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: `isa` names an instruction set only after detecting it on this processor
-                $crate::kernels::cpu::isa::Isa::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::kernels::cpu::isa::Isa::Avx512Bf16 | $crate::kernels::cpu::isa::Isa::Avx512 => unsafe { avx512($($arg),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above
                 $crate::kernels::cpu::isa::Isa::Avx2 => unsafe { avx2($($arg),*) },

@@ -1,7 +1,9 @@
 //! Layer norm (Ba, Kiros, Hinton 2016) over rows of `dim` values.
 
+use super::convert::{read, write};
 use super::lanes::{mul_add, squares_around, sum, weighted_sums};
 use super::split::{SUM_ROWS, each_part2, each_part3, rows_per_task};
+use crate::kernels::{Numbers, NumbersMut};
 
 /// y = (x - mean) · rstd · gain + bias; `mean` and `rstd` (rows) are kept for backward.
 pub fn forward(
@@ -11,7 +13,7 @@ pub fn forward(
     x: &[f32],
     gain: &[f32],
     bias: &[f32],
-    y: &mut [f32],
+    y: NumbersMut<'_>,
     mean: &mut [f32],
     rstd: &mut [f32],
 ) {
@@ -22,20 +24,27 @@ pub fn forward(
     );
     assert_eq!([gain.len(), bias.len()], [dim; 2], "gain and bias of a layer norm");
     let part = rows_per_task(dim);
-    each_part3((part * dim, y), (part, mean), (part, rstd), |i, y, mean, rstd| {
-        forward_rows(eps, &x[i * part * dim..][..y.len()], gain, bias, y, mean, rstd);
-    });
+    let rows = |i: usize, y: NumbersMut<'_>, mean: &mut [f32], rstd: &mut [f32]| {
+        let x = &x[i * part * dim..][..y.len()];
+        write(y, &mut Vec::new(), |y| forward_rows(eps, x, gain, bias, y, mean, rstd));
+    };
+    let (mean, rstd) = ((part, mean), (part, rstd));
+    match y {
+        NumbersMut::F32(y) => each_part3((part * dim, y), mean, rstd, |i, y, m, r| rows(i, y.into(), m, r)),
+        NumbersMut::Bf16(y) => each_part3((part * dim, y), mean, rstd, |i, y, m, r| rows(i, y.into(), m, r)),
+    }
 }
 
-/// dx, dgain and dbias are added to.
+/// dx, dgain and dbias are added to; dx gets what came around the norm, `around`, in the same pass.
 pub fn backward(
     rows: usize,
     dim: usize,
-    dy: &[f32],
+    dy: Numbers<'_>,
     x: &[f32],
     gain: &[f32],
     mean: &[f32],
     rstd: &[f32],
+    around: Option<&[f32]>,
     dx: &mut [f32],
     dgain: &mut [f32],
     dbias: &mut [f32],
@@ -49,7 +58,10 @@ pub fn backward(
         let (at, end) = (i * SUM_ROWS, ((i + 1) * SUM_ROWS).min(rows));
         let (dgain, dbias) = partial.split_at_mut(dim);
         let span = at * dim..end * dim;
-        backward_rows(&dy[span.clone()], &x[span], gain, &mean[at..end], &rstd[at..end], dx, dgain, dbias);
+        let mut room = Vec::new();
+        let dy = read(dy, span.clone(), &mut room);
+        let around = around.map(|a| &a[span.clone()]);
+        backward_rows(dy, &x[span], gain, &mean[at..end], &rstd[at..end], around, dx, dgain, dbias);
     });
     for partial in partial.chunks_exact((2 * dim).max(1)) {
         for ((dgain, dbias), (g, b)) in
@@ -80,12 +92,17 @@ vectorised! {
     }
 
     fn backward_rows<I>(
-        dy: &[f32], x: &[f32], gain: &[f32], mean: &[f32], rstd: &[f32],
+        dy: &[f32], x: &[f32], gain: &[f32], mean: &[f32], rstd: &[f32], around: Option<&[f32]>,
         dx: &mut [f32], dgain: &mut [f32], dbias: &mut [f32],
     ) {
         let dim = gain.len();
         let rows = dy.chunks_exact(dim).zip(x.chunks_exact(dim)).zip(dx.chunks_exact_mut(dim));
-        for (((dy, x), dx), (m, r)) in rows.zip(mean.iter().zip(rstd)) {
+        for (row, (((dy, x), dx), (m, r))) in rows.zip(mean.iter().zip(rstd)).enumerate() {
+            if let Some(around) = around {
+                for (dx, around) in dx.iter_mut().zip(&around[row * dim..]) {
+                    *dx += around;
+                }
+            }
             let (a, b) = weighted_sums::<I>(dy, x, gain, *m, *r);
             let (a, b) = (a / dim as f32, b / dim as f32);
             for i in 0..dim {
@@ -100,37 +117,52 @@ vectorised! {
 
 #[cfg(test)]
 mod tests {
-    use crate::kernels::probe::{differentiates, poison, values, weighted};
-    use crate::kernels::scalar;
+    use crate::kernels::probe::{differentiates, half, poison, values, weighted};
+    use crate::kernels::{Numbers, Products, scalar};
 
-    fn check(rows: usize, dim: usize, offset: f32) {
+    fn check(products: Products, rows: usize, dim: usize, offset: f32) {
         let x: Vec<f32> = values("x", rows * dim).into_iter().map(|v| v + offset).collect();
         let (dy, gain, bias) = (values("dy", rows * dim), values("gain", dim), values("bias", dim));
         let tolerance = 3e-6 + 1e-6 * f64::from(offset);
-        twins!(
-            tolerance,
-            layer_norm::forward(rows, dim, 1e-6, &x, &gain, &bias, y, mean, rstd),
-            y = poison(rows * dim),
-            mean = poison(rows),
-            rstd = poison(rows)
-        );
+        let far = if products == Products::Bf16 { 8e-3 } else { tolerance };
+        macro_rules! forward {
+            ($module:ident) => {
+                |[y, mean, rstd]| {
+                    let mut y = crate::kernels::probe::Stored::new(products, y);
+                    let to = y.view();
+                    crate::kernels::$module::layer_norm::forward(
+                        rows, dim, 1e-6, &x, &gain, &bias, to, mean, rstd,
+                    );
+                    y.finish();
+                }
+            };
+        }
+        let outputs = [poison(rows * dim), poison(rows), poison(rows)];
+        crate::kernels::probe::agree("layer_norm::forward", far, outputs, forward!(cpu), forward!(scalar));
         let (mut y, mut mean, mut rstd) = (poison(rows * dim), poison(rows), poison(rows));
-        scalar::layer_norm::forward(rows, dim, 1e-6, &x, &gain, &bias, &mut y, &mut mean, &mut rstd);
-        twins!(
-            tolerance,
-            layer_norm::backward(rows, dim, &dy, &x, &gain, &mean, &rstd, dx, dgain, dbias),
-            dx = values("dx", rows * dim),
-            dgain = values("dgain", dim),
-            dbias = values("dbias", dim)
-        );
+        let to = (&mut y[..]).into();
+        scalar::layer_norm::forward(rows, dim, 1e-6, &x, &gain, &bias, to, &mut mean, &mut rstd);
+        let (dy_half, around) = (half(&dy), values("around", rows * dim));
+        let dy = if products == Products::Bf16 { Numbers::Bf16(&dy_half) } else { Numbers::F32(&dy) };
+        for around in [None, Some(&around[..])] {
+            twins!(
+                tolerance,
+                layer_norm::backward(rows, dim, dy, &x, &gain, &mean, &rstd, around, dx, dgain, dbias),
+                dx = values("dx", rows * dim),
+                dgain = values("dgain", dim),
+                dbias = values("dbias", dim)
+            );
+        }
     }
 
     #[test]
     fn fast_layer_norm_agrees_with_its_twin() {
-        for (rows, dim) in [(1, 5), (3, 64), (17, 128), (37, 384), (197, 70), (1000, 33)] {
-            check(rows, dim, 0.0);
-            // the mean far from 0 is where one pass over the squares would fail
-            check(rows, dim, 30.0);
+        for products in [Products::F32, Products::Bf16] {
+            for (rows, dim) in [(1, 5), (3, 64), (17, 128), (37, 384), (197, 70), (1000, 33)] {
+                check(products, rows, dim, 0.0);
+                // the mean far from 0 is where one pass over the squares would fail
+                check(products, rows, dim, 30.0);
+            }
         }
     }
 
@@ -139,12 +171,16 @@ mod tests {
         let (x, dy, gain) = (values("x", 10), values("dy", 10), values("gain", 5));
         let run = |x: &[f32], gain: &[f32]| {
             let (mut y, mut mean, mut rstd) = (poison(10), poison(2), poison(2));
-            scalar::layer_norm::forward(2, 5, 1e-6, x, gain, &[0.5; 5], &mut y, &mut mean, &mut rstd);
+            let to = (&mut y[..]).into();
+            scalar::layer_norm::forward(2, 5, 1e-6, x, gain, &[0.5; 5], to, &mut mean, &mut rstd);
             (weighted(&dy, &y), mean, rstd)
         };
         let (_, mean, rstd) = run(&x, &gain);
         let (mut dx, mut dgain, mut dbias) = (vec![0.0; 10], vec![0.0; 5], vec![0.0; 5]);
-        scalar::layer_norm::backward(2, 5, &dy, &x, &gain, &mean, &rstd, &mut dx, &mut dgain, &mut dbias);
+        let dy = dy[..].into();
+        scalar::layer_norm::backward(
+            2, 5, dy, &x, &gain, &mean, &rstd, None, &mut dx, &mut dgain, &mut dbias,
+        );
         differentiates("dx", &x, &dx, |x| run(x, &gain).0);
         differentiates("dgain", &gain, &dgain, |gain| run(&x, gain).0);
     }

@@ -2,7 +2,9 @@
 
 #[macro_use]
 mod isa;
+mod convert;
 mod lanes;
+mod matrix;
 mod product;
 mod split;
 mod transpose;
@@ -20,6 +22,16 @@ pub mod patch;
 pub mod peak;
 pub mod position;
 pub mod tokens;
+
+use super::Products;
+
+/// The precision of products that this processor is quickest at: bf16 where it multiplies that natively.
+pub fn fastest_products() -> Products {
+    if isa::isa() == isa::Isa::Avx512Bf16 {
+        return Products::Bf16;
+    }
+    Products::F32
+}
 
 #[cfg(test)]
 pub(super) use isa::{Isa, force};

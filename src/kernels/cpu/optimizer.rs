@@ -22,6 +22,8 @@ pub fn all_finite(x: &[f32]) -> bool {
 ///
 /// p -= lr · decay · p + lr / (1 - β₁ᵗ) · m / (√v / √(1 - β₂ᵗ) + eps), in one rounding: the decay's factor 1 - lr · decay
 /// would lose digits in f32.
+///
+/// An average of p follows it while p is in the cache, as [`lerp`] would move it.
 pub fn adamw(
     p: &mut [f32],
     g: &[f32],
@@ -34,6 +36,8 @@ pub fn adamw(
     eps: f64,
     step: u64,
     grad_scale: f32,
+    average: Option<&mut [f32]>,
+    momentum: f64,
 ) {
     assert_eq!([g.len(), m.len(), v.len()], [p.len(); 3], "gradient and moments of a parameter");
     let power = |beta: f64| beta.powf(step as f64);
@@ -46,8 +50,20 @@ pub fn adamw(
         new2: (1.0 - beta2) as f32,
         grad: grad_scale,
     };
-    each_part3((TASK, p), (TASK, m), (TASK, v), |i, p, m, v| {
-        adamw_part(factors, p, &g[i * TASK..][..p.len()], m, v);
+    let gradient = |i: usize, len: usize| &g[i * TASK..][..len];
+    let Some(average) = average else {
+        return each_part3((TASK, p), (TASK, m), (TASK, v), |i, p, m, v| {
+            adamw_part(factors, p, gradient(i, p.len()), m, v);
+        });
+    };
+    assert_eq!(average.len(), p.len(), "an average has the size of what it follows");
+    let share = (1.0 - momentum) as f32;
+    let mut parts: Vec<_> = p.chunks_mut(TASK).zip(m.chunks_mut(TASK)).zip(v.chunks_mut(TASK)).collect();
+    each_part2((1, &mut parts), (TASK, average), |i, parts, average| {
+        for ((p, m), v) in parts {
+            adamw_part(factors, p, gradient(i, p.len()), m, v);
+            lerp_part(average, p, share);
+        }
     });
 }
 
@@ -160,10 +176,18 @@ mod tests {
         for (step, decay) in [(1, 0.0), (1000, 0.4)] {
             twins!(
                 5e-7,
-                optimizer::adamw(p, &g, m, v, 5e-4, decay, 0.9, 0.999, 1e-8, step, 0.3),
+                optimizer::adamw(p, &g, m, v, 5e-4, decay, 0.9, 0.999, 1e-8, step, 0.3, None, 0.0),
                 p = p.clone(),
                 m = m.clone(),
                 v = v.clone()
+            );
+            twins!(
+                5e-7,
+                optimizer::adamw(p, &g, m, v, 5e-4, decay, 0.9, 0.999, 1e-8, step, 0.3, Some(&mut *a), 0.996),
+                p = p.clone(),
+                m = m.clone(),
+                v = v.clone(),
+                a = values("average", n)
             );
         }
         twins!(5e-7, optimizer::sgd(p, &g, b, 0.03, 1e-4, 0.9, 0.5), p = p.clone(), b = m.clone());

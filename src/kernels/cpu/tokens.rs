@@ -1,5 +1,7 @@
 //! Copies of parts: an image's first tokens, a stretch of rows. Bound by memory; no arithmetic to speak of.
 
+use super::split::each_part;
+
 /// src (batch, tokens, dim) to dst (batch, keep, dim): the first `keep` tokens of each image.
 pub fn first(batch: usize, tokens: usize, keep: usize, dim: usize, src: &[f32], dst: &mut [f32]) {
     for image in 0..batch {
@@ -16,6 +18,23 @@ pub fn add_first(batch: usize, tokens: usize, keep: usize, dim: usize, src: &[f3
     for image in 0..batch {
         let (to, from) = (image * tokens * dim, image * keep * dim);
         super::optimizer::axpy(&mut dst[to..to + keep * dim], 1.0, &src[from..from + keep * dim]);
+    }
+}
+
+/// dst = scale · the named images of src, each of `length` numbers.
+pub fn gather_images(length: usize, images: &[usize], scale: f32, src: &[f32], dst: &mut [f32]) {
+    assert_eq!(dst.len(), images.len() * length, "room for the images that are gathered");
+    each_part(length.max(1), dst, |i, dst| {
+        let src = &src[images[i] * length..][..length];
+        dst.iter_mut().zip(src).for_each(|(d, s)| *d = scale * s);
+    });
+}
+
+/// dst += scale · src, which holds an image for each that is named.
+pub fn scatter_images(length: usize, images: &[usize], scale: f32, src: &[f32], dst: &mut [f32]) {
+    assert_eq!(src.len(), images.len() * length, "an image for each place that is named");
+    for (&image, src) in images.iter().zip(src.chunks(length.max(1))) {
+        super::optimizer::axpy(&mut dst[image * length..][..length], scale, src);
     }
 }
 
@@ -47,5 +66,11 @@ mod tests {
         add_from(4, &tokens, &mut row);
         copy_to(6, &row, &mut back);
         assert_eq!((row, &back[5..9]), ([5., 6.], &[1., 5., 6., 9.][..]));
+        let mut kept = [0.0; 6];
+        gather_images(3, &[1, 3], 2.0, &tokens, &mut kept);
+        assert_eq!(kept, [6., 8., 10., 18., 20., 22.]);
+        let mut spread = [1.0; 12];
+        scatter_images(3, &[0, 2], 0.5, &kept, &mut spread);
+        assert_eq!(spread, [4., 5., 6., 1., 1., 1., 10., 11., 12., 1., 1., 1.]);
     }
 }

@@ -1,6 +1,9 @@
 //! Sixteen f32 lanes on each instruction set, for reductions: compilers vectorise maps by themselves, but not reliably
 //! sums that must keep their order.
 
+use super::convert::nearest;
+use half::bf16;
+
 /// Lanes of a vector.
 pub const WIDTH: usize = 16;
 
@@ -13,6 +16,11 @@ pub trait Vectors: Copy {
     type V: Copy;
     fn splat(x: f32) -> Self::V;
     fn load(x: &[f32; WIDTH]) -> Self::V;
+    fn store(v: Self::V, to: &mut [f32; WIDTH]);
+    /// bf16 as f32, exactly.
+    fn widen(x: &[bf16; WIDTH]) -> Self::V;
+    /// The nearest bf16, ties to even.
+    fn narrow(v: Self::V, to: &mut [bf16; WIDTH]);
     fn add(a: Self::V, b: Self::V) -> Self::V;
     fn sub(a: Self::V, b: Self::V) -> Self::V;
     fn mul(a: Self::V, b: Self::V) -> Self::V;
@@ -53,6 +61,18 @@ impl Vectors for Portable {
         *x
     }
     #[inline(always)]
+    fn store(v: Self::V, to: &mut [f32; WIDTH]) {
+        *to = v;
+    }
+    #[inline(always)]
+    fn widen(x: &[bf16; WIDTH]) -> Self::V {
+        std::array::from_fn(|l| x[l].to_f32())
+    }
+    #[inline(always)]
+    fn narrow(v: Self::V, to: &mut [bf16; WIDTH]) {
+        to.iter_mut().zip(v).for_each(|(to, v)| *to = nearest(v));
+    }
+    #[inline(always)]
     fn add(a: Self::V, b: Self::V) -> Self::V {
         std::array::from_fn(|l| a[l] + b[l])
     }
@@ -88,6 +108,8 @@ pub use x86::{Avx2, Avx512};
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::{Vectors, WIDTH};
+    use crate::kernels::cpu::convert::nearest;
+    use half::bf16;
     use std::arch::x86_64::*;
 
     #[derive(Clone, Copy)]
@@ -108,6 +130,33 @@ mod x86 {
         fn load(x: &[f32; WIDTH]) -> __m512 {
             // SAFETY: see above
             unsafe { _mm512_loadu_ps(x.as_ptr()) }
+        }
+        #[inline(always)]
+        fn store(v: __m512, to: &mut [f32; WIDTH]) {
+            // SAFETY: see above
+            unsafe { _mm512_storeu_ps(to.as_mut_ptr(), v) }
+        }
+        #[inline(always)]
+        fn widen(x: &[bf16; WIDTH]) -> __m512 {
+            // SAFETY: see above
+            unsafe {
+                let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(x.as_ptr().cast()));
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+            }
+        }
+        #[inline(always)]
+        fn narrow(v: __m512, to: &mut [bf16; WIDTH]) {
+            // SAFETY: see above; half a unit is added, less a bit unless the kept part is odd
+            unsafe {
+                let bits = _mm512_castps_si512(v);
+                let kept = _mm512_srli_epi32::<16>(bits);
+                let odd = _mm512_and_si512(kept, _mm512_set1_epi32(1));
+                let up = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+                let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+                let quiet = _mm512_or_si512(kept, _mm512_set1_epi32(0x40));
+                let rounded = _mm512_mask_mov_epi32(_mm512_srli_epi32::<16>(up), nan, quiet);
+                _mm256_storeu_si256(to.as_mut_ptr().cast(), _mm512_cvtepi32_epi16(rounded));
+            }
         }
         #[inline(always)]
         fn add(a: __m512, b: __m512) -> __m512 {
@@ -164,6 +213,27 @@ mod x86 {
         fn load(x: &[f32; WIDTH]) -> Self::V {
             // SAFETY: see above
             [0, 8].map(|at| unsafe { _mm256_loadu_ps(x[at..].as_ptr()) })
+        }
+        #[inline(always)]
+        fn store(v: Self::V, to: &mut [f32; WIDTH]) {
+            for (half, v) in to.chunks_exact_mut(8).zip(v) {
+                // SAFETY: see above
+                unsafe { _mm256_storeu_ps(half.as_mut_ptr(), v) };
+            }
+        }
+        #[inline(always)]
+        fn widen(x: &[bf16; WIDTH]) -> Self::V {
+            // SAFETY: see above
+            [0, 8].map(|at| unsafe {
+                let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(x[at..].as_ptr().cast()));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+            })
+        }
+        #[inline(always)]
+        fn narrow(v: Self::V, to: &mut [bf16; WIDTH]) {
+            let mut lanes = [0.0; WIDTH];
+            Self::store(v, &mut lanes);
+            to.iter_mut().zip(lanes).for_each(|(to, v)| *to = nearest(v));
         }
         #[inline(always)]
         fn add(a: Self::V, b: Self::V) -> Self::V {

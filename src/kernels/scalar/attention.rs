@@ -2,17 +2,20 @@
 
 pub use crate::kernels::cpu::attention::Dims;
 
+use super::numbers::{store, wide};
+use crate::kernels::{Numbers, NumbersMut, Products};
+
 /// Where part 0 (query), 1 (key) or 2 (value) of a token's head starts in qkv.
 fn at(d: Dims, batch: usize, token: usize, part: usize, head: usize) -> usize {
     (((batch * d.tokens + token) * 3 + part) * d.heads + head) * d.head_dim
 }
 
-fn dot(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 /// Scores of one query against all tokens, their log-sum-exp and the probabilities.
-fn attend(d: Dims, scale: f32, qkv: &[f32], b: usize, h: usize, q: usize) -> (f64, Vec<f64>) {
+fn attend(d: Dims, scale: f32, qkv: &[f64], b: usize, h: usize, q: usize) -> (f64, Vec<f64>) {
     let query = &qkv[at(d, b, q, 0, h)..][..d.head_dim];
     let score = |t: usize| f64::from(scale) * dot(query, &qkv[at(d, b, t, 1, h)..][..d.head_dim]);
     let scores: Vec<f64> = (0..d.tokens).map(score).collect();
@@ -29,22 +32,34 @@ fn each_query(d: Dims, mut work: impl FnMut(usize, usize, usize, usize)) {
 }
 
 /// out = softmax(scale · q kᵀ) v.
-pub fn forward(d: Dims, scale: f32, qkv: &[f32], out: &mut [f32], lse: &mut [f32]) {
+pub fn forward(_: Products, d: Dims, scale: f32, qkv: Numbers<'_>, out: NumbersMut<'_>, lse: &mut [f32]) {
+    let (qkv, mut all) = (wide(qkv), vec![0.0; out.len()]);
     each_query(d, |b, h, q, i| {
-        let (l, p) = attend(d, scale, qkv, b, h, q);
+        let (l, p) = attend(d, scale, &qkv, b, h, q);
         lse[i] = l as f32;
         for c in 0..d.head_dim {
-            let sum: f64 = (0..d.tokens).map(|t| p[t] * f64::from(qkv[at(d, b, t, 2, h) + c])).sum();
-            out[((b * d.queries + q) * d.heads + h) * d.head_dim + c] = sum as f32;
+            let sum: f64 = (0..d.tokens).map(|t| p[t] * qkv[at(d, b, t, 2, h) + c]).sum();
+            all[((b * d.queries + q) * d.heads + h) * d.head_dim + c] = sum;
         }
     });
+    store(all, out);
 }
 
 /// The gradient of all of qkv, overwritten.
-pub fn backward(d: Dims, scale: f32, qkv: &[f32], out: &[f32], lse: &[f32], dout: &[f32], dqkv: &mut [f32]) {
+pub fn backward(
+    _: Products,
+    d: Dims,
+    scale: f32,
+    qkv: Numbers<'_>,
+    out: Numbers<'_>,
+    lse: &[f32],
+    dout: Numbers<'_>,
+    dqkv: NumbersMut<'_>,
+) {
+    let (qkv, out, dout) = (wide(qkv), wide(out), wide(dout));
     let mut sums = vec![0.0f64; dqkv.len()];
     each_query(d, |b, h, q, i| {
-        let (l, p) = attend(d, scale, qkv, b, h, q);
+        let (l, p) = attend(d, scale, &qkv, b, h, q);
         debug_assert!((l - f64::from(lse[i])).abs() < 1e-3);
         let row = ((b * d.queries + q) * d.heads + h) * d.head_dim;
         let dout = &dout[row..row + d.head_dim];
@@ -53,21 +68,20 @@ pub fn backward(d: Dims, scale: f32, qkv: &[f32], out: &[f32], lse: &[f32], dout
             let value = &qkv[at(d, b, t, 2, h)..][..d.head_dim];
             let ds = p[t] * (dot(dout, value) - mean) * f64::from(scale);
             for c in 0..d.head_dim {
-                sums[at(d, b, q, 0, h) + c] += ds * f64::from(qkv[at(d, b, t, 1, h) + c]);
-                sums[at(d, b, t, 1, h) + c] += ds * f64::from(qkv[at(d, b, q, 0, h) + c]);
-                sums[at(d, b, t, 2, h) + c] += p[t] * f64::from(dout[c]);
+                sums[at(d, b, q, 0, h) + c] += ds * qkv[at(d, b, t, 1, h) + c];
+                sums[at(d, b, t, 1, h) + c] += ds * qkv[at(d, b, q, 0, h) + c];
+                sums[at(d, b, t, 2, h) + c] += p[t] * dout[c];
             }
         }
     });
-    for (d, s) in dqkv.iter_mut().zip(sums) {
-        *d = s as f32;
-    }
+    store(sums, dqkv);
 }
 
 /// softmax(scale · q kᵀ), (batch, heads, queries, tokens).
-pub fn probabilities(d: Dims, scale: f32, qkv: &[f32], probs: &mut [f32]) {
+pub fn probabilities(_: Products, d: Dims, scale: f32, qkv: Numbers<'_>, probs: &mut [f32]) {
+    let qkv = wide(qkv);
     each_query(d, |b, h, q, i| {
-        let (_, p) = attend(d, scale, qkv, b, h, q);
+        let (_, p) = attend(d, scale, &qkv, b, h, q);
         for (t, p) in p.into_iter().enumerate() {
             probs[i * d.tokens + t] = p as f32;
         }

@@ -1,5 +1,8 @@
 //! Convolutions of 3 × 3 with stride 2 and a border of zeros, slowly.
 
+use super::numbers::factors;
+use crate::kernels::Products;
+
 /// Numbers under a window of the weights.
 const SIDE: usize = 3;
 
@@ -41,6 +44,7 @@ fn each_term([batch, height, width, inp, out]: [usize; 5], mut term: impl FnMut(
 
 /// y = x * w.
 pub fn forward(
+    products: Products,
     batch: usize,
     height: usize,
     width: usize,
@@ -51,8 +55,9 @@ pub fn forward(
     y: &mut [f32],
 ) {
     let mut sums = vec![0f64; y.len()];
+    let (x, w) = (factors(products, x.into()), factors(products, w.into()));
     each_term([batch, height, width, inp, out], |to, from, weight| {
-        sums[to] += f64::from(x[from]) * f64::from(w[weight]);
+        sums[to] += x[from] * w[weight];
     });
     for (y, sum) in y.iter_mut().zip(sums) {
         *y = sum as f32;
@@ -61,6 +66,7 @@ pub fn forward(
 
 /// dw += the gradient of the weights.
 pub fn backward_weight(
+    products: Products,
     batch: usize,
     height: usize,
     width: usize,
@@ -71,8 +77,9 @@ pub fn backward_weight(
     dw: &mut [f32],
 ) {
     let mut sums: Vec<f64> = dw.iter().map(|&d| f64::from(d)).collect();
+    let (dy, x) = (factors(products, dy.into()), factors(products, x.into()));
     each_term([batch, height, width, inp, out], |to, from, weight| {
-        sums[weight] += f64::from(dy[to]) * f64::from(x[from]);
+        sums[weight] += dy[to] * x[from];
     });
     for (dw, sum) in dw.iter_mut().zip(sums) {
         *dw = sum as f32;
@@ -81,6 +88,7 @@ pub fn backward_weight(
 
 /// dx += the gradient of the input.
 pub fn backward_input(
+    products: Products,
     batch: usize,
     height: usize,
     width: usize,
@@ -91,8 +99,9 @@ pub fn backward_input(
     dx: &mut [f32],
 ) {
     let mut sums: Vec<f64> = dx.iter().map(|&d| f64::from(d)).collect();
+    let (dy, w) = (factors(products, dy.into()), factors(products, w.into()));
     each_term([batch, height, width, inp, out], |to, from, weight| {
-        sums[from] += f64::from(dy[to]) * f64::from(w[weight]);
+        sums[from] += dy[to] * w[weight];
     });
     for (dx, sum) in dx.iter_mut().zip(sums) {
         *dx = sum as f32;

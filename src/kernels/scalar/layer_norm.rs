@@ -1,5 +1,8 @@
 //! Layer norm, slowly.
 
+use super::numbers::{store, wide};
+use crate::kernels::{Numbers, NumbersMut};
+
 /// y = (x - mean) · rstd · gain + bias.
 pub fn forward(
     rows: usize,
@@ -8,47 +11,52 @@ pub fn forward(
     x: &[f32],
     gain: &[f32],
     bias: &[f32],
-    y: &mut [f32],
+    y: NumbersMut<'_>,
     mean: &mut [f32],
     rstd: &mut [f32],
 ) {
+    let mut all = Vec::with_capacity(rows * dim);
     for r in 0..rows {
         let row = &x[r * dim..(r + 1) * dim];
         let m = row.iter().map(|&v| f64::from(v)).sum::<f64>() / dim as f64;
         let variance = row.iter().map(|&v| (f64::from(v) - m).powi(2)).sum::<f64>() / dim as f64;
         let s = 1.0 / (variance + f64::from(eps)).sqrt();
         for i in 0..dim {
-            y[r * dim + i] = ((f64::from(row[i]) - m) * s * f64::from(gain[i]) + f64::from(bias[i])) as f32;
+            all.push((f64::from(row[i]) - m) * s * f64::from(gain[i]) + f64::from(bias[i]));
         }
         (mean[r], rstd[r]) = (m as f32, s as f32);
     }
+    store(all, y);
 }
 
-/// dx, dgain and dbias are added to.
+/// dx, dgain and dbias are added to; dx gets `around` too.
 pub fn backward(
     rows: usize,
     dim: usize,
-    dy: &[f32],
+    dy: Numbers<'_>,
     x: &[f32],
     gain: &[f32],
     mean: &[f32],
     rstd: &[f32],
+    around: Option<&[f32]>,
     dx: &mut [f32],
     dgain: &mut [f32],
     dbias: &mut [f32],
 ) {
+    let dy = wide(dy);
     let z = |i: usize| f64::from(x[i] - mean[i / dim]) * f64::from(rstd[i / dim]);
-    let d = |i: usize| f64::from(dy[i]) * f64::from(gain[i % dim]);
+    let d = |i: usize| dy[i] * f64::from(gain[i % dim]);
     for r in 0..rows {
         let row = r * dim..(r + 1) * dim;
         let plain = row.clone().map(d).sum::<f64>() / dim as f64;
         let along = row.clone().map(|i| d(i) * z(i)).sum::<f64>() / dim as f64;
         for i in row {
-            dx[i] += (f64::from(rstd[r]) * (d(i) - plain - z(i) * along)) as f32;
+            let around = around.map_or(0.0, |a| f64::from(a[i]));
+            dx[i] += (around + f64::from(rstd[r]) * (d(i) - plain - z(i) * along)) as f32;
         }
     }
     for c in 0..dim {
-        dgain[c] += (0..rows).map(|r| f64::from(dy[r * dim + c]) * z(r * dim + c)).sum::<f64>() as f32;
-        dbias[c] += (0..rows).map(|r| f64::from(dy[r * dim + c])).sum::<f64>() as f32;
+        dgain[c] += (0..rows).map(|r| dy[r * dim + c] * z(r * dim + c)).sum::<f64>() as f32;
+        dbias[c] += (0..rows).map(|r| dy[r * dim + c]).sum::<f64>() as f32;
     }
 }

@@ -1,118 +1,166 @@
 //! Linear layers, slowly: x (rows, inp), w (out, inp), y (rows, out).
 
+use super::numbers::{factors, store, wide};
+use crate::kernels::{Numbers, NumbersMut, Products};
+
+/// x wᵀ + bias in f64.
+fn affine(
+    products: Products,
+    (rows, inp, out): (usize, usize, usize),
+    x: Numbers<'_>,
+    w: &[f32],
+    bias: Option<&[f32]>,
+) -> Vec<f64> {
+    let (x, w) = (factors(products, x), factors(products, w.into()));
+    let one = |r: usize, o: usize| -> f64 {
+        let sum: f64 = (0..inp).map(|i| x[r * inp + i] * w[o * inp + i]).sum();
+        sum + bias.map_or(0.0, |b| f64::from(b[o]))
+    };
+    (0..rows).flat_map(|r| (0..out).map(move |o| (r, o))).map(|(r, o)| one(r, o)).collect()
+}
+
+/// dy w in f64.
+fn back(products: Products, (rows, inp, out): (usize, usize, usize), dy: Numbers<'_>, w: &[f32]) -> Vec<f64> {
+    let (dy, w) = (factors(products, dy), factors(products, w.into()));
+    let one = |r: usize, i: usize| -> f64 { (0..out).map(|o| dy[r * out + o] * w[o * inp + i]).sum() };
+    (0..rows).flat_map(|r| (0..inp).map(move |i| (r, i))).map(|(r, i)| one(r, i)).collect()
+}
+
 /// y = x wᵀ + bias.
 pub fn forward(
+    products: Products,
     rows: usize,
     inp: usize,
     out: usize,
-    x: &[f32],
+    x: Numbers<'_>,
     w: &[f32],
     bias: Option<&[f32]>,
-    y: &mut [f32],
+    y: NumbersMut<'_>,
 ) {
-    for r in 0..rows {
-        for o in 0..out {
-            let sum: f64 = (0..inp).map(|i| f64::from(x[r * inp + i]) * f64::from(w[o * inp + i])).sum();
-            y[r * out + o] = (sum + bias.map_or(0.0, |b| f64::from(b[o]))) as f32;
-        }
-    }
+    store(affine(products, (rows, inp, out), x, w, bias), y);
 }
 
 /// pre = x wᵀ + bias, y = gelu(pre).
 pub fn forward_gelu(
+    products: Products,
     rows: usize,
     inp: usize,
     out: usize,
-    x: &[f32],
+    x: Numbers<'_>,
     w: &[f32],
     bias: Option<&[f32]>,
-    pre: &mut [f32],
-    y: &mut [f32],
+    pre: NumbersMut<'_>,
+    y: NumbersMut<'_>,
 ) {
-    forward(rows, inp, out, x, w, bias, pre);
-    gelu_forward(pre, y);
+    let sums = affine(products, (rows, inp, out), x, w, bias);
+    store(sums.iter().map(|&x| x * normal_cdf(x)), y);
+    store(sums, pre);
 }
 
-/// y = residual + s · (x wᵀ + bias), where s is `row_scale[row / rows_per_scale]`, or 1.
+/// y = residual + x wᵀ + bias.
 pub fn forward_residual(
+    products: Products,
     rows: usize,
     inp: usize,
     out: usize,
-    x: &[f32],
+    x: Numbers<'_>,
     w: &[f32],
     bias: Option<&[f32]>,
-    row_scale: Option<&[f32]>,
-    rows_per_scale: usize,
     residual: &[f32],
     y: &mut [f32],
 ) {
-    forward(rows, inp, out, x, w, bias, y);
-    for r in 0..rows {
-        let scale = row_scale.map_or(1.0, |s| s[r / rows_per_scale]);
-        for i in r * out..(r + 1) * out {
-            y[i] = residual[i] + scale * y[i];
-        }
+    let sums = affine(products, (rows, inp, out), x, w, bias);
+    for (i, sum) in sums.into_iter().enumerate() {
+        y[i] = (f64::from(residual[i]) + sum) as f32;
     }
 }
 
-/// dx = dy w, or added to dx.
+/// dx = dy w.
 pub fn backward_input(
+    products: Products,
     rows: usize,
     inp: usize,
     out: usize,
-    dy: &[f32],
+    dy: Numbers<'_>,
+    w: &[f32],
+    dx: NumbersMut<'_>,
+) {
+    store(back(products, (rows, inp, out), dy, w), dx);
+}
+
+/// dx += dy w.
+pub fn backward_input_add(
+    products: Products,
+    rows: usize,
+    inp: usize,
+    out: usize,
+    dy: Numbers<'_>,
     w: &[f32],
     dx: &mut [f32],
-    accumulate: bool,
 ) {
-    for r in 0..rows {
-        for i in 0..inp {
-            let sum: f64 = (0..out).map(|o| f64::from(dy[r * out + o]) * f64::from(w[o * inp + i])).sum();
-            let before = if accumulate { f64::from(dx[r * inp + i]) } else { 0.0 };
-            dx[r * inp + i] = (before + sum) as f32;
-        }
+    for (dx, sum) in dx.iter_mut().zip(back(products, (rows, inp, out), dy, w)) {
+        *dx = (f64::from(*dx) + sum) as f32;
     }
 }
 
+/// dpre = (dy w) · gelu'(pre).
+pub fn backward_gelu(
+    products: Products,
+    rows: usize,
+    inp: usize,
+    out: usize,
+    dy: Numbers<'_>,
+    w: &[f32],
+    pre: Numbers<'_>,
+    dpre: NumbersMut<'_>,
+) {
+    let sums = back(products, (rows, inp, out), dy, w);
+    store(sums.into_iter().zip(wide(pre)).map(|(sum, pre)| sum * gelu_slope(pre)), dpre);
+}
+
 /// dw += dyᵀ x.
-pub fn backward_weight(rows: usize, inp: usize, out: usize, dy: &[f32], x: &[f32], dw: &mut [f32]) {
+pub fn backward_weight(
+    products: Products,
+    rows: usize,
+    inp: usize,
+    out: usize,
+    dy: Numbers<'_>,
+    x: Numbers<'_>,
+    dw: &mut [f32],
+) {
+    let (dy, x) = (factors(products, dy), factors(products, x));
     for o in 0..out {
         for i in 0..inp {
-            let sum: f64 = (0..rows).map(|r| f64::from(dy[r * out + o]) * f64::from(x[r * inp + i])).sum();
+            let sum: f64 = (0..rows).map(|r| dy[r * out + o] * x[r * inp + i]).sum();
             dw[o * inp + i] = (f64::from(dw[o * inp + i]) + sum) as f32;
         }
     }
 }
 
 /// db += the sum of dy's rows.
-pub fn backward_bias(rows: usize, out: usize, dy: &[f32], db: &mut [f32]) {
+pub fn backward_bias(rows: usize, out: usize, dy: Numbers<'_>, db: &mut [f32]) {
+    let dy = wide(dy);
     for o in 0..out {
-        let sum: f64 = (0..rows).map(|r| f64::from(dy[r * out + o])).sum();
+        let sum: f64 = (0..rows).map(|r| dy[r * out + o]).sum();
         db[o] = (f64::from(db[o]) + sum) as f32;
     }
 }
 
+/// gelu'(x) = Φ(x) + x φ(x).
+fn gelu_slope(x: f64) -> f64 {
+    normal_cdf(x) + x * (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt()
+}
+
 /// dy *= gelu'(pre), in place.
-pub fn gelu_backward(pre: &[f32], dy: &mut [f32]) {
-    for (dy, &x) in dy.iter_mut().zip(pre) {
-        let x = f64::from(x);
-        let density = (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt();
-        *dy = (f64::from(*dy) * (normal_cdf(x) + x * density)) as f32;
+pub fn gelu_backward(pre: Numbers<'_>, dy: &mut [f32]) {
+    for (dy, pre) in dy.iter_mut().zip(wide(pre)) {
+        *dy = (f64::from(*dy) * gelu_slope(pre)) as f32;
     }
 }
 
 /// y = gelu(x) = x Φ(x).
-pub fn gelu_forward(x: &[f32], y: &mut [f32]) {
-    for (y, &x) in y.iter_mut().zip(x) {
-        *y = (f64::from(x) * normal_cdf(f64::from(x))) as f32;
-    }
-}
-
-/// dst = s · src, where s is `scale[row / rows_per_scale]`.
-pub fn scale_rows(rows_per_scale: usize, width: usize, scale: &[f32], src: &[f32], dst: &mut [f32]) {
-    for i in 0..src.len() {
-        dst[i] = scale[i / width / rows_per_scale] * src[i];
-    }
+pub fn gelu_forward(x: Numbers<'_>, y: NumbersMut<'_>) {
+    store(wide(x).into_iter().map(|x| x * normal_cdf(x)), y);
 }
 
 /// The normal distribution function in f64: its Taylor-like series near 0, its continued fraction in the tail.

@@ -9,6 +9,7 @@ pub mod layer_norm;
 pub mod linear;
 pub mod loss;
 pub mod normalize;
+mod numbers;
 pub mod optimizer;
 pub mod patch;
 pub mod position;

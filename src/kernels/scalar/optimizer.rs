@@ -23,6 +23,8 @@ pub fn adamw(
     eps: f64,
     step: u64,
     grad_scale: f32,
+    average: Option<&mut [f32]>,
+    momentum: f64,
 ) {
     for i in 0..p.len() {
         let gradient = f64::from(g[i]) * f64::from(grad_scale);
@@ -33,6 +35,9 @@ pub fn adamw(
         let second_unbiased = second / (1.0 - beta2.powf(step as f64));
         p[i] = (decayed - lr * first_unbiased / (second_unbiased.sqrt() + eps)) as f32;
         (m[i], v[i]) = (first as f32, second as f32);
+    }
+    if let Some(average) = average {
+        lerp(average, p, momentum);
     }
 }
 

@@ -14,6 +14,15 @@ impl Vectors for Fused {
     fn load(x: &[f32; WIDTH]) -> Self::V {
         *x
     }
+    fn store(v: Self::V, to: &mut [f32; WIDTH]) {
+        *to = v;
+    }
+    fn widen(x: &[half::bf16; WIDTH]) -> Self::V {
+        Portable::widen(x)
+    }
+    fn narrow(v: Self::V, to: &mut [half::bf16; WIDTH]) {
+        Portable::narrow(v, to);
+    }
     fn add(a: Self::V, b: Self::V) -> Self::V {
         Portable::add(a, b)
     }

@@ -1,0 +1,206 @@
+//! What becomes of finished sums: stored, added, sent through a GELU or its derivative, or added to a residual.
+
+use super::Epilogue;
+use super::out::{In, Out, load};
+use crate::kernels::cpu::lanes::{gelu, gelu_slope};
+use crate::kernels::cpu::vectors::{Vectors, WIDTH};
+use crate::kernels::{Numbers, NumbersMut};
+
+/// y = c + bias.
+pub struct Store<'a> {
+    bias: Option<&'a [f32]>,
+    y: Out<'a>,
+}
+
+/// y += c.
+pub struct Add<'a> {
+    y: Out<'a>,
+}
+
+/// pre = c + bias, act = gelu(pre) of what is not yet rounded.
+pub struct Gelu<'a> {
+    bias: Option<&'a [f32]>,
+    pre: Out<'a>,
+    act: Out<'a>,
+}
+
+/// dpre = c · gelu'(pre).
+pub struct GeluBackward<'a> {
+    pre: In<'a>,
+    dpre: Out<'a>,
+}
+
+/// y = residual + s · (c + bias), where s is `row_scale[row / rows_per_scale]`, or 1 without row scales.
+pub struct Residual<'a> {
+    bias: Option<&'a [f32]>,
+    row_scale: Option<(&'a [f32], usize)>,
+    residual: In<'a>,
+    y: Out<'a>,
+}
+
+impl<'a> Store<'a> {
+    /// For y of rows `width` wide, as of every epilogue.
+    pub fn new(bias: Option<&'a [f32]>, width: usize, y: NumbersMut<'a>) -> Self {
+        assert!(bias.is_none_or(|b| b.len() == width), "a bias for {width} columns");
+        Store { bias, y: Out::new(width, y) }
+    }
+}
+
+impl<'a> Add<'a> {
+    pub fn new(width: usize, y: &'a mut [f32]) -> Self {
+        Add { y: Out::new(width, y.into()) }
+    }
+}
+
+impl<'a> Gelu<'a> {
+    pub fn new(bias: Option<&'a [f32]>, width: usize, pre: NumbersMut<'a>, act: NumbersMut<'a>) -> Self {
+        assert!(bias.is_none_or(|b| b.len() == width), "a bias for {width} columns");
+        Gelu { bias, pre: Out::new(width, pre), act: Out::new(width, act) }
+    }
+}
+
+impl<'a> GeluBackward<'a> {
+    pub fn new(pre: Numbers<'a>, width: usize, dpre: NumbersMut<'a>) -> Self {
+        assert_eq!(pre.len(), dpre.len(), "a GELU's input and its gradient");
+        GeluBackward { pre: In { data: pre, width }, dpre: Out::new(width, dpre) }
+    }
+}
+
+impl<'a> Residual<'a> {
+    pub fn new(
+        bias: Option<&'a [f32]>,
+        row_scale: Option<(&'a [f32], usize)>,
+        residual: &'a [f32],
+        width: usize,
+        y: &'a mut [f32],
+    ) -> Self {
+        assert!(bias.is_none_or(|b| b.len() == width), "a bias for {width} columns");
+        assert_eq!(residual.len(), y.len(), "a residual and what is added to it");
+        let residual = In { data: residual.into(), width };
+        Residual { bias, row_scale, residual, y: Out::new(width, y.into()) }
+    }
+}
+
+/// What is done with up to sixteen sums of one row.
+trait Finish {
+    /// # Safety
+    /// Columns col..col + count of the row must lie within every output, and be this task's.
+    unsafe fn finish<I: Vectors>(&self, row: usize, col: usize, count: usize, c: I::V);
+}
+
+#[inline(always)]
+fn biased<I: Vectors>(bias: Option<&[f32]>, col: usize, count: usize, c: I::V) -> I::V {
+    bias.map_or(c, |bias| I::add(c, load::<I>(&bias[col..col + count])))
+}
+
+/// Applies a function to each lane.
+#[inline(always)]
+fn map<I: Vectors>(v: I::V, to: impl Fn(f32) -> f32) -> I::V {
+    let mut lanes = [0.0; WIDTH];
+    I::store(v, &mut lanes);
+    lanes.iter_mut().for_each(|x| *x = to(*x));
+    I::load(&lanes)
+}
+
+impl Finish for Store<'_> {
+    #[inline(always)]
+    unsafe fn finish<I: Vectors>(&self, row: usize, col: usize, count: usize, c: I::V) {
+        // SAFETY: handed on
+        unsafe { self.y.put::<I>(row, col, count, biased::<I>(self.bias, col, count, c)) }
+    }
+}
+
+impl Finish for Add<'_> {
+    #[inline(always)]
+    unsafe fn finish<I: Vectors>(&self, row: usize, col: usize, count: usize, c: I::V) {
+        // SAFETY: handed on
+        unsafe { self.y.put::<I>(row, col, count, I::add(self.y.get::<I>(row, col, count), c)) }
+    }
+}
+
+impl Finish for Gelu<'_> {
+    #[inline(always)]
+    unsafe fn finish<I: Vectors>(&self, row: usize, col: usize, count: usize, c: I::V) {
+        let pre = biased::<I>(self.bias, col, count, c);
+        // SAFETY: handed on
+        unsafe {
+            self.pre.put::<I>(row, col, count, pre);
+            self.act.put::<I>(row, col, count, map::<I>(pre, gelu::<I>));
+        }
+    }
+}
+
+impl Finish for GeluBackward<'_> {
+    #[inline(always)]
+    unsafe fn finish<I: Vectors>(&self, row: usize, col: usize, count: usize, c: I::V) {
+        let pre = self.pre.get::<I>(row, col, count);
+        // SAFETY: handed on
+        unsafe { self.dpre.put::<I>(row, col, count, I::mul(c, map::<I>(pre, gelu_slope::<I>))) }
+    }
+}
+
+impl Finish for Residual<'_> {
+    #[inline(always)]
+    unsafe fn finish<I: Vectors>(&self, row: usize, col: usize, count: usize, c: I::V) {
+        let scale = self.row_scale.map_or(1.0, |(scale, rows)| scale[row / rows]);
+        let residual = self.residual.get::<I>(row, col, count);
+        let y = I::mul_add(I::splat(scale), biased::<I>(self.bias, col, count, c), residual);
+        // SAFETY: handed on
+        unsafe { self.y.put::<I>(row, col, count, y) }
+    }
+}
+
+/// Finishes a tile sixteen sums at a time.
+#[inline(always)]
+unsafe fn each<I: Vectors>(
+    to: &impl Finish,
+    first: usize,
+    left: usize,
+    (h, w): (usize, usize),
+    tile: &[f32],
+    stride: usize,
+) {
+    for r in 0..h {
+        let (whole, rest) = tile[r * stride..][..w].as_chunks::<WIDTH>();
+        for (i, c) in whole.iter().enumerate() {
+            // SAFETY: handed on
+            unsafe { to.finish::<I>(first + r, left + i * WIDTH, WIDTH, I::load(c)) }
+        }
+        if !rest.is_empty() {
+            // SAFETY: as above
+            unsafe { to.finish::<I>(first + r, left + w - rest.len(), rest.len(), load::<I>(rest)) }
+        }
+    }
+}
+
+/// Compiles an epilogue for every instruction set.
+macro_rules! epilogues {
+    ($($epilogue:ident by $each:ident: writes [$($out:ident),+] reads [$($input:ident)?];)+) => {$(
+        vectorised! {
+            fn $each<I>(to: &$epilogue<'_>, first: usize, left: usize, size: (usize, usize), tile: &[f32], stride: usize) {
+                // SAFETY: `take` has checked that the tile lies within; it is this task's alone
+                unsafe { each::<I>(to, first, left, size, tile, stride) }
+            }
+        }
+
+        impl Epilogue for $epilogue<'_> {
+            fn take(&self, first: usize, left: usize, size: (usize, usize), tile: &mut [f32], stride: usize) {
+                $(self.$out.assert_holds(first, left, size);)+
+                $each(self, first, left, size, tile, stride);
+            }
+
+            fn ahead(&self, first: usize, left: usize, size: (usize, usize)) {
+                $(self.$out.ahead(first, left, size);)+
+                $(self.$input.ahead(first, left, size);)?
+            }
+        }
+    )+};
+}
+
+epilogues! {
+    Store by store: writes [y] reads [];
+    Add by add: writes [y] reads [];
+    Gelu by through_gelu: writes [pre, act] reads [];
+    GeluBackward by through_slope: writes [dpre] reads [pre];
+    Residual by onto_residual: writes [y] reads [residual];
+}
