@@ -175,7 +175,7 @@ fn linear(report: &Report, rows: usize, inp: usize, out: usize) {
     report.product("forward", b, forward, x_rows, turned, &Store::new(bias, out, y_half[..].as_mut().into()));
     let gelu = Gelu::new(bias, out, pre_half[..].as_mut().into(), y_half[..].as_mut().into());
     report.product("gelu", b, forward, x_rows, turned, &gelu);
-    report.product("residual", b, forward, x_rows, turned, &Residual::new(bias, None, &dy, out, &mut y));
+    report.product("residual", b, forward, x_rows, turned, &Residual::new(bias, &dy, out, &mut y));
     report.product("input", b, input, dy_rows, plain, &Store::new(None, inp, dx_half[..].as_mut().into()));
     report.product(
         "input of gelu",

@@ -43,6 +43,12 @@ pub enum Error {
         /// The run folder.
         folder: String,
     },
+    /// Stopped by a signal, with nothing to go on with.
+    #[error("stopped by {}", signal_name(*.status))]
+    Interrupted {
+        /// The exit status that names the signal: 130 or 143.
+        status: u8,
+    },
     /// Anything else.
     #[error("{0}")]
     Failed(String),
@@ -55,7 +61,7 @@ impl Error {
             Error::Graph { .. } | Error::Request(_) => 2,
             Error::File { doing: "read", .. } => 2,
             Error::Run(error) => error.status(),
-            Error::Stopped { status, .. } => *status,
+            Error::Stopped { status, .. } | Error::Interrupted { status } => *status,
             Error::File { .. } | Error::Failed(_) => 1,
         }
     }

@@ -23,6 +23,7 @@
 //! | [`plan`] | who runs where and in which order, what each edge carries, what it costs; plans in print and in pictures |
 //! | [`stages`] | one file a stage: its parameters, what it declares, what runs, its tests; the registry of a user's own |
 //! | [`runtime`] | threads, bounded channels, the island, the step barrier, faults, signals, traces |
+//! | [`mod@bench`] | what a graph's steps cost on this machine: the runtime's threads and stages, timed |
 //! | [`data`] | images: sources, the epoch's order, decoding, crops and augmentations. A library without threads |
 //! | [`nn`] | networks: compile-time-shaped modules of typed dfdx parameters, and the one match from a name to a type |
 //! | [`ops`] | differentiable fused operations on dfdx tensors, each one backward step on the tape |
@@ -48,7 +49,8 @@
 //! # Invariants
 //!
 //! - [`graph`] and [`plan`] do no tensor work.
-//! - Files are touched by loading, data, first weights, checkpoint, report, traces and the command line; by nothing else.
+//! - Files are touched by loading, data, first weights, checkpoint, report, traces and the command line; by nothing else. ([`mod@bench`] asks the
+//!   system for its peak of memory.)
 //! - Only [`runtime`] starts threads; kernels and evaluation use rayon's pool.
 //! - A traced tensor never leaves its thread: stages are built on the thread that fires them, and a tape is not `Send`. The teacher is never traced.
 //! - Every random draw is keyed by what it is for (seed, epoch, picture, crop, operation). The number of workers, a resume and another order of
@@ -62,6 +64,7 @@
 //! - `unsafe` stands in [`kernels`] and [`tensor`] only, each block with the reason why it is sound.
 //! - No network access and no telemetry.
 
+pub mod bench;
 pub mod checkpoint;
 pub mod cli;
 pub mod data;

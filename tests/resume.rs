@@ -1,4 +1,4 @@
-//! Runs that are killed, interrupted and resumed, with the program itself.
+//! Runs that are killed, interrupted, resumed and timed, with the program itself.
 #![cfg(unix)]
 
 use std::path::{Path, PathBuf};
@@ -199,4 +199,87 @@ fn decode_crops_and_training_overlap_in_the_trace() {
             |(start, end): &(f64, f64)| spans("student").any(|(from, to)| *start < to && *end > from);
         assert!(spans(host).filter(inside).count() > 0, "{host} never ran while the student did");
     }
+}
+
+/// What `dinoflow bench` says of the graph: status, standard output, standard error.
+fn timed(bench: &Bench, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dinoflow"));
+    command.current_dir(bench.folder.path()).args(["bench", "short.ron"]).args(arguments);
+    let output = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn timed_steps_are_one_object_and_leave_nothing_behind() {
+    let bench = Bench::new();
+    let island = ["student", "teacher", "center", "loss", "optimizer", "ema"];
+    let host = ["source", "decode", "multi_crop", "collate"];
+    let check = |more: &[&str], stages: &[&str], whole: bool| {
+        let arguments =
+            [&["--json", "--steps", "3", "--warmup", "1", "--set", "precision=F32"], more].concat();
+        let (status, out, err) = timed(&bench, &arguments);
+        assert_eq!(status, Some(0), "{err}");
+        let found: serde_json::Value = serde_json::from_str(&out).unwrap();
+        let number = |key: &str| found[key].as_f64().unwrap_or_else(|| panic!("{more:?}: no number {key}"));
+        assert_eq!((found["steps"].as_array().unwrap().len(), &found["precision"]), (3, &"F32".into()));
+        assert!((number("images_per_second") * number("seconds_per_step") - 4.0).abs() < 1e-6);
+        assert!(number("matrix_peak_gflops") == found["matrix_peaks_gflops"]["F32"].as_f64().unwrap());
+        assert!(number("allocations_per_step") > 0.0 && number("allocated_bytes_per_step") > 1000.0);
+        assert!(number("threads") >= 1.0 && number("waiting_seconds_per_step") >= 0.0);
+        assert!(!cfg!(target_os = "linux") || number("peak_memory_bytes") > 5e6);
+        let lines = found["stages"].as_array().unwrap();
+        let mut names: Vec<&str> = lines.iter().map(|line| line["name"].as_str().unwrap()).collect();
+        let sum = |key: &str, of: &[&str]| {
+            let of = lines.iter().filter(|line| of.contains(&line["name"].as_str().unwrap()));
+            of.map(|line| line[key].as_f64().unwrap()).sum::<f64>()
+        };
+        assert!((sum("flops", &names) - number("flops_per_step")).abs() < 1.0);
+        // three steps' medians need not add up to the median step
+        assert!(sum("share", &island) < 1.5 && (!whole || sum("share", &island) > 0.2));
+        assert!(lines.iter().all(|line| line["seconds"].as_f64().unwrap() > 0.0));
+        assert!(lines.iter().all(|line| line["gflops"].is_null() == (line["flops"] == 0.0)));
+        names.sort_unstable();
+        let mut stages = stages.to_vec();
+        stages.sort_unstable();
+        assert_eq!(names, stages, "{more:?}");
+    };
+    check(&[], &[host.as_slice(), &island].concat(), true);
+    check(&["--no-data", "--threads", "1"], &island, true);
+    // weights are lent by their owners, and gone when these update them
+    check(&["--stage", "student,optimizer,ema,teacher"], &["student", "optimizer", "ema", "teacher"], true);
+    check(&["--stage", "decode,multi_crop"], &["decode", "multi_crop"], false);
+    check(&["--stage", "collate", "--threads", "3"], &["collate"], false);
+    let left: Vec<_> = std::fs::read_dir(bench.folder.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+}
+
+#[test]
+fn what_can_not_be_timed_is_refused_with_a_way_out() {
+    let bench = Bench::new();
+    let check = |arguments: &[&str], said: &str| {
+        let (status, out, err) = timed(&bench, arguments);
+        assert!((status, out.as_str()) == (Some(2), "") && err.contains(said), "{err}");
+    };
+    check(&["--stage", "multicrop"], "did you mean `multi_crop`?");
+    check(&["--stage", "decode,student"], "not of both");
+    check(&["--stage", "decode,collate"], "lead to one of them");
+    check(&["--swap", "source=Folder(root: \"none\")", "--no-data"], "--swap 'source=Synthetic(");
+    check(&["--steps", "0"], "1..");
+}
+
+#[test]
+fn an_interrupted_benchmark_tells_what_it_has_seen() {
+    let bench = Bench::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dinoflow"));
+    command.arg("bench").arg(bench.out("short.ron")).args(["--json", "--warmup", "0", "--steps", "1000000"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // notes on the graph come first; then a line of progress says that a step was timed
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+    assert!(lines.any(|line| line.unwrap().starts_with("step ")), "no steps were timed");
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(!found["steps"].as_array().unwrap().is_empty());
 }

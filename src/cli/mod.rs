@@ -1,20 +1,25 @@
 //! The command line: one file a subcommand.
 
+mod bench;
 mod check;
 mod graph;
 mod run;
 mod stages;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use dfdx::prelude::Cpu;
 
 use crate::error::Error;
 use crate::graph::load::{Loaded, Request, load};
 use crate::graph::problem::{Diagnostic, Severity};
 use crate::graph::report;
+use crate::graph::spec::DeviceChoice;
 use crate::plan::{Plan, build};
+use crate::runtime::Interrupt;
 use crate::stages::Registry;
 
 pub use run::RunArgs;
@@ -33,6 +38,8 @@ enum Command {
     Run(RunArgs),
     /// Judges a graph and prints its plan: every error at once, or what will run where, and what it costs
     Check(check::CheckArgs),
+    /// Times a graph's steps, or some of its stages alone: images/s, GFLOP/s, allocations, memory
+    Bench(bench::BenchArgs),
     /// Draws a graph, right or wrong
     Graph(graph::GraphArgs),
     /// Lists the stages: their ports, parameters, defaults and presets
@@ -53,6 +60,32 @@ pub struct GraphArg {
     /// Where the networks live: auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", value_parser = device)]
     pub device: Option<String>,
+}
+
+/// What graphs are computed with, as every subcommand that fires stages takes it.
+#[derive(Clone, Debug, Args)]
+pub struct Compute {
+    /// Threads of the kernels [default: one a core]; any number gives the same bits
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// The average of the weights in a pass of its own, not in the optimizer's: the same bits
+    #[arg(long)]
+    pub no_fuse: bool,
+}
+
+/// The device that a plan asks for.
+fn device_of(choice: DeviceChoice) -> Result<Cpu, Error> {
+    match choice {
+        DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Cpu::default()),
+        DeviceChoice::Cuda(ordinal) => Err(Error::Request(format!(
+            "the graph asks for cuda:{ordinal}, and this program was built without CUDA: run it with --device cpu"
+        ))),
+    }
+}
+
+/// Listens to signals.
+fn interrupt() -> Result<Interrupt, Error> {
+    Interrupt::from_signals().map_err(|e| Error::Failed(format!("signals can't be listened to: {e}")))
 }
 
 /// A device's word as the graph writes it.
@@ -101,6 +134,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
     let done = match cli.command {
         Command::Run(args) => args.run(&registry),
         Command::Check(args) => args.run(&registry),
+        Command::Bench(args) => args.run(&registry),
         Command::Graph(args) => args.run(&registry),
         Command::Stages(args) => args.run(&registry),
     };

@@ -5,16 +5,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::GraphArg;
-use dfdx::prelude::Cpu;
-
+use super::{Compute, GraphArg};
 use crate::checkpoint::Reuse;
 use crate::error::Error;
 use crate::graph::report;
-use crate::graph::spec::{DeviceChoice, GraphSpec};
+use crate::graph::spec::GraphSpec;
 use crate::graph::write::to_ron;
 use crate::report::verdict::Verdict;
-use crate::runtime::{self, Interrupt, Options, Outcome};
+use crate::runtime::{self, Options, Outcome};
 use crate::stages::Registry;
 
 /// The arguments of `dinoflow run`.
@@ -40,12 +38,8 @@ pub struct RunArgs {
     /// One thread, stage after stage, to look for faults: the same numbers, more slowly
     #[arg(long)]
     pub sequential: bool,
-    /// The average of the weights in a pass of its own, not in the optimizer's: the same bits
-    #[arg(long)]
-    pub no_fuse: bool,
-    /// Threads of the kernels [default: one a core]; any number gives the same bits
-    #[arg(long, value_name = "N")]
-    pub threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    pub compute: Compute,
 }
 
 impl RunArgs {
@@ -55,15 +49,14 @@ impl RunArgs {
         let (plan, notes) = super::plan(&loaded, registry)?;
         // a closed standard error leaves nobody to tell
         let _ = report::print(&notes, &loaded.origins);
-        let device = device(plan.graph.device)?;
+        let device = super::device_of(plan.graph.device)?;
         // a run goes on in the precision that it began with, also on another machine
         let graph = GraphSpec { precision: plan.precision(), ..plan.graph.clone() };
         let text =
             to_ron(&graph).map_err(|e| Error::Failed(format!("the graph can't be written out: {e}")))?;
         let options = self.options(&plan.graph.name);
         self.writable(&options.out)?;
-        let interrupt = Interrupt::from_signals()
-            .map_err(|e| Error::Failed(format!("signals can't be listened to: {e}")))?;
+        let interrupt = super::interrupt()?;
         let outcome = runtime::run(&plan, registry, &text, &device, &options, &interrupt)?;
         self.conclude(&outcome)
     }
@@ -93,9 +86,9 @@ impl RunArgs {
             reuse,
             steps: self.steps,
             sequential: self.sequential,
-            no_fuse: self.no_fuse,
+            no_fuse: self.compute.no_fuse,
             trace: self.trace.clone(),
-            threads: self.threads.map(NonZeroUsize::get),
+            threads: self.compute.threads.map(NonZeroUsize::get),
             ..Options::default()
         }
     }
@@ -122,15 +115,5 @@ impl RunArgs {
             outcome.step,
             if outcome.step == 1 { "step" } else { "steps" }
         ))
-    }
-}
-
-/// The device that a plan asks for.
-fn device(choice: DeviceChoice) -> Result<Cpu, Error> {
-    match choice {
-        DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Cpu::default()),
-        DeviceChoice::Cuda(ordinal) => Err(Error::Request(format!(
-            "the graph asks for cuda:{ordinal}, and this program was built without CUDA: run it with --device cpu"
-        ))),
     }
 }

@@ -93,14 +93,15 @@ impl std::fmt::Display for Summary {
     }
 }
 
-fn table(header: &[&str]) -> Table {
+/// An empty table.
+pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_header(header);
     table
 }
 
 /// Numbers stand below each other.
-fn right(table: &mut Table) {
+pub fn right(table: &mut Table) {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }

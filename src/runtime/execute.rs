@@ -1,21 +1,16 @@
 //! Runs a plan with stages of anyone's making, in a run folder.
 
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::build::Build;
 use super::channel::Stopped;
 use super::drive::{Drive, Reached, Records};
-use super::fault::{Cause, Failure, guard, lock};
+use super::fault::lock;
 use super::firing::Run;
-use super::host::Feed;
-use super::island::Island;
+use super::launch::{Layout, launch};
 use super::options::{Options, Outcome, RunError};
-use super::sequential::Sequential;
 use super::signal::Interrupt;
-use super::stage::StageError;
-use super::threads;
 use crate::checkpoint::{self, FolderError, GraphKeys, Resumed, Reuse, RunFolder, atomic};
 use crate::optim::schedule::Horizon;
 use crate::plan::{Place, Plan};
@@ -24,9 +19,6 @@ use crate::report::progress::Progress;
 use crate::report::rejected::Rejections;
 use crate::report::tables::{ChannelUse, StageTime, Summary};
 use crate::tensor::Device;
-
-/// The island's stack: kernels may recurse over a network's depth.
-const STACK: usize = 16 << 20;
 
 /// What a run is made of.
 pub struct Parts<'a, D: Device> {
@@ -67,15 +59,30 @@ pub fn execute<D: Device>(
     let mut records =
         Records { folder: &folder, keys: &keys, recorder, rejections: parts.rejections, progress };
     let start = Instant::now();
-    let ended = on_threads(&run, parts, options, interrupt, &mut records, resumed)?;
+    let layout = Layout { sequential: options.sequential, threads: options.threads };
+    let ended = launch(&run, parts, layout, |island, feed| {
+        go(Drive { run: &run, island, feed, records: &mut records, interrupt }, resumed)
+    });
     records.progress.end();
     // the trace of a failed run is the one that is wanted most, but its failure is what counts
-    let traced = options.trace.as_ref().map_or(Ok(()), |path| run.trace.write(path).map_err(file(path)));
-    let reached = conclude(&run, ended)?;
+    let name = |actor| run.name(actor);
+    let traced =
+        options.trace.as_ref().map_or(Ok(()), |path| run.trace.write(path, name).map_err(file(path)));
+    let reached = ended?;
     traced?;
     let summary = summary(&run, &reached, start.elapsed());
     let status = reached.status.unwrap_or(0);
     Ok(Outcome { status, step: reached.step, folder: folder.path().to_owned(), summary })
+}
+
+/// All steps, from where the run began or was left.
+fn go<D: Device>(mut drive: Drive<'_, '_, D>, resumed: Option<Resumed>) -> Result<Reached, Stopped> {
+    let (known, evaluated) = (resumed.is_some(), resumed.as_ref().is_some_and(|r| r.snapshot.evaluated));
+    match resumed {
+        Some(resumed) => drive.island.restore(resumed.snapshot.saved, resumed.snapshot.step)?,
+        None => drive.island.first()?,
+    }
+    drive.steps(known, evaluated)
 }
 
 /// Finds where the run goes on, and cuts the logs back to there.
@@ -86,88 +93,6 @@ fn go_on(folder: &RunFolder, keys: &GraphKeys) -> Result<Option<Resumed>, RunErr
         checkpoint::cut_back(&log, step, evaluated).map_err(file(&log))?;
     }
     Ok(resumed)
-}
-
-/// The host stages on their threads and the island on its own, until all of them are done.
-fn on_threads<'a, D: Device>(
-    run: &'a Run<'a>,
-    parts: &'a Parts<'a, D>,
-    options: &Options,
-    interrupt: &Interrupt,
-    records: &mut Records<'a>,
-    resumed: Option<Resumed>,
-) -> Result<Result<Reached, Stopped>, RunError> {
-    let pool = options
-        .threads
-        .map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK).build());
-    let pool = pool.transpose().map_err(|e| RunError::Threads(e.to_string()))?;
-    thread::scope(|scope| {
-        let feed =
-            if options.sequential { Ok(None) } else { threads::start(run, parts.build, scope).map(Some) };
-        let island = move || {
-            let feed = feed.map(|feed| feed.map(|feed| Box::new(feed) as Box<dyn Feed<D> + Send + 'a>));
-            let mut reached = Err(Stopped);
-            let work = || {
-                let result = guard(|| {
-                    reached = feed.and_then(|feed| island(run, parts, feed, interrupt, records, resumed));
-                    Ok(())
-                });
-                if let Err(cause) = result {
-                    run.fail("runtime".into(), run.steps.start, cause);
-                }
-            };
-            match &pool {
-                Some(pool) => pool.install(work),
-                None => work(),
-            }
-            // those that wait for room wait no longer
-            run.fault.stop();
-            reached
-        };
-        let island =
-            thread::Builder::new().name("island".into()).stack_size(STACK).spawn_scoped(scope, island);
-        match island {
-            Ok(island) => Ok(island.join().unwrap_or(Err(Stopped))),
-            Err(error) => {
-                run.fault.stop();
-                Err(RunError::Threads(error.to_string()))
-            }
-        }
-    })
-}
-
-/// The island's thread.
-fn island<'a, D: Device>(
-    run: &'a Run<'a>,
-    parts: &'a Parts<'a, D>,
-    feed: Option<Box<dyn Feed<D> + Send + 'a>>,
-    interrupt: &Interrupt,
-    records: &mut Records<'a>,
-    resumed: Option<Resumed>,
-) -> Result<Reached, Stopped> {
-    let mut island = Island::new(run, parts.device, parts.build, run.trace.track("island"))?;
-    let feed: Box<dyn Feed<D> + 'a> = match feed {
-        Some(feed) => feed,
-        None => Box::new(Sequential::new(run, parts.build)?),
-    };
-    let (known, evaluated) = (resumed.is_some(), resumed.as_ref().is_some_and(|r| r.snapshot.evaluated));
-    match resumed {
-        Some(resumed) => island.restore(resumed.snapshot.saved, resumed.snapshot.step)?,
-        None => island.first()?,
-    }
-    Drive { run, island, feed, records, interrupt }.steps(known, evaluated)
-}
-
-/// The first cause, if the run did not end in order.
-fn conclude(run: &Run<'_>, ended: Result<Reached, Stopped>) -> Result<Reached, RunError> {
-    match (run.fault.take(), ended) {
-        (Some(failure), _) => Err(failure.into()),
-        (None, Ok(reached)) => Ok(reached),
-        (None, Err(Stopped)) => {
-            let cause = Cause::Error(StageError::Bug("the host stages ended early".into()));
-            Err(Failure { node: "runtime".into(), step: run.steps.start, cause }.into())
-        }
-    }
 }
 
 fn write(path: &Path, text: &str) -> Result<(), RunError> {

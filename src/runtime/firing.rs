@@ -3,10 +3,11 @@
 use super::fault::{Cause, Failure, Fault, guard};
 use super::ledger::{Gauge, Meter};
 use super::stage::{Moment, StageError};
-use super::trace::{Trace, Track};
+use super::trace::{Doing, Span, Trace, Track};
 use crate::optim::schedule::Horizon;
 use crate::plan::{Actor, Direction, EdgeId, EdgeKind, NodeId, Plan};
 use crate::stages::{EdgeType, Rate};
+use crate::tensor::allocator;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -68,11 +69,11 @@ impl<'a> Run<'a> {
         at: &Moment,
         work: impl FnOnce() -> Result<T, StageError>,
     ) -> Result<T, Stopped> {
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), allocator::here());
         let result = self.guarded(actor, at.step, work);
-        let end = Instant::now();
+        let (end, allocated) = (Instant::now(), allocator::here() - before);
         self.meters[actor.node.0][usize::from(actor.direction == Direction::Backward)].add(end - start);
-        track.span(|| self.name(actor), at.step, start, end);
+        track.span(|| Span { doing: Doing::Firing(actor), step: at.step, start, end, allocated });
         result
     }
 

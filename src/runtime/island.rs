@@ -1,17 +1,19 @@
 //! The island: one thread that fires a device's stages in topological order and hands values over in slots.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::alone::Kept;
+use super::arrivals::feeders;
 use super::build::Build;
 use super::channel::Stopped;
 use super::convert::add;
 use super::firing::{Firing, Run};
-use super::host::{Bundle, Feed};
+use super::host::Feed;
 use super::slots::Slot;
 use super::stage::{Event, Inputs, Moment, Outputs, Stage, StageError, Value};
 use super::trace::Track;
-use crate::plan::{Direction, EdgeId, EdgeKind, NodeId, Place};
+use crate::plan::{Actor, Direction, EdgeId, EdgeKind, NodeId, Place};
 use crate::stages::{Rate, Role};
 use crate::tensor::Device;
 
@@ -22,13 +24,18 @@ pub struct Island<'a, D: Device> {
     /// By node; none for host nodes and for `checkpoint`, which the run itself is.
     pub(super) stages: Vec<Option<Box<dyn Stage<D>>>>,
     pub(super) slots: Vec<Slot<D>>,
-    phases: Rc<Vec<(Rate, Vec<Firing>)>>,
+    pub(super) phases: Rc<Vec<(Rate, Vec<Firing>)>>,
     /// For each node that owns weights, the one that averages them and lends the average while they are updated.
-    followers: Vec<Option<NodeId>>,
+    pub(super) followers: Vec<Option<NodeId>>,
     /// Host nodes that feed the island, with how often each has in this step.
-    arrivals: Vec<(NodeId, usize)>,
+    pub(super) arrivals: Vec<(NodeId, usize)>,
     pub(super) track: Track<'a>,
+    /// For stages that are to fire alone.
+    pub(super) kept: Option<Kept<D>>,
 }
+
+/// What a firing gives at each output, and the numbers it reports.
+type Given<D> = (Vec<Option<Value<D>>>, Vec<(&'static str, f64)>);
 
 /// What a step did.
 #[derive(Default)]
@@ -61,6 +68,7 @@ impl<'a, D: Device> Island<'a, D> {
             followers: plan.nodes.iter().enumerate().map(|(i, _)| follower(run, NodeId(i))).collect(),
             arrivals: feeders(run).into_iter().map(|node| (node, 0)).collect(),
             track,
+            kept: None,
         };
         for (index, node) in plan.nodes.iter().enumerate() {
             if node.place == Place::Island && node.role != Role::Checkpoint {
@@ -140,18 +148,40 @@ impl<'a, D: Device> Island<'a, D> {
             return Err(Stopped);
         }
         let values = self.gather(firing, at)?;
+        if let Some(kept) = &mut self.kept {
+            kept.keep(firing.actor, at.micro, &values);
+        }
+        let follower = self.followers[firing.actor.node.0];
+        let (given, reported) = self.work(firing, at, &values, follower, events)?;
+        drop(values);
+        for (name, value) in reported {
+            match metrics.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, sum)) => *sum += value,
+                None => metrics.push((name, value)),
+            }
+        }
+        self.hand_on(firing, at, given, false)
+    }
+
+    /// Does a firing's work on these values: what it gives and what it reports. A follower lends its average meanwhile.
+    pub(super) fn work(
+        &mut self,
+        firing: &Firing,
+        at: &Moment,
+        values: &[Option<Value<D>>],
+        follower: Option<NodeId>,
+        events: &mut Vec<Event>,
+    ) -> Result<Given<D>, Stopped> {
         let mut given: Vec<_> = firing.outputs.iter().map(|_| None).collect();
         let mut reported = Vec::new();
-        let node = firing.actor.node.0;
-        let follower = self.followers[node];
         let lend = |follower: NodeId| self.stages[follower.0].as_mut()?.lend_average(at);
         let mut average = follower.and_then(lend);
-        let stage = self.stages[node].as_mut();
+        let stage = self.stages[firing.actor.node.0].as_mut();
         let wanted = &firing.wanted;
         let fired = self.run.fire(&mut self.track, firing.actor, at, || {
             let stage =
                 stage.ok_or_else(|| StageError::Bug("the plan fires a stage it has not built".into()))?;
-            let mut inputs = Inputs { values: &values };
+            let mut inputs = Inputs { values };
             let mut outputs = Outputs { values: &mut given, wanted, metrics: &mut reported, events };
             match (firing.actor.direction, &mut average) {
                 (Direction::Forward, Some(average)) => {
@@ -161,19 +191,12 @@ impl<'a, D: Device> Island<'a, D> {
                 (Direction::Backward, _) => stage.backward(at, &mut inputs, &mut outputs),
             }
         });
-        drop(values);
         let lender = follower.and_then(|follower| self.stages[follower.0].as_mut());
         if let (Some(average), Some(lender)) = (average, lender) {
             lender.return_average(average);
         }
         fired?;
-        for (name, value) in reported {
-            match metrics.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, sum)) => *sum += value,
-                None => metrics.push((name, value)),
-            }
-        }
-        self.hand_on(firing, at, given, false)
+        Ok((given, reported))
     }
 
     /// A value for each port; gradients that meet are summed in wire order.
@@ -224,65 +247,23 @@ impl<'a, D: Device> Island<'a, D> {
         Ok(())
     }
 
-    /// Waits until what the host stages give this firing is there.
-    fn await_pictures(
-        &mut self,
-        firing: &Firing,
-        at: &Moment,
-        feed: &mut dyn Feed<D>,
-        done: &mut Done,
-    ) -> Result<(), Stopped> {
-        let plan = self.run.plan;
-        for arrival in 0..self.arrivals.len() {
-            let (host, mut count) = self.arrivals[arrival];
-            let feeds = |edge: &EdgeId| plan.edges[edge.0].from.node == host;
-            if !firing.inputs.iter().flatten().any(feeds) {
-                continue;
-            }
-            // a stage at step rate sees all micro-batches
-            let per_step = self.run.per_step(plan.nodes[host.0].rate);
-            let needed = if at.micros == 1 { per_step } else { at.micro + 1 };
-            while count < needed {
-                let start = Instant::now();
-                let bundle = feed.next(arrival, at.step * per_step as u64 + count as u64, &mut self.track)?;
-                let end = Instant::now();
-                done.data_wait += end - start;
-                self.track.span(|| "wait for pictures".into(), at.step, start, end);
-                self.arrive(host, Moment { micro: count, ..*at }, bundle)?;
-                count += 1;
-            }
-            self.arrivals[arrival].1 = count;
-        }
-        Ok(())
-    }
-
-    fn arrive(&mut self, host: NodeId, at: Moment, bundle: Bundle<D>) -> Result<(), Stopped> {
-        let plan = self.run.plan;
-        let firing = Firing::forward(plan, host);
-        let island = |edge: &&EdgeId| plan.nodes[plan.edges[edge.0].to.node.0].place == Place::Island;
-        for (value, edges) in bundle.into_iter().zip(&firing.outputs) {
-            for edge in edges.iter().filter(island) {
-                let Some(value) = value.clone() else { continue };
-                let put = self.slots[edge.0].put(&self.device, at.micro, value);
-                put.map_err(|e| self.run.fail(self.run.name(firing.actor), at.step, e))?;
-            }
-        }
-        Ok(())
-    }
-
     /// Every stage has fired without an error: what was pending becomes state.
     fn commit(&mut self, step: u64) -> Result<(), Stopped> {
-        let at = self.run.moment(Rate::Step, step);
         for index in 0..self.stages.len() {
-            let Some(stage) = self.stages[index].as_mut() else { continue };
-            let actor = Firing::forward(self.run.plan, NodeId(index)).actor;
-            self.run.guarded(actor, step, || {
-                stage.commit(&at);
-                Ok(())
-            })?;
+            self.commit_one(NodeId(index), step)?;
         }
         self.slots.iter_mut().for_each(Slot::advance);
         Ok(())
+    }
+
+    /// What was pending in a stage becomes its state.
+    pub(super) fn commit_one(&mut self, node: NodeId, step: u64) -> Result<(), Stopped> {
+        let at = self.run.moment(Rate::Step, step);
+        let Some(stage) = self.stages[node.0].as_mut() else { return Ok(()) };
+        self.run.guarded(Actor { node, direction: Direction::Forward }, step, || {
+            stage.commit(&at);
+            Ok(())
+        })
     }
 }
 
@@ -293,13 +274,4 @@ fn follower(run: &Run<'_>, leader: NodeId) -> Option<NodeId> {
     let edge =
         |e: &&crate::plan::PlanEdge| e.kind == EdgeKind::Forward && e.from.node == leader && reads(e.to.node);
     run.plan.edges.iter().find(edge).filter(|_| run.fuse).map(|e| e.to.node)
-}
-
-/// Host nodes with a wire into the island.
-pub(super) fn feeders(run: &Run<'_>) -> Vec<NodeId> {
-    let plan = run.plan;
-    let feeds = |node: &&NodeId| {
-        plan.edges.iter().any(|e| e.from.node == **node && plan.nodes[e.to.node.0].place == Place::Island)
-    };
-    plan.host.iter().filter(feeds).copied().collect()
 }

@@ -1,8 +1,11 @@
 //! Threads, channels and the order of firing. The only place that starts threads.
 //!
-//! [`run`] opens a plan's data and hands it to [`execute::execute`], which owns the run folder and the threads. Host stages
+//! [`run`] opens a plan's data and hands it to [`execute::execute`], which owns the run folder; [`launch`] starts the threads. Host stages
 //! ([`threads`], or [`sequential`] in their place) feed the [`island`], whose one thread fires every other stage; between two steps
-//! [`drive`] records, evaluates and saves.
+//! [`drive`] records, evaluates and saves. [`crate::bench`] launches the same stages without a folder; [`alone`] fires some of
+//! them by themselves.
+pub mod alone;
+pub mod arrivals;
 pub mod build;
 pub mod channel;
 pub mod convert;
@@ -12,6 +15,7 @@ pub mod fault;
 pub mod firing;
 pub mod host;
 pub mod island;
+pub mod launch;
 pub mod ledger;
 pub mod options;
 pub mod save;
@@ -38,6 +42,7 @@ use crate::report::rejected::Rejections;
 use crate::stages::registry::{Registered, Registry};
 use crate::stages::source::{self, Pictures};
 use crate::stages::{Role, StageSpec};
+use crate::tensor::retain_freed_memory;
 
 pub use options::{Options, Outcome, RunError};
 pub use signal::Interrupt;
@@ -55,6 +60,7 @@ pub fn run<D: Registered>(
     options: &Options,
     interrupt: &Interrupt,
 ) -> Result<Outcome, RunError> {
+    retain_freed_memory();
     let (pictures, horizon) = open(plan)?;
     let build = build::Workshop { plan, device, pictures: Some(&pictures), registry };
     let parts =

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
+use super::arrivals::feeders;
 use super::build::Build;
 use super::channel::Stopped;
 use super::firing::{Firing, Run};
 use super::host::{Bundle, Feed, HostNode};
-use super::island::feeders;
 use super::stage::Stage;
 use super::trace::Track;
 use crate::plan::NodeId;
@@ -15,12 +15,12 @@ use crate::tensor::Device;
 /// Pulls each micro-batch through the host stages when the island asks for it.
 pub struct Sequential<'a, D: Device> {
     run: &'a Run<'a>,
-    hosts: Vec<HostNode>,
+    pub(super) hosts: Vec<HostNode>,
     /// By node.
     stages: HashMap<NodeId, Box<dyn Stage<D>>>,
     feeders: Vec<NodeId>,
     /// What a node with several consumers gave, until the last of them has it.
-    shared: HashMap<(NodeId, u64), (Bundle<D>, usize)>,
+    pub(super) shared: HashMap<(NodeId, u64), (Bundle<D>, usize)>,
 }
 
 impl<'a, D: Device> Sequential<'a, D> {
@@ -36,7 +36,12 @@ impl<'a, D: Device> Sequential<'a, D> {
         Ok(Sequential { run, hosts, stages, feeders: feeders(run), shared: HashMap::new() })
     }
 
-    fn produce(&mut self, node: NodeId, ticket: u64, track: &mut Track<'_>) -> Result<Bundle<D>, Stopped> {
+    pub(super) fn produce(
+        &mut self,
+        node: NodeId,
+        ticket: u64,
+        track: &mut Track<'_>,
+    ) -> Result<Bundle<D>, Stopped> {
         if let Some((bundle, left)) = self.shared.remove(&(node, ticket)) {
             if left > 1 {
                 self.shared.insert((node, ticket), (bundle.clone(), left - 1));

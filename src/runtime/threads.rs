@@ -5,16 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::Scope;
 
+use super::arrivals::feeders;
 use super::build::Build;
 use super::channel::{Credits, InOrder, Receiving, Refund, Sending, Stopped, credits, open};
 use super::fault::{guard, lock};
 use super::firing::{Firing, Run};
 use super::host::{Bundle, Feed, HostNode};
-use super::island::feeders;
 use super::stage::{Stage, StageError};
 use super::trace::Track;
 use crate::plan::{NodeId, Place};
-use crate::tensor::Device;
+use crate::tensor::{Device, allocator};
 
 /// Where a worker's next work comes from; clones share it.
 enum Intake<D: Device> {
@@ -156,6 +156,7 @@ fn spawn<'scope, D: Device>(
 ) -> std::io::Result<()> {
     let node = run.plan.nodes[worker.host.node.0].name.clone();
     let body = move || {
+        allocator::count_apart();
         let mut track = run.trace.track(std::thread::current().name().unwrap_or_default());
         let result = guard(|| {
             // a quiet stop is no error of this thread: the cause, if any, is recorded

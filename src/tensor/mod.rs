@@ -2,11 +2,14 @@
 //!
 //! Everything outside this module and [`crate::kernels`] speaks of tensors through [`Device`]; unsafe code stays here.
 
+pub mod allocator;
 mod batched;
 mod cpu;
 mod device;
+mod retention;
 mod tape;
 
 pub use batched::Batched;
 pub use device::{Buffer, Device, Float};
+pub use retention::retain_freed_memory;
 pub use tape::{BackwardError, GradTape};

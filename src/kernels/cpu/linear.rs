@@ -55,7 +55,7 @@ pub fn forward_residual(
     assert_eq!([x.len(), w.len(), y.len()], [rows * inp, out * inp, rows * out], "x, w, y of a linear layer");
     assert_eq!(residual.len(), rows * out, "residual of a linear layer");
     let (x, w) = (Matrix::rows(x, inp), Matrix::transposed(w, inp));
-    product(products, (rows, out, inp), x, w, &Residual::new(bias, None, residual, out, y));
+    product(products, (rows, out, inp), x, w, &Residual::new(bias, residual, out, y));
 }
 
 /// dx = dy w.

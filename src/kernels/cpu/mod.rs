@@ -4,10 +4,7 @@
 mod isa;
 mod convert;
 mod lanes;
-mod matrix;
-mod product;
 mod split;
-mod transpose;
 mod vectors;
 
 pub mod attention;
@@ -20,6 +17,7 @@ pub mod matrix;
 pub mod normalize;
 pub mod optimizer;
 pub mod patch;
+pub mod peak;
 pub mod position;
 pub mod tokens;
 

@@ -45,17 +45,9 @@ pub fn gelu_backward(c: &[f64], pre: Numbers<'_>, dpre: NumbersMut<'_>) {
     put(c.iter().zip(wide(pre)).map(|(c, pre)| c * slope(pre)), dpre);
 }
 
-/// y = residual + s · (c + bias) for rows `width` wide.
-pub fn residual(
-    c: &[f64],
-    bias: Option<&[f32]>,
-    row_scale: Option<(&[f32], usize)>,
-    residual: &[f32],
-    width: usize,
-    y: &mut [f32],
-) {
+/// y = residual + c + bias.
+pub fn residual(c: &[f64], bias: Option<&[f32]>, residual: &[f32], y: &mut [f32]) {
     for (i, c) in biased(c, bias).into_iter().enumerate() {
-        let scale = row_scale.map_or(1.0, |(s, rows)| f64::from(s[i / width / rows]));
-        y[i] = (f64::from(residual[i]) + scale * c) as f32;
+        y[i] = (f64::from(residual[i]) + c) as f32;
     }
 }

@@ -24,14 +24,9 @@ impl Dims {
         self.heads * self.head_dim
     }
 
-    /// Whether so many queries ask that turning keys and values first pays.
-    pub(super) fn turns(self) -> bool {
-        self.queries >= 8
-    }
-
-    /// The length of a row of scores: tokens, in whole vectors when keys are turned.
+    /// The length of a row of scores: tokens, in whole vectors.
     pub(super) fn padded(self) -> usize {
-        if self.turns() { self.tokens.next_multiple_of(16) } else { self.tokens }
+        self.tokens.next_multiple_of(16)
     }
 
     /// Queries to take at a time.
@@ -51,7 +46,23 @@ impl Dims {
         (batch * self.queries + query) * self.out_stride() + head * self.head_dim
     }
 
-    pub(super) fn check(self, qkv: &[f32], rows: &[(&[f32], usize)]) {
+    /// The row of a token in qkv as a matrix of `stride` columns.
+    pub(super) fn row(self, task: usize, token: usize) -> usize {
+        task / self.heads * self.tokens + token
+    }
+
+    /// The row of a query in out as a matrix of `out_stride` columns.
+    pub(super) fn out_row(self, task: usize, query: usize) -> usize {
+        task / self.heads * self.queries + query
+    }
+
+    /// The column where a head's part starts in either.
+    pub(super) fn column(self, task: usize, part: usize) -> usize {
+        (part * self.heads + task % self.heads) * self.head_dim
+    }
+
+    /// Panics unless qkv has its length, and every other buffer a row of its width for each head's query.
+    pub(super) fn check(self, qkv: usize, rows: &[(usize, usize)]) {
         assert!(
             (1..=self.tokens).contains(&self.queries) && self.head_dim > 0,
             "attention asks for 1 to {} queries, not {}",
@@ -59,13 +70,13 @@ impl Dims {
             self.queries
         );
         assert_eq!(
-            qkv.len(),
+            qkv,
             self.batch * self.tokens * self.stride(),
             "qkv is (batch, tokens, 3, heads, head_dim)"
         );
-        for (slice, width) in rows {
+        for (length, width) in rows {
             assert_eq!(
-                slice.len(),
+                *length,
                 self.batch * self.heads * self.queries * width,
                 "a row for each head's query"
             );

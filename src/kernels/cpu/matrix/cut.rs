@@ -74,4 +74,10 @@ impl Cut {
         let parts = Stretches::new(chunks.count(), chunks.count().div_ceil(wanted).max(2), 1);
         Cut { rows, columns, chunks, parts }
     }
+
+    /// One task for all of a product that is small enough for a cache.
+    pub fn whole(m: usize, n: usize, steps: usize) -> Self {
+        let all = |whole: usize, unit: usize| Stretches::new(whole, whole, unit);
+        Cut { rows: all(m, ROWS), columns: all(n, COLUMNS), chunks: all(steps, 16), parts: all(1, 1) }
+    }
 }

@@ -30,10 +30,9 @@ pub struct GeluBackward<'a> {
     dpre: Out<'a>,
 }
 
-/// y = residual + s · (c + bias), where s is `row_scale[row / rows_per_scale]`, or 1 without row scales.
+/// y = residual + c + bias.
 pub struct Residual<'a> {
     bias: Option<&'a [f32]>,
-    row_scale: Option<(&'a [f32], usize)>,
     residual: In<'a>,
     y: Out<'a>,
 }
@@ -67,17 +66,24 @@ impl<'a> GeluBackward<'a> {
 }
 
 impl<'a> Residual<'a> {
-    pub fn new(
-        bias: Option<&'a [f32]>,
-        row_scale: Option<(&'a [f32], usize)>,
-        residual: &'a [f32],
-        width: usize,
-        y: &'a mut [f32],
-    ) -> Self {
+    pub fn new(bias: Option<&'a [f32]>, residual: &'a [f32], width: usize, y: &'a mut [f32]) -> Self {
         assert!(bias.is_none_or(|b| b.len() == width), "a bias for {width} columns");
         assert_eq!(residual.len(), y.len(), "a residual and what is added to it");
         let residual = In { data: residual.into(), width };
-        Residual { bias, row_scale, residual, y: Out::new(width, y.into()) }
+        Residual { bias, residual, y: Out::new(width, y.into()) }
+    }
+}
+
+/// Another epilogue's work at a place of its own: row 0 and column 0 of the product are `row` and `column` there.
+pub struct Within<'a, E> {
+    pub row: usize,
+    pub column: usize,
+    pub of: &'a E,
+}
+
+impl<E: Epilogue> Epilogue for Within<'_, E> {
+    fn take(&self, first: usize, left: usize, size: (usize, usize), tile: &mut [f32], stride: usize) {
+        self.of.take(self.row + first, self.column + left, size, tile, stride);
     }
 }
 
@@ -142,9 +148,8 @@ impl Finish for GeluBackward<'_> {
 impl Finish for Residual<'_> {
     #[inline(always)]
     unsafe fn finish<I: Vectors>(&self, row: usize, col: usize, count: usize, c: I::V) {
-        let scale = self.row_scale.map_or(1.0, |(scale, rows)| scale[row / rows]);
         let residual = self.residual.get::<I>(row, col, count);
-        let y = I::mul_add(I::splat(scale), biased::<I>(self.bias, col, count, c), residual);
+        let y = I::add(biased::<I>(self.bias, col, count, c), residual);
         // SAFETY: handed on
         unsafe { self.y.put::<I>(row, col, count, y) }
     }

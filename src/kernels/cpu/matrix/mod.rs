@@ -27,7 +27,7 @@ use arithmetic::Arithmetic;
 use cut::Cut;
 use task::Job;
 
-pub use epilogue::{Add, Gelu, GeluBackward, Residual, Store};
+pub use epilogue::{Add, Gelu, GeluBackward, Residual, Store, Within};
 
 /// Rows of a register tile.
 const ROWS: usize = 8;
@@ -105,6 +105,23 @@ pub fn product(
     b.assert_holds(n, k);
     let arithmetic = Arithmetic::of(products);
     let cut = Cut::of(m, n, k.div_ceil(arithmetic.depth()), pack::lies_packed(arithmetic, a));
+    Job { arithmetic, m, n, a, b, cut, epilogue }.run();
+}
+
+/// The same on this thread alone, in one piece: for the small products of a task, whose factors are in cache.
+pub fn product_here(
+    products: Products,
+    (m, n, k): (usize, usize, usize),
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    epilogue: &(impl Epilogue + ?Sized),
+) {
+    let a = Factor { data: a.data, across: a.row, along: a.col, depth: k };
+    let b = Factor { data: b.data, across: b.col, along: b.row, depth: k };
+    a.assert_holds(m, k);
+    b.assert_holds(n, k);
+    let arithmetic = Arithmetic::of(products);
+    let cut = Cut::whole(m, n, k.div_ceil(arithmetic.depth()));
     Job { arithmetic, m, n, a, b, cut, epilogue }.run();
 }
 

@@ -1,0 +1,64 @@
+//! `dinoflow bench`.
+
+use std::num::NonZeroUsize;
+
+use clap::Args;
+
+use super::{Compute, GraphArg};
+use crate::bench::{Request, bench};
+use crate::error::Error;
+use crate::graph::report;
+use crate::stages::Registry;
+
+/// The arguments of `dinoflow bench`.
+#[derive(Clone, Debug, Args)]
+pub struct BenchArgs {
+    #[command(flatten)]
+    graph: GraphArg,
+    #[command(flatten)]
+    compute: Compute,
+    /// Steps that are timed
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    steps: u64,
+    /// Steps before them that are not
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    warmup: u64,
+    /// Times these stages alone, on what a real step hands them: host stages (decode,multi_crop) on one thread unless --threads says
+    /// more, others (student,loss) as in a step
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    stage: Vec<String>,
+    /// Makes the first step's crops once and feeds them again: the step alone is timed
+    #[arg(long)]
+    no_data: bool,
+    /// Prints one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl BenchArgs {
+    /// Times, and prints what came of it.
+    pub fn run(&self, registry: &Registry) -> Result<(), Error> {
+        let loaded = self.graph.load()?;
+        let (plan, notes) = super::plan(&loaded, registry)?;
+        // a closed standard error leaves nobody to tell
+        let _ = report::print(&notes, &loaded.origins);
+        let device = super::device_of(plan.graph.device)?;
+        let interrupt = super::interrupt()?;
+        let request = Request {
+            steps: self.steps,
+            warmup: self.warmup,
+            stages: self.stage.clone(),
+            no_data: self.no_data,
+            threads: self.compute.threads.map(NonZeroUsize::get),
+            no_fuse: self.compute.no_fuse,
+        };
+        let found = bench(&plan, registry, &device, &request, &interrupt)?;
+        if !found.steps.is_empty() {
+            super::say(&if self.json { format!("{}\n", found.to_json()) } else { found.to_string() })?;
+        }
+        match interrupt.status() {
+            Some(status) => Err(Error::Interrupted { status }),
+            None => Ok(()),
+        }
+    }
+}
