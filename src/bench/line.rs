@@ -62,7 +62,8 @@ pub fn time<D: Device>(
     let timings = timings?;
     let within = |span: &Span| timings.iter().position(|t| t.start <= span.start && span.end <= t.end);
     let spans = run.trace.spans().into_iter().filter_map(|span| Some((within(&span)?, span))).collect();
-    Ok(Measured { spans, threads, peak_memory: memory::peak(), peaks: Peaks::measure(), timings })
+    let (fused, peak_memory) = (Vec::new(), memory::peak());
+    Ok(Measured { spans, fused, threads, peak_memory, peaks: Peaks::measure(), timings })
 }
 
 fn work<D: Device>(

@@ -89,6 +89,8 @@ pub struct Measured {
     pub timings: Vec<Timing>,
     /// Of the timed steps, each with its step's index in `timings`.
     pub spans: Vec<(usize, Span)>,
+    /// Stages whose work is done in another's pass over memory, after that other.
+    pub fused: Vec<(NodeId, NodeId)>,
     pub threads: usize,
     pub peaks: Peaks,
     /// The most memory that the process had while it worked.

@@ -37,7 +37,7 @@ pub struct StageReport {
     pub role: String,
     pub place: Place,
     pub cost: tally::Cost,
-    /// Floating-point operations a step, in both halves, by the plan.
+    /// Floating-point operations a step, in both halves, by the plan; those of a stage that shares another's pass are counted there.
     pub flops: f64,
 }
 
@@ -67,20 +67,11 @@ pub struct Report {
 
 impl Report {
     pub(super) fn of(plan: &Plan, request: &Request, chosen: &[NodeId], measured: &Measured) -> Self {
-        let stages = tally::stages(plan, measured).into_iter().map(|(node, cost)| {
-            let node = &plan.nodes[node.0];
-            let (name, role) = (node.name.clone(), node.role.word().to_owned());
-            StageReport { name, role, place: node.place, cost, flops: node.cost.flops }
-        });
         let timed = match chosen.first().map(|node| plan.nodes[node.0].place) {
             Some(Place::Host { .. }) => Timed::HostStages,
             Some(Place::Island) => Timed::IslandStages,
             None if request.no_data => Timed::WithoutData,
             None => Timed::Steps,
-        };
-        let flops = match chosen {
-            [] => plan.cost.flops,
-            nodes => nodes.iter().map(|node| plan.nodes[node.0].cost.flops).sum(),
         };
         let timings = &measured.timings;
         Report {
@@ -91,8 +82,11 @@ impl Report {
             images: plan.batch.global,
             steps: timings.iter().map(|t| (t.end - t.start).as_secs_f64()).collect(),
             warmup: request.warmup,
-            flops,
-            stages: stages.collect(),
+            flops: match chosen {
+                [] => plan.cost.flops,
+                nodes => nodes.iter().map(|node| plan.nodes[node.0].cost.flops).sum(),
+            },
+            stages: stages(plan, measured),
             waiting: timings.iter().map(|t| t.waited).sum::<f64>() / timings.len().max(1) as f64,
             allocations: median(timings.iter().map(|t| t.allocated.count as f64)),
             allocated_bytes: median(timings.iter().map(|t| t.allocated.bytes as f64)),
@@ -170,6 +164,20 @@ impl Report {
             "allocated_bytes": cost.allocated_bytes,
         })
     }
+}
+
+/// What every stage that fired cost.
+fn stages(plan: &Plan, measured: &Measured) -> Vec<StageReport> {
+    let mut flops: Vec<f64> = plan.nodes.iter().map(|node| node.cost.flops).collect();
+    for (leader, follower) in &measured.fused {
+        flops[leader.0] += std::mem::take(&mut flops[follower.0]);
+    }
+    let report = |(NodeId(index), cost): (NodeId, tally::Cost)| {
+        let node = &plan.nodes[index];
+        let (name, role) = (node.name.clone(), node.role.word().to_owned());
+        StageReport { name, role, place: node.place, cost, flops: flops[index] }
+    };
+    tally::stages(plan, measured).into_iter().map(report).collect()
 }
 
 /// GFLOP/s, where there are operations.

@@ -10,7 +10,7 @@ use crate::runtime::channel::Stopped;
 use crate::runtime::execute::Parts;
 use crate::runtime::firing::Run;
 use crate::runtime::host::Feed;
-use crate::runtime::island::Island;
+use crate::runtime::island::{Island, follower};
 use crate::runtime::launch::{Layout, launch};
 use crate::runtime::trace::Span;
 use crate::runtime::{Interrupt, RunError};
@@ -53,7 +53,10 @@ pub fn time<D: Device>(
         (index < timings.len()).then_some(index)
     };
     let spans = run.trace.spans().into_iter().filter_map(|span| Some((timed(&span)?, span))).collect();
-    Ok(Measured { timings, spans, threads, peaks, peak_memory })
+    let timed = |node: &NodeId| alone.is_empty() || alone.contains(node);
+    let nodes = (0..run.plan.nodes.len()).map(NodeId).filter(timed);
+    let fused = nodes.filter_map(|node| Some((node, follower(&run, node).filter(timed)?))).collect();
+    Ok(Measured { timings, spans, fused, threads, peaks, peak_memory })
 }
 
 /// How often each feeding host node fires in a step.

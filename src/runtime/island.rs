@@ -267,8 +267,8 @@ impl<'a, D: Device> Island<'a, D> {
     }
 }
 
-/// The stage of the teacher's rule that reads what an optimizer has just updated.
-fn follower(run: &Run<'_>, leader: NodeId) -> Option<NodeId> {
+/// The stage of the teacher's rule that reads what an optimizer has just updated, where the two share a pass over memory.
+pub fn follower(run: &Run<'_>, leader: NodeId) -> Option<NodeId> {
     let nodes = &run.plan.nodes;
     let reads = |to: NodeId| nodes[leader.0].role == Role::Optimizer && nodes[to.0].role == Role::Ema;
     let edge =
