@@ -2,7 +2,7 @@
 
 pub use crate::kernels::cpu::attention::Dims;
 
-use super::numbers::{store, wide};
+use super::numbers::{factor, store, wide};
 use crate::kernels::{Numbers, NumbersMut, Products};
 
 /// Where part 0 (query), 1 (key) or 2 (value) of a token's head starts in qkv.
@@ -32,13 +32,20 @@ fn each_query(d: Dims, mut work: impl FnMut(usize, usize, usize, usize)) {
 }
 
 /// out = softmax(scale · q kᵀ) v.
-pub fn forward(_: Products, d: Dims, scale: f32, qkv: Numbers<'_>, out: NumbersMut<'_>, lse: &mut [f32]) {
+pub fn forward(
+    products: Products,
+    d: Dims,
+    scale: f32,
+    qkv: Numbers<'_>,
+    out: NumbersMut<'_>,
+    lse: &mut [f32],
+) {
     let (qkv, mut all) = (wide(qkv), vec![0.0; out.len()]);
     each_query(d, |b, h, q, i| {
         let (l, p) = attend(d, scale, &qkv, b, h, q);
         lse[i] = l as f32;
         for c in 0..d.head_dim {
-            let sum: f64 = (0..d.tokens).map(|t| p[t] * qkv[at(d, b, t, 2, h) + c]).sum();
+            let sum: f64 = (0..d.tokens).map(|t| factor(products, p[t]) * qkv[at(d, b, t, 2, h) + c]).sum();
             all[((b * d.queries + q) * d.heads + h) * d.head_dim + c] = sum;
         }
     });
@@ -47,7 +54,7 @@ pub fn forward(_: Products, d: Dims, scale: f32, qkv: Numbers<'_>, out: NumbersM
 
 /// The gradient of all of qkv, overwritten.
 pub fn backward(
-    _: Products,
+    products: Products,
     d: Dims,
     scale: f32,
     qkv: Numbers<'_>,
@@ -66,11 +73,11 @@ pub fn backward(
         let mean = dot(dout, &out[row..row + d.head_dim]);
         for t in 0..d.tokens {
             let value = &qkv[at(d, b, t, 2, h)..][..d.head_dim];
-            let ds = p[t] * (dot(dout, value) - mean) * f64::from(scale);
+            let ds = factor(products, p[t] * (dot(dout, value) - mean) * f64::from(scale));
             for c in 0..d.head_dim {
                 sums[at(d, b, q, 0, h) + c] += ds * qkv[at(d, b, t, 1, h) + c];
                 sums[at(d, b, t, 1, h) + c] += ds * qkv[at(d, b, q, 0, h) + c];
-                sums[at(d, b, t, 2, h) + c] += p[t] * dout[c];
+                sums[at(d, b, t, 2, h) + c] += factor(products, p[t]) * dout[c];
             }
         }
     });

@@ -13,11 +13,15 @@ pub fn wide(x: Numbers<'_>) -> Vec<f64> {
 
 /// These numbers as factors of a product.
 pub fn factors(products: Products, x: Numbers<'_>) -> Vec<f64> {
-    let mut wide = wide(x);
-    if products == Products::Bf16 {
-        wide.iter_mut().for_each(|x| *x = bf16::from_f32(*x as f32).to_f64());
+    wide(x).into_iter().map(|x| factor(products, x)).collect()
+}
+
+/// A number as a factor of a product.
+pub fn factor(products: Products, x: f64) -> f64 {
+    match products {
+        Products::F32 => x,
+        Products::Bf16 => bf16::from_f32(x as f32).to_f64(),
     }
-    wide
 }
 
 /// Stores numbers, rounded once to f32 and, where that is their place, once more to bf16.

@@ -18,8 +18,8 @@ fn check(p: Products, d: Dims) {
         Products::F32 => Numbers::F32(fulls[i]),
         Products::Bf16 => Numbers::Bf16(&halves[i]),
     });
-    // products of bf16 round the probabilities and what comes back through them
-    let far = |tolerance: f64| if p == Products::Bf16 { 2e-2 } else { tolerance };
+    // two probabilities on either side of a tie are rounded a whole step of bf16 apart
+    let far = |tolerance: f64| if p == Products::Bf16 { 1e-2 } else { tolerance };
     macro_rules! forward {
         ($module:ident) => {
             |[o, l]| {
