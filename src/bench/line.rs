@@ -118,6 +118,8 @@ impl Shared<'_> {
                 return;
             }
             let (start, before) = (Instant::now(), allocator::total());
+            // nobody starts before the clock of the thread that reads it
+            self.together.wait();
             let done = loop {
                 let firing = next.fetch_add(1, SeqCst);
                 let Some(stages) = stages.as_mut().filter(|_| firing < self.per_step) else { break Ok(()) };
