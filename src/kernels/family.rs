@@ -157,13 +157,22 @@ family! {
 }
 
 family! {
-    /// Rows of unit length, and weight normalisation.
+    /// Rows of unit length.
     NormalizeKernels in normalize {
         fn l2 = l2_forward(rows: usize, dim: usize, eps: f32, x: read, y: write, norms: write);
         fn l2_backward = l2_backward(rows: usize, dim: usize, dy: read, y: read, norms: read, dx: write);
-        fn weight_norm = weight_norm_forward(rows: usize, dim: usize, v: read, g: maybe, w: write, norms: write);
-        fn weight_norm_backward = weight_norm_backward(rows: usize, dim: usize, dw: read, v: read, g: maybe, norms: read,
-            dv: write, dg: maybe_write);
+    }
+}
+
+family! {
+    /// A linear layer with weight normalisation, w = g · v / ‖v‖ for each of its outputs.
+    NormedLinearKernels in normed_linear {
+        /// y = x wᵀ; norms keeps ‖v‖
+        fn normed_linear = forward(products: Products, rows: usize, inp: usize, out: usize, x: read, v: read, g: maybe,
+            y: write, norms: write);
+        /// dx, dv, dg +=
+        fn normed_linear_backward = backward(products: Products, rows: usize, inp: usize, out: usize, dy: read, x: read,
+            v: read, g: maybe, norms: read, dx: write, dv: write, dg: maybe_write);
     }
 }
 
@@ -216,6 +225,7 @@ pub trait Kernels:
     + TokenKernels
     + PositionKernels
     + NormalizeKernels
+    + NormedLinearKernels
     + BatchNormKernels
     + LossKernels
     + UpdateKernels

@@ -95,26 +95,20 @@ pub fn weight_normed<I: Dim, O: Dim, D: Kernels, T: Tape<Float, D>>(
     let (x, mut tape) = x.split_tape();
     let device = x.device().clone();
     let (rows, inp, out) = (x.shape().0, x.shape().1.size(), v.shape().0.size());
-    let (mut w, mut norms) = (device.empty(*v.shape())?, device.empty((out,))?);
-    let (w_out, norms_out) = (D::view_mut(&mut w), D::view_mut(&mut norms));
-    device.weight_norm(out, inp, D::view(v), Some(D::view(g)), w_out, norms_out)?;
-    let mut y = device.empty((rows, v.shape().0))?;
-    let (x_in, y_out) = (D::view(&x).into(), D::view_mut(&mut y).into());
-    device.linear(products, rows, inp, out, x_in, D::view(&w), None, y_out)?;
+    let (mut y, mut norms) = (device.empty((rows, v.shape().0))?, device.empty((out,))?);
+    let (y_out, norms_out) = (D::view_mut(&mut y), D::view_mut(&mut norms));
+    let (x_in, v_in, g_in) = (D::view(&x), D::view(v), Some(D::view(g)));
+    device.normed_linear(products, rows, inp, out, x_in, v_in, g_in, y_out, norms_out)?;
     if T::OWNS_TAPE {
         let (v, g, y) = (v.clone(), g.clone(), y.ghost());
         tape.add_backward_op(move |grads| {
             let dy = take(&device, grads.get_or_alloc_mut(&y)?)?;
-            let mut dw = device.zeroed(out * inp)?;
-            let (dy_in, x_in, dw_out) = (D::buffer(&dy).into(), D::view(&x).into(), D::buffer_mut(&mut dw));
-            device.linear_backward_weight(products, rows, inp, out, dy_in, x_in, dw_out)?;
-            let dx = D::buffer_mut(grads.get_or_alloc_mut(&x)?);
-            device.linear_backward_input_add(products, rows, inp, out, dy_in, D::view(&w), dx)?;
-            with_gradients!(&device, grads; dv = &v, dg = &g => {
+            with_gradients!(&device, grads; dx = &x, dv = &v, dg = &g => {
                 let dg = (!fixed).then(|| D::buffer_mut(&mut dg));
-                let (v, g) = (D::view(&v), Some(D::view(&g)));
-                let (dw, dv) = (D::buffer(&dw), D::buffer_mut(&mut dv));
-                device.weight_norm_backward(out, inp, dw, v, g, D::view(&norms), dv, dg)?;
+                let (x, v, g) = (D::view(&x), D::view(&v), Some(D::view(&g)));
+                let (dx, dv) = (D::buffer_mut(&mut dx), D::buffer_mut(&mut dv));
+                let (dy, norms) = (D::buffer(&dy), D::view(&norms));
+                device.normed_linear_backward(products, rows, inp, out, dy, x, v, g, norms, dx, dv, dg)?;
             });
             Ok(())
         });

@@ -15,6 +15,7 @@ pub mod linear;
 pub mod loss;
 pub mod matrix;
 pub mod normalize;
+pub mod normed_linear;
 pub mod optimizer;
 pub mod patch;
 pub mod peak;

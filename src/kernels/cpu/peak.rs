@@ -68,7 +68,9 @@ fn on_avx512(rounds: usize) -> f32 {
         let (x, y) = (_mm512_set1_ps(black_box(0.5)), _mm512_set1_ps(black_box(1.0)));
         let mut sums = [y; SUMS];
         for _ in 0..rounds {
-            sums.iter_mut().for_each(|sum| *sum = _mm512_fmadd_ps(*sum, x, y));
+            for sum in &mut sums {
+                *sum = _mm512_fmadd_ps(*sum, x, y);
+            }
         }
         sums.iter().map(|sum| _mm512_reduce_add_ps(*sum)).sum()
     }
@@ -84,7 +86,9 @@ fn on_avx512_bf16(rounds: usize) -> f32 {
         let x = _mm512_cvtne2ps_pbh(_mm512_set1_ps(black_box(0.5)), _mm512_set1_ps(black_box(0.25)));
         let mut sums = [_mm512_set1_ps(0.0); SUMS];
         for _ in 0..rounds {
-            sums.iter_mut().for_each(|sum| *sum = _mm512_dpbf16_ps(*sum, x, x));
+            for sum in &mut sums {
+                *sum = _mm512_dpbf16_ps(*sum, x, x);
+            }
         }
         sums.iter().map(|sum| _mm512_reduce_add_ps(*sum)).sum()
     }
@@ -100,7 +104,9 @@ fn on_avx2(rounds: usize) -> f32 {
         let (x, y) = (_mm256_set1_ps(black_box(0.5)), _mm256_set1_ps(black_box(1.0)));
         let mut sums = [y; SUMS_OF_16];
         for _ in 0..rounds {
-            sums.iter_mut().for_each(|sum| *sum = _mm256_fmadd_ps(*sum, x, y));
+            for sum in &mut sums {
+                *sum = _mm256_fmadd_ps(*sum, x, y);
+            }
         }
         sums.iter().map(|sum| _mm256_cvtss_f32(*sum)).sum()
     }
@@ -118,7 +124,9 @@ fn portable(rounds: usize) -> f32 {
         let (x, y) = (_mm_set1_ps(black_box(0.5)), _mm_set1_ps(black_box(1.0)));
         let mut sums = [y; SUMS_OF_16];
         for _ in 0..rounds {
-            sums.iter_mut().for_each(|sum| *sum = _mm_add_ps(_mm_mul_ps(*sum, x), y));
+            for sum in &mut sums {
+                *sum = _mm_add_ps(_mm_mul_ps(*sum, x), y);
+            }
         }
         sums.iter().map(|sum| _mm_cvtss_f32(*sum)).sum()
     }

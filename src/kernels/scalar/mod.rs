@@ -10,6 +10,7 @@ pub mod linear;
 pub mod loss;
 pub mod matrix;
 pub mod normalize;
+pub mod normed_linear;
 mod numbers;
 pub mod optimizer;
 pub mod patch;
