@@ -1,8 +1,24 @@
-//! The arithmetic of training, on plain f32 slices.
+//! The arithmetic of training, on plain slices.
 //!
 //! Matrices are row-major and contiguous. `cpu` is what runs: threaded over rayon's pool, vectorised for the
 //! processor it finds. `scalar` says the same in the slowest and most obvious way, with the same signatures, and is
 //! the oracle of every test. Both overwrite their outputs unless a document says "added to" (`+=`).
+//!
+//! Matrix products round their factors to bf16 where they are asked to ([`Products`]); numbers that wait for the backward pass are stored in the
+//! same precision ([`Numbers`]). What each kernel is for, and what bounds it (`benches/README.md` has what it reaches):
+//!
+//! | kernels of `cpu` | work | bound by |
+//! | --- | --- | --- |
+//! | `matrix` | all products, with bias, GELU and its slope, residual or sum in their last pass | multiply-adds |
+//! | `linear` | a layer's products forward and backward, by `matrix` | multiply-adds |
+//! | `normed_linear` | the head's last layer, its weights made a stretch at a time | memory: 65,536 prototypes |
+//! | `attention` | scores, softmax and values of one head in one cache | multiply-adds, exponentials |
+//! | `conv` | the convolutional stem, by `linear` | multiply-adds, copies of windows |
+//! | `layer_norm`, `batch_norm`, `normalize` | normalisation of rows and of columns | memory |
+//! | `loss` | targets; the loss and its gradient in one pass over the logits | exponentials, memory |
+//! | `optimizer` | norms and finiteness; AdamW and the teacher's average in one pass over the weights | memory |
+//! | `patch`, `tokens`, `position` | pixels to tokens, parts of tensors | memory |
+//! | `peak` | nothing: a loop in registers that says what multiply-adds could reach | multiply-adds |
 //!
 //! The same inputs give the same bits on any number of threads: work is cut by shape alone and sums are joined in order.
 // the shapes of a kernel are its first arguments; bundling them would hide which is which
