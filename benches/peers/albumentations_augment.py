@@ -1,7 +1,7 @@
 """Times decode + DINO's ten crops with AlbumentationsX and OpenCV, one process, one thread.
 
 usage: albumentations_augment.py FOLDER_OF_JPEGS [COUNT]
-needs: pip install albumentationsx opencv-python-headless numpy
+needs: pip install albumentationsx opencv-python-headless numpy torch (which AlbumentationsX wants to be there, from 2.5 on)
 
 OpenCV's bicubic does not widen its kernel when it shrinks, as Pillow's and dinoflow's do: it reads 16 pixels of the picture for each
 of the crop's and lets the rest alias, so it has less to do.
@@ -21,9 +21,9 @@ def view(size, scale, blur, solarize=0.0):
     return A.Compose([
         A.RandomResizedCrop((size, size), scale=scale, ratio=(3 / 4, 4 / 3), interpolation=cv2.INTER_CUBIC),
         A.HorizontalFlip(p=0.5),
-        A.ColorJitter(brightness=(0.6, 1.4), contrast=(0.6, 1.4), saturation=(0.8, 1.2), hue=(-0.1, 0.1), p=0.8),
+        A.ColorJitter(brightness_range=(0.6, 1.4), contrast_range=(0.6, 1.4), saturation_range=(0.8, 1.2), hue_range=(-0.1, 0.1), p=0.8),
         A.ToGray(p=0.2),
-        A.GaussianBlur(blur_limit=0, sigma_limit=(0.1, 2.0), p=blur),
+        A.GaussianBlur(sigma_range=(0.1, 2.0), p=blur),
         A.Solarize(threshold_range=(0.5, 0.5), p=solarize),
         A.Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
     ], seed=0)
