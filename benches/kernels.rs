@@ -1,234 +1,193 @@
-//! Rates of the kernels at ViT-S/16's shapes: `cargo bench --bench kernels [FILTER]`.
+//! The kernels of a step at ViT-S/16's shapes, batch 8, in both precisions: `cargo bench --bench kernels [FILTER]`.
+//! Elements are floating-point operations where a group's name says products, and values read or written elsewhere.
 
+mod common {
+    pub mod measure;
+    pub mod numbers;
+}
+
+use common::measure::{self, elements};
+use common::numbers::{PRECISIONS, Stored, filled, print_peak};
+use criterion::{BenchmarkId, Criterion};
 use dinoflow::kernels::cpu::attention::{self, Dims};
 use dinoflow::kernels::cpu::{layer_norm, linear, loss, normalize, optimizer};
-use std::time::Instant;
+use std::hint::black_box;
 
-const F: dinoflow::kernels::Products = dinoflow::kernels::Products::F32;
+/// Rows of the two global crops of eight pictures, and the width of a token.
+const ROWS: usize = 16 * 197;
+const DIM: usize = 384;
+/// The MLP's hidden width.
+const HIDDEN: usize = 4 * DIM;
+/// The head's outputs, its bottleneck, and what is compared: pictures and views of each.
+const OUT: usize = 65_536;
+const BOTTLENECK: usize = 256;
+const BATCH: usize = 8;
+const VIEWS: usize = 10;
+/// The network's updated values: ViT-S/16 and the head.
+const PARAMETERS: usize = 44_000_000;
 
-/// The best of several runs, in seconds: the machine may be shared.
-fn best(mut work: impl FnMut()) -> f64 {
-    let mut best = f64::INFINITY;
-    let start = Instant::now();
-    let mut runs = 0;
-    while runs < 3 || (start.elapsed().as_secs_f64() < 0.6 && runs < 200) {
-        let t = Instant::now();
-        work();
-        best = best.min(t.elapsed().as_secs_f64());
-        runs += 1;
+/// The same products as `matrix` times, each with what a network does to its sums.
+fn epilogues(c: &mut Criterion) {
+    let mut group = measure::group(c, "products with epilogues");
+    group.throughput(elements(2 * ROWS * DIM * HIDDEN));
+    let (w1, b1, w2, b2) = (filled(HIDDEN * DIM), filled(HIDDEN), filled(DIM * HIDDEN), filled(DIM));
+    let (residual, mut sum) = (filled(ROWS * DIM), filled(ROWS * DIM));
+    for (name, p) in PRECISIONS {
+        let (x, dy) = (Stored::filled(p, ROWS * DIM), Stored::filled(p, ROWS * DIM));
+        let (mut pre, mut act) = (Stored::filled(p, ROWS * HIDDEN), Stored::filled(p, ROWS * HIDDEN));
+        group.bench_function(BenchmarkId::new("gelu", name), |b| {
+            b.iter(|| {
+                let (pre, act) = (pre.write(), act.write());
+                linear::forward_gelu(p, ROWS, DIM, HIDDEN, x.read(), &w1, Some(&b1), pre, act);
+            })
+        });
+        group.bench_function(BenchmarkId::new("residual", name), |b| {
+            b.iter(|| {
+                let bias = Some(&b2[..]);
+                linear::forward_residual(p, ROWS, HIDDEN, DIM, act.read(), &w2, bias, &residual, &mut sum);
+            })
+        });
+        let mut dpre = Stored::filled(p, ROWS * HIDDEN);
+        group.bench_function(BenchmarkId::new("backward through gelu", name), |b| {
+            b.iter(|| {
+                linear::backward_gelu(p, ROWS, HIDDEN, DIM, dy.read(), &w2, pre.read(), dpre.write());
+            })
+        });
     }
-    best
+    group.finish();
 }
 
-struct Report {
-    filter: String,
-}
-
-impl Report {
-    fn flops(&self, name: &str, flops: f64, work: impl FnMut()) {
-        if name.contains(&self.filter) {
-            let t = best(work);
-            println!("{name:44} {:9.3} ms {:8.1} GFLOP/s", t * 1e3, flops / t / 1e9);
+/// Global crops, local crops, ViT-B/8's tokens, and the last block's queries: the CLS row alone.
+fn attentions(c: &mut Criterion) {
+    let mut group = measure::group(c, "products of attention");
+    for (batch, tokens, queries, heads) in
+        [(16, 197, 197, 6), (64, 37, 37, 6), (2, 785, 785, 12), (16, 197, 1, 6)]
+    {
+        let d = Dims { batch, tokens, queries, heads, head_dim: 64 };
+        let (inputs, outputs) = (batch * tokens * 3 * heads * 64, batch * queries * heads * 64);
+        let product = 2 * batch * heads * queries * tokens * 64;
+        let shape = format!("{batch}x{heads}x{queries}x{tokens}");
+        for (name, p) in PRECISIONS {
+            let (qkv, dout) = (Stored::filled(p, inputs), Stored::filled(p, outputs));
+            let (mut out, mut dqkv) = (Stored::filled(p, outputs), Stored::filled(p, inputs));
+            let mut lse = filled(batch * heads * queries);
+            attention::forward(p, d, 0.125, qkv.read(), out.write(), &mut lse);
+            let id = |pass: &str| BenchmarkId::new(format!("{pass} {name}"), &shape);
+            group.throughput(elements(2 * product)).bench_function(id("forward"), |b| {
+                b.iter(|| attention::forward(p, d, 0.125, qkv.read(), out.write(), &mut lse))
+            });
+            group.throughput(elements(5 * product)).bench_function(id("backward"), |b| {
+                b.iter(|| {
+                    let (out, dout) = (out.read(), dout.read());
+                    attention::backward(p, d, 0.125, qkv.read(), out, &lse, dout, dqkv.write());
+                })
+            });
         }
     }
-
-    fn bytes(&self, name: &str, values: usize, work: impl FnMut()) {
-        if name.contains(&self.filter) {
-            let t = best(work);
-            println!("{name:44} {:9.3} ms {:8.1} GB/s", t * 1e3, values as f64 * 4.0 / t / 1e9);
-        }
-    }
+    group.finish();
 }
 
-fn filled(n: usize) -> Vec<f32> {
-    (0..n).map(|i| ((i * 7919) % 2003) as f32 / 1001.5 - 1.0).collect()
-}
-
-/// The `gemm` crate alone, to compare with.
-fn gemm(
-    (m, n, k): (usize, usize, usize),
-    a: &[f32],
-    a_strides: (isize, isize),
-    b: &[f32],
-    b_strides: (isize, isize),
-    c: &mut [f32],
-) {
-    assert!(a.len() >= m * k && b.len() >= k * n && c.len() >= m * n);
-    // SAFETY: the lengths are asserted and the strides are those of contiguous matrices
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            c.as_mut_ptr(),
-            1,
-            n as isize,
-            false,
-            a.as_ptr(),
-            a_strides.1,
-            a_strides.0,
-            b.as_ptr(),
-            b_strides.1,
-            b_strides.0,
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::Rayon(0),
+/// What passes over activations: layer norm, GELU and sums over rows.
+fn passes(c: &mut Criterion) {
+    let mut group = measure::group(c, "activations");
+    let (n, wide) = (ROWS * DIM, ROWS * HIDDEN);
+    let (x, gain) = (filled(n), filled(DIM));
+    let (mut dx, mut mean, mut rstd) = (filled(n), filled(ROWS), filled(ROWS));
+    let (mut dgain, mut dbias, mut dhidden) = (filled(DIM), filled(DIM), filled(HIDDEN));
+    for (name, p) in PRECISIONS {
+        let (mut y, dy) = (Stored::filled(p, n), Stored::filled(p, n));
+        group.throughput(elements(2 * n)).bench_function(BenchmarkId::new("layer norm", name), |b| {
+            b.iter(|| layer_norm::forward(ROWS, DIM, 1e-6, &x, &gain, &gain, y.write(), &mut mean, &mut rstd))
+        });
+        group.throughput(elements(3 * n)).bench_function(
+            BenchmarkId::new("layer norm backward", name),
+            |b| {
+                b.iter(|| {
+                    let (dy, sums) = (dy.read(), (&mut dgain, &mut dbias));
+                    layer_norm::backward(
+                        ROWS, DIM, dy, &x, &gain, &mean, &rstd, None, &mut dx, sums.0, sums.1,
+                    );
+                })
+            },
         );
+        let (pre, mut act) = (Stored::filled(p, wide), Stored::filled(p, wide));
+        group.throughput(elements(2 * wide)).bench_function(BenchmarkId::new("gelu", name), |b| {
+            b.iter(|| linear::gelu_forward(pre.read(), act.write()))
+        });
+        group.throughput(elements(wide)).bench_function(BenchmarkId::new("gradient of a bias", name), |b| {
+            b.iter(|| linear::backward_bias(ROWS, HIDDEN, act.read(), &mut dhidden))
+        });
     }
+    group.finish();
 }
 
-fn linears(report: &Report, rows: usize, inp: usize, out: usize) {
-    let (x, w, bias, dy) = (filled(rows * inp), filled(out * inp), filled(out), filled(rows * out));
-    let (mut y, mut pre, mut dx, mut dw) =
-        (filled(rows * out), filled(rows * out), filled(rows * inp), filled(out * inp));
-    let flops = 2.0 * (rows * inp * out) as f64;
-    let name = |what: &str| format!("{what} {rows}x{inp}->{out}");
-    report.flops(&name("gemm, forward"), flops, || {
-        gemm((rows, out, inp), &x, (inp as isize, 1), &w, (1, inp as isize), &mut y)
+/// From logits to the loss and its gradient (paper, equation 1), the centre and the normalised last layer. All of it is f32.
+fn losses(c: &mut Criterion) {
+    let mut group = measure::group(c, "loss");
+    let (ours, theirs) = (VIEWS * BATCH * OUT, 2 * BATCH * OUT);
+    let (student, teacher, center) = (filled(ours), filled(theirs), filled(OUT));
+    let (mut gradient, mut targets) = (filled(ours), filled(theirs));
+    let (mut entropy, mut mean) = (filled(2 * BATCH), filled(OUT));
+    group.throughput(elements(2 * theirs)).bench_function("centered softmax", |b| {
+        b.iter(|| {
+            let center = Some(&center[..]);
+            loss::centered_softmax(2 * BATCH, OUT, &teacher, center, 0.04, &mut targets, &mut entropy);
+        })
     });
-    report.flops(&name("gemm, input"), flops, || {
-        gemm((rows, inp, out), &dy, (out as isize, 1), &w, (inp as isize, 1), &mut dx)
+    group.throughput(elements(2 * ours + theirs)).bench_function("cross-entropy and gradient", |b| {
+        b.iter(|| loss::cross_entropy(VIEWS, BATCH, OUT, &student, &targets, 0.1, 1e-2, &mut gradient))
     });
-    report.flops(&name("gemm, weight"), flops, || {
-        gemm((out, inp, rows), &dy, (1, out as isize), &x, (inp as isize, 1), &mut dw)
+    group.throughput(elements(theirs)).bench_function("mean of the teacher", |b| {
+        b.iter(|| loss::column_mean(2 * BATCH, OUT, &teacher, &mut mean))
     });
-    report.flops(&name("linear forward"), flops, || {
-        linear::forward(F, rows, inp, out, x[..].into(), &w, Some(&bias), (&mut y[..]).into())
+    let n = OUT * BOTTLENECK;
+    let (v, dw) = (filled(n), filled(n));
+    let (mut w, mut norms) = (filled(n), filled(OUT));
+    group.throughput(elements(2 * n)).bench_function("weight norm", |b| {
+        b.iter(|| normalize::weight_norm_forward(OUT, BOTTLENECK, &v, None, &mut w, &mut norms))
     });
-    report.flops(&name("linear forward_gelu"), flops, || {
-        linear::forward_gelu(
-            F,
-            rows,
-            inp,
-            out,
-            x[..].into(),
-            &w,
-            Some(&bias),
-            (&mut pre[..]).into(),
-            (&mut y[..]).into(),
-        )
+    group.throughput(elements(3 * n)).bench_function("weight norm backward", |b| {
+        b.iter(|| normalize::weight_norm_backward(OUT, BOTTLENECK, &dw, &v, None, &norms, &mut w, None))
     });
-    report.flops(&name("linear forward_residual"), flops, || {
-        linear::forward_residual(F, rows, inp, out, x[..].into(), &w, Some(&bias), &dy, &mut y);
-    });
-    report.flops(&name("linear backward_input"), flops, || {
-        linear::backward_input(F, rows, inp, out, dy[..].into(), &w, (&mut dx[..]).into())
-    });
-    report.flops(&name("linear backward_weight"), flops, || {
-        linear::backward_weight(F, rows, inp, out, dy[..].into(), x[..].into(), &mut dw)
-    });
-    report.bytes(&name("linear backward_bias"), rows * out, || {
-        linear::backward_bias(rows, out, dy[..].into(), &mut pre[..out])
-    });
+    group.finish();
 }
 
-fn attentions(report: &Report, d: Dims) {
-    let width = d.heads * d.head_dim;
-    let (qkv, dout) = (filled(d.batch * d.tokens * 3 * width), filled(d.batch * d.queries * width));
-    let (mut out, mut lse, mut dqkv) =
-        (filled(dout.len()), filled(d.batch * d.heads * d.queries), filled(qkv.len()));
-    let product = 2.0 * (d.batch * d.heads * d.queries * d.tokens * d.head_dim) as f64;
-    let name = |what: &str| format!("attention {what} {}x{} of {}", d.batch, d.queries, d.tokens);
-    attention::forward(F, d, 0.125, qkv[..].into(), (&mut out[..]).into(), &mut lse);
-    report.flops(&name("forward"), 2.0 * product, || {
-        attention::forward(F, d, 0.125, qkv[..].into(), (&mut out[..]).into(), &mut lse)
-    });
-    report.flops(&name("backward"), 5.0 * product, || {
-        attention::backward(
-            F,
-            d,
-            0.125,
-            qkv[..].into(),
-            out[..].into(),
-            &lse,
-            dout[..].into(),
-            (&mut dqkv[..]).into(),
-        )
-    });
-}
-
-fn elementwise(report: &Report) {
-    let (rows, dim) = (16 * 197, 384);
-    let n = rows * dim;
-    let (x, dy, gain) = (filled(n), filled(n), filled(dim));
-    let (mut y, mut mean, mut rstd, mut dgain, mut dbias) =
-        (filled(n), filled(rows), filled(rows), filled(dim), filled(dim));
-    report.bytes("copy", 2 * n, || y.copy_from_slice(&x));
-    report.bytes("layer_norm forward", 2 * n, || {
-        layer_norm::forward(rows, dim, 1e-6, &x, &gain, &gain, (&mut y[..]).into(), &mut mean, &mut rstd)
-    });
-    report.bytes("layer_norm backward", 4 * n, || {
-        layer_norm::backward(
-            rows,
-            dim,
-            dy[..].into(),
-            &x,
-            &gain,
-            &mean,
-            &rstd,
-            None,
-            &mut y,
-            &mut dgain,
-            &mut dbias,
-        );
-    });
-    let wide = 4 * n;
-    let (pre, mut act) = (filled(wide), filled(wide));
-    report.bytes("gelu forward", 2 * wide, || linear::gelu_forward(pre[..].into(), (&mut act[..]).into()));
-    report.bytes("gelu backward", 3 * wide, || linear::gelu_backward(pre[..].into(), &mut act));
-    let (views, batch, k) = (10, 8, 65_536);
-    let (student, teacher, center) = (filled(views * batch * k), filled(2 * batch * k), filled(k));
-    let mut column = vec![0.0; k];
-    let (mut d, mut targets, mut entropy) = (filled(student.len()), filled(teacher.len()), filled(2 * batch));
-    report.bytes("loss centered_softmax", 2 * teacher.len(), || {
-        loss::centered_softmax(2 * batch, k, &teacher, Some(&center), 0.04, &mut targets, &mut entropy);
-    });
-    report.bytes("loss cross_entropy", 2 * student.len() + 2 * views * batch * k, || {
-        loss::cross_entropy(views, batch, k, &student, &targets, 0.1, 1e-2, &mut d);
-    });
-    report
-        .bytes("loss column_mean", teacher.len(), || loss::column_mean(2 * batch, k, &teacher, &mut column));
-    let n = 65_536 * 256;
-    let (v, g) = (filled(n), filled(n));
-    let (mut p, mut m, mut s, mut norms) = (filled(n), vec![0.0; n], vec![0.0; n], filled(65_536));
-    report.bytes("weight_norm forward", 2 * n, || {
-        normalize::weight_norm_forward(65_536, 256, &v, None, &mut p, &mut norms)
-    });
-    report.bytes("weight_norm backward", 4 * n, || {
-        normalize::weight_norm_backward(65_536, 256, &g, &v, None, &norms, &mut p, None);
-    });
-    report.bytes("optimizer adamw", 7 * n, || {
-        optimizer::adamw(&mut p, &g, &mut m, &mut s, 1e-4, 0.04, 0.9, 0.999, 1e-8, 10, 1.0, None, 0.0)
-    });
-    report.bytes("optimizer lerp", 3 * n, || optimizer::lerp(&mut p, &v, 0.996));
-    report.bytes("optimizer sum_of_squares", n, || assert!(optimizer::sum_of_squares(&v) > 0.0));
-    report.bytes("optimizer all_finite", n, || assert!(optimizer::all_finite(&v)));
+/// The update of every weight, with and without the teacher's average in the same pass; a copy says what memory allows.
+fn updates(c: &mut Criterion) {
+    let mut group = measure::group(c, "update");
+    let n = PARAMETERS;
+    let (mut p, g, mut average) = (filled(n), filled(n), filled(n));
+    let (mut m, mut v) = (vec![0.0; n], vec![0.0; n]);
+    group.throughput(elements(2 * n)).bench_function("copy", |b| b.iter(|| average.copy_from_slice(&g)));
+    group
+        .throughput(elements(n))
+        .bench_function("norm", |b| b.iter(|| black_box(optimizer::sum_of_squares(&g))));
+    group
+        .throughput(elements(n))
+        .bench_function("finite", |b| b.iter(|| black_box(optimizer::all_finite(&g))));
+    for (name, with, values) in [("adamw", false, 7), ("adamw and average", true, 9)] {
+        group.throughput(elements(values * n)).bench_function(name, |b| {
+            b.iter(|| {
+                let average = with.then_some(&mut average[..]);
+                optimizer::adamw(
+                    &mut p, &g, &mut m, &mut v, 1e-4, 0.04, 0.9, 0.999, 1e-8, 10, 1.0, average, 0.996,
+                );
+            })
+        });
+    }
+    group
+        .throughput(elements(3 * n))
+        .bench_function("average", |b| b.iter(|| optimizer::lerp(&mut average, &p, 0.996)));
+    group.finish();
 }
 
 fn main() {
-    let filter = std::env::args().skip(1).find(|a| !a.starts_with('-')).unwrap_or_default();
-    let report = Report { filter };
-    for (rows, inp, out) in [
-        (16 * 197, 384, 1152),
-        (16 * 197, 384, 384),
-        (16 * 197, 384, 1536),
-        (16 * 197, 1536, 384),
-        (64 * 37, 384, 1536),
-    ] {
-        linears(&report, rows, inp, out);
-    }
-    linears(&report, 80, 256, 65_536);
-    linears(&report, 80, 2048, 2048);
-    linears(&report, 80, 2048, 256);
-    linears(&report, 16, 384, 1536);
-    linears(&report, 256, 512, 128);
-    linears(&report, 640, 128, 512);
-    attentions(&report, Dims { batch: 16, tokens: 197, queries: 197, heads: 6, head_dim: 64 });
-    attentions(&report, Dims { batch: 64, tokens: 37, queries: 37, heads: 6, head_dim: 64 });
-    attentions(&report, Dims { batch: 2, tokens: 785, queries: 785, heads: 12, head_dim: 64 });
-    attentions(&report, Dims { batch: 16, tokens: 197, queries: 1, heads: 6, head_dim: 64 });
-    elementwise(&report);
+    print_peak();
+    let mut c = measure::criterion();
+    epilogues(&mut c);
+    attentions(&mut c);
+    passes(&mut c);
+    losses(&mut c);
+    updates(&mut c);
+    c.final_summary();
 }

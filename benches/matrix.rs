@@ -1,231 +1,133 @@
-//! Rates of matrix products at the shapes of vision transformers, with the epilogues of training:
-//! `cargo bench --bench matrix [FILTER]`. Shares are of what both kinds of multiply-add reach without memory.
+//! Matrix products by shape, forward and backward through a linear layer, beside the `gemm` crate:
+//! `cargo bench --bench matrix [FILTER]`. Elements are floating-point operations.
 
-use dinoflow::kernels::cpu::matrix::{Add, Epilogue, Gelu, GeluBackward, Matrix, Residual, Store, product};
+mod common {
+    pub mod measure;
+    pub mod numbers;
+}
+
+use common::measure::{self, elements};
+use common::numbers::{PRECISIONS, Stored, filled, print_peak};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, BenchmarkId};
+use dinoflow::kernels::cpu::matrix::{Add, Epilogue, Matrix, Store, product};
 use dinoflow::kernels::{Numbers, Products};
-use half::bf16;
-use std::time::Instant;
 
-/// The best of several runs, in seconds: the machine may be shared.
-fn best(mut work: impl FnMut()) -> f64 {
-    let mut best = f64::INFINITY;
-    let start = Instant::now();
-    let mut runs = 0;
-    while runs < 5 || (start.elapsed().as_secs_f64() < 0.3 && runs < 200) {
-        let t = Instant::now();
-        work();
-        best = best.min(t.elapsed().as_secs_f64());
-        runs += 1;
-    }
-    best
+/// (rows, columns, length of a sum).
+type Shape = (usize, usize, usize);
+
+/// One of a layer's products, and who computes it.
+struct Case<'a, 'b> {
+    group: &'a mut BenchmarkGroup<'b, WallTime>,
+    /// forward, input or weight: what comes of the product.
+    pass: &'a str,
+    shape: Shape,
+    a: Matrix<'a>,
+    b: Matrix<'a>,
 }
 
-fn filled(n: usize) -> Vec<f32> {
-    (0..n).map(|i| ((i * 7919) % 2003) as f32 / 1001.5 - 1.0).collect()
-}
-
-fn halves(x: &[f32]) -> Vec<bf16> {
-    x.iter().map(|x| bf16::from_f32(*x)).collect()
-}
-
-/// Multiply-adds on registers alone.
-#[cfg(target_arch = "x86_64")]
-mod registers {
-    use std::arch::x86_64::*;
-    use std::hint::black_box;
-
-    /// Sums in flight: more than two a cycle that take six each.
-    const CHAINS: usize = 16;
-
-    /// # Safety
-    /// AVX-512 F must be there.
-    #[target_feature(enable = "avx512f")]
-    pub unsafe fn singles(rounds: usize) -> f32 {
-        // hidden, lest equal sums trade places in memory
-        let (mut sums, x) = black_box(([_mm512_setzero_ps(); CHAINS], _mm512_set1_ps(0.5)));
-        for _ in 0..rounds {
-            sums.iter_mut().for_each(|sum| *sum = _mm512_fmadd_ps(x, x, *sum));
-        }
-        sums.iter().map(|sum| _mm512_reduce_add_ps(*sum)).sum()
+impl Case<'_, '_> {
+    fn measure(&mut self, by: &str, mut work: impl FnMut()) {
+        let (m, n, k) = self.shape;
+        let id = BenchmarkId::new(format!("{} {by}", self.pass), format!("{m}x{n}x{k}"));
+        self.group.throughput(elements(2 * m * n * k)).bench_function(id, |b| b.iter(&mut work));
     }
 
-    /// # Safety
-    /// AVX-512 F and BF16 must be there.
-    #[target_feature(enable = "avx512f,avx512bf16")]
-    pub unsafe fn pairs(rounds: usize) -> f32 {
-        let (mut sums, half) = black_box(([_mm512_setzero_ps(); CHAINS], _mm512_set1_ps(0.5)));
-        let x = _mm512_cvtne2ps_pbh(half, half);
-        for _ in 0..rounds {
-            sums.iter_mut().for_each(|sum| *sum = _mm512_dpbf16_ps(*sum, x, x));
-        }
-        sums.iter().map(|sum| _mm512_reduce_add_ps(*sum)).sum()
+    fn ours(&mut self, (name, products): (&str, Products), epilogue: &impl Epilogue) {
+        let (shape, a, b) = (self.shape, self.a, self.b);
+        self.measure(name, || product(products, shape, a, b, epilogue));
     }
 
-    /// GFLOP/s of all threads together, or 0 without the instructions.
-    pub fn peak(bf16: bool) -> f64 {
-        const ROUNDS: usize = 1 << 20;
-        if !is_x86_feature_detected!("avx512f") || bf16 && !is_x86_feature_detected!("avx512bf16") {
-            return 0.0;
-        }
-        let threads = rayon::current_num_threads();
-        let t = super::best(|| {
-            rayon::broadcast(|_| {
-                // SAFETY: the instructions were detected
-                black_box(unsafe { if bf16 { pairs(ROUNDS) } else { singles(ROUNDS) } });
-            });
-        });
-        let flops = ROUNDS * CHAINS * 16 * if bf16 { 4 } else { 2 };
-        (flops * threads) as f64 / t / 1e9
+    /// The `gemm` crate alone, in f32; `adds` to what is there, as gradients of weights do.
+    fn gemm(&mut self, adds: bool, c: &mut [f32]) {
+        let (Numbers::F32(x), Numbers::F32(y)) = (self.a.data, self.b.data) else { return };
+        let (shape, a, b) = (self.shape, self.a, self.b);
+        self.measure("gemm", || gemm_product(shape, (x, a.row, a.col), (y, b.row, b.col), adds, c));
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
-mod registers {
-    pub fn peak(_: bool) -> f64 {
-        0.0
+/// A factor: numbers, from row to row, from column to column.
+type Strided<'a> = (&'a [f32], usize, usize);
+
+/// c = a b, or c += a b.
+fn gemm_product((m, n, k): Shape, a: Strided<'_>, b: Strided<'_>, adds: bool, c: &mut [f32]) {
+    assert!(a.0.len() >= m * k && b.0.len() >= k * n && c.len() >= m * n);
+    let stride = |stride: usize| stride as isize;
+    let (c_row, c_col) = (stride(n), 1);
+    // SAFETY: the lengths are asserted and the strides are those of contiguous matrices
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            c.as_mut_ptr(),
+            c_col,
+            c_row,
+            adds,
+            a.0.as_ptr(),
+            stride(a.2),
+            stride(a.1),
+            b.0.as_ptr(),
+            stride(b.2),
+            stride(b.1),
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::Rayon(0),
+        );
     }
 }
 
-struct Report {
-    filter: String,
-    /// GFLOP/s without memory, f32 and bf16.
-    peaks: [f64; 2],
-}
-
-impl Report {
-    fn line(&self, name: &str, kind: &str, peak: f64, (m, n, k): (usize, usize, usize), work: impl FnMut()) {
-        let name = format!("{name:14} {kind:5} {m:5} {n:5} {k:5}");
-        if name.contains(&self.filter) {
-            let t = best(work);
-            let rate = 2.0 * (m * n * k) as f64 / t / 1e9;
-            let share = if peak > 0.0 { format!("{:5.1} %", 100.0 * rate / peak) } else { "-".into() };
-            println!("{name} {:9.3} ms {rate:8.1} GFLOP/s {share}", t * 1e3);
-        }
-    }
-
-    fn product(
-        &self,
-        name: &str,
-        products: Products,
-        shape: (usize, usize, usize),
-        a: Matrix<'_>,
-        b: Matrix<'_>,
-        epilogue: &impl Epilogue,
-    ) {
-        let (kind, peak) = match products {
-            Products::F32 => ("f32", self.peaks[0]),
-            Products::Bf16 => ("bf16", self.peaks[1]),
-        };
-        self.line(name, kind, peak, shape, || product(products, shape, a, b, epilogue));
-    }
-
-    /// The `gemm` crate alone, in f32.
-    fn gemm(
-        &self,
-        name: &str,
-        (m, n, k): (usize, usize, usize),
-        a: Matrix<'_>,
-        b: Matrix<'_>,
-        c: &mut [f32],
-    ) {
-        let (Numbers::F32(x), Numbers::F32(y)) = (a.data, b.data) else { return };
-        assert!(x.len() >= m * k && y.len() >= k * n && c.len() >= m * n);
-        let isize = |stride: usize| stride as isize;
-        self.line(name, "gemm", self.peaks[0], (m, n, k), || {
-            // SAFETY: the lengths are asserted and the strides are those of contiguous matrices
-            unsafe {
-                gemm::gemm(
-                    m,
-                    n,
-                    k,
-                    c.as_mut_ptr(),
-                    1,
-                    isize(n),
-                    false,
-                    x.as_ptr(),
-                    isize(a.col),
-                    isize(a.row),
-                    y.as_ptr(),
-                    isize(b.col),
-                    isize(b.row),
-                    1.0,
-                    1.0,
-                    false,
-                    false,
-                    false,
-                    gemm::Parallelism::Rayon(0),
-                );
-            }
-        });
-    }
-}
-
-/// A linear layer, forward and backward: activations as they are stored with these products, weights in f32.
-fn linear(report: &Report, rows: usize, inp: usize, out: usize) {
-    let (x, w, dy, bias) = (filled(rows * inp), filled(out * inp), filled(rows * out), filled(out));
-    let (x_half, dy_half) = (halves(&x), halves(&dy));
-    let (mut y, mut dx, mut dw) = (filled(rows * out), filled(rows * inp), filled(out * inp));
-    let (mut y_half, mut pre_half, mut dx_half) = (halves(&y), halves(&y), halves(&dx));
-    let (forward, input, weight) = ((rows, out, inp), (rows, inp, out), (out, inp, rows));
+/// A linear layer's three products: activations as they are stored beside them, weights in f32.
+fn linear(group: &mut BenchmarkGroup<'_, WallTime>, rows: usize, inp: usize, out: usize) {
+    let (w, bias) = (filled(out * inp), filled(out));
     let (turned, plain) = (Matrix::transposed(&w[..], inp), Matrix::rows(&w[..], inp));
+    let mut dw = filled(out * inp);
+    for kind in PRECISIONS {
+        let (x, dy) = (Stored::filled(kind.1, rows * inp), Stored::filled(kind.1, rows * out));
+        let (mut y, mut dx) = (Stored::filled(kind.1, rows * out), Stored::filled(kind.1, rows * inp));
+        let (x_rows, dy_rows) = (Matrix::rows(x.read(), inp), Matrix::rows(dy.read(), out));
 
-    let (b, bias) = (Products::Bf16, Some(&bias[..]));
-    let (x_rows, dy_rows) = (Matrix::rows(&x_half[..], inp), Matrix::rows(&dy_half[..], out));
-    let pre = Numbers::Bf16(&x_half);
-    report.product("forward", b, forward, x_rows, turned, &Store::new(bias, out, y_half[..].as_mut().into()));
-    let gelu = Gelu::new(bias, out, pre_half[..].as_mut().into(), y_half[..].as_mut().into());
-    report.product("gelu", b, forward, x_rows, turned, &gelu);
-    report.product("residual", b, forward, x_rows, turned, &Residual::new(bias, &dy, out, &mut y));
-    report.product("input", b, input, dy_rows, plain, &Store::new(None, inp, dx_half[..].as_mut().into()));
-    report.product(
-        "input of gelu",
-        b,
-        input,
-        dy_rows,
-        plain,
-        &GeluBackward::new(pre, inp, dx_half[..].as_mut().into()),
-    );
-    let dy_wide = Matrix::rows(&dy[..], out);
-    report.product(
-        "input from f32",
-        b,
-        input,
-        dy_wide,
-        plain,
-        &Store::new(None, inp, dx_half[..].as_mut().into()),
-    );
-    report.product(
-        "weight",
-        b,
-        weight,
-        Matrix::transposed(&dy_half[..], out),
-        x_rows,
-        &Add::new(inp, &mut dw),
-    );
-
-    let (f, x_rows, dy_rows) = (Products::F32, Matrix::rows(&x[..], inp), Matrix::rows(&dy[..], out));
-    let dy_turned = Matrix::transposed(&dy[..], out);
-    report.product("forward", f, forward, x_rows, turned, &Store::new(bias, out, y[..].as_mut().into()));
-    report.gemm("forward", forward, x_rows, turned, &mut y);
-    report.product("input", f, input, dy_rows, plain, &Store::new(None, inp, dx[..].as_mut().into()));
-    report.gemm("input", input, dy_rows, plain, &mut dx);
-    report.product("weight", f, weight, dy_turned, x_rows, &Add::new(inp, &mut dw));
-    report.gemm("weight", weight, dy_turned, x_rows, &mut dw);
+        let mut case =
+            Case { group: &mut *group, pass: "forward", shape: (rows, out, inp), a: x_rows, b: turned };
+        case.ours(kind, &Store::new(Some(&bias), out, y.write()));
+        if let Stored::F32(y) = &mut y {
+            case.gemm(false, y);
+        }
+        let mut case =
+            Case { group: &mut *group, pass: "input", shape: (rows, inp, out), a: dy_rows, b: plain };
+        case.ours(kind, &Store::new(None, inp, dx.write()));
+        if let Stored::F32(dx) = &mut dx {
+            case.gemm(false, dx);
+        }
+        let dy_turned = Matrix::transposed(dy.read(), out);
+        let mut case =
+            Case { group: &mut *group, pass: "weight", shape: (out, inp, rows), a: dy_turned, b: x_rows };
+        case.ours(kind, &Add::new(inp, &mut dw));
+        case.gemm(true, &mut dw);
+    }
 }
 
 fn main() {
-    let filter = std::env::args().skip(1).find(|a| !a.starts_with('-')).unwrap_or_default();
-    let report = Report { filter, peaks: [false, true].map(registers::peak) };
-    println!("without memory: f32 {:.0} GFLOP/s, bf16 {:.0} GFLOP/s", report.peaks[0], report.peaks[1]);
-    // ViT-S/16 at batch 8, ViT-B/8 at batch 1, ViT-Ti/4 at batch 64: global and local rows
-    for (rows, dim) in [(16 * 197, 384), (64 * 37, 384), (2 * 785, 768), (8 * 145, 768), (128 * 65, 192)] {
+    print_peak();
+    let mut c = measure::criterion();
+    let mut group = measure::group(&mut c, "matrix");
+    // ViT-S/16 at batch 8, ViT-B/8 at batch 1, ViT-Ti/4 at batch 64: rows of the global crops, and of ViT-S/16's local ones
+    for (rows, dim) in [(16 * 197, 384), (64 * 37, 384), (2 * 785, 768), (128 * 65, 192)] {
         for (inp, out) in [(dim, 3 * dim), (dim, dim), (dim, 4 * dim), (4 * dim, dim)] {
-            linear(&report, rows, inp, out);
+            linear(&mut group, rows, inp, out);
         }
     }
-    // the head
+    // the head: every crop is one row, the teacher's are thinner still
     for (inp, out) in [(384, 2048), (2048, 2048), (2048, 256), (256, 65_536)] {
-        linear(&report, 80, inp, out);
-        linear(&report, 16, inp, out);
+        linear(&mut group, 80, inp, out);
+        linear(&mut group, 16, inp, out);
     }
+    // sides that no tile divides, and sums too short to pay for packing
+    linear(&mut group, 611, 383, 385);
+    linear(&mut group, 1000, 17, 33);
+    group.finish();
+    c.final_summary();
 }
