@@ -1,7 +1,7 @@
 //! Matrix products whose results are finished piece by piece, while they are in cache.
 //!
-//! A product is cut into tasks by its shape ([`cut`]); factors are packed into 32-bit lanes, one f32 or two bf16 each
-//! ([`pack`]); tiles of eight rows by 48 columns are summed in registers ([`tile`]); and an [`Epilogue`] takes every finished piece.
+//! A product is cut into tasks by its shape (`cut`); factors are packed into 32-bit lanes, one f32 or two bf16 each
+//! (`pack`); tiles of eight rows by 48 columns are summed in registers (`tile`); and an [`Epilogue`] takes every finished piece.
 
 mod arithmetic;
 #[cfg(target_arch = "x86_64")]
