@@ -1,16 +1,27 @@
 //! Numbers of either precision as f32 for a kernel's inner loop, a cached part at a time.
 
+use super::lines::Lines;
 use super::split::each_part;
 use crate::kernels::{Numbers, NumbersMut};
 use half::bf16;
 use std::ops::Range;
 
+/// A place for numbers that are widened or not yet rounded: memory that the thread keeps.
+#[derive(Default)]
+pub struct Widened(Option<Lines>);
+
+impl Widened {
+    fn of(&mut self, len: usize) -> &mut [f32] {
+        bytemuck::cast_slice_mut(self.0.insert(Lines::take(len)).lanes())
+    }
+}
+
 /// These numbers as f32: as they lie, or widened into `room`.
-pub fn read<'a>(x: Numbers<'a>, range: Range<usize>, room: &'a mut Vec<f32>) -> &'a [f32] {
+pub fn read<'a>(x: Numbers<'a>, range: Range<usize>, room: &'a mut Widened) -> &'a [f32] {
     match x {
         Numbers::F32(x) => &x[range],
         Numbers::Bf16(x) => {
-            room.resize(range.len(), 0.0);
+            let room = room.of(range.len());
             widen(&x[range], room);
             room
         }
@@ -18,11 +29,12 @@ pub fn read<'a>(x: Numbers<'a>, range: Range<usize>, room: &'a mut Vec<f32>) -> 
 }
 
 /// Lets `work` write these numbers as f32, and rounds them where they are stored in less. What `work` finds is not theirs.
-pub fn write(y: NumbersMut<'_>, room: &mut Vec<f32>, work: impl FnOnce(&mut [f32])) {
+pub fn write(y: NumbersMut<'_>, work: impl FnOnce(&mut [f32])) {
     match y {
         NumbersMut::F32(y) => work(y),
         NumbersMut::Bf16(y) => {
-            room.resize(y.len(), 0.0);
+            let mut room = Widened::default();
+            let room = room.of(y.len());
             work(room);
             narrow(room, y);
         }

@@ -1,6 +1,6 @@
 //! Layer norm (Ba, Kiros, Hinton 2016) over rows of `dim` values.
 
-use super::convert::{read, write};
+use super::convert::{Widened, read, write};
 use super::lanes::{mul_add, squares_around, sum, weighted_sums};
 use super::split::{SUM_ROWS, each_part2, each_part3, rows_per_task};
 use crate::kernels::{Numbers, NumbersMut};
@@ -26,7 +26,7 @@ pub fn forward(
     let part = rows_per_task(dim);
     let rows = |i: usize, y: NumbersMut<'_>, mean: &mut [f32], rstd: &mut [f32]| {
         let x = &x[i * part * dim..][..y.len()];
-        write(y, &mut Vec::new(), |y| forward_rows(eps, x, gain, bias, y, mean, rstd));
+        write(y, |y| forward_rows(eps, x, gain, bias, y, mean, rstd));
     };
     let (mean, rstd) = ((part, mean), (part, rstd));
     match y {
@@ -58,7 +58,7 @@ pub fn backward(
         let (at, end) = (i * SUM_ROWS, ((i + 1) * SUM_ROWS).min(rows));
         let (dgain, dbias) = partial.split_at_mut(dim);
         let span = at * dim..end * dim;
-        let mut room = Vec::new();
+        let mut room = Widened::default();
         let dy = read(dy, span.clone(), &mut room);
         let around = around.map(|a| &a[span.clone()]);
         backward_rows(dy, &x[span], gain, &mean[at..end], &rstd[at..end], around, dx, dgain, dbias);

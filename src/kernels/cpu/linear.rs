@@ -1,6 +1,6 @@
 //! Linear layers in PyTorch's layout: x (rows, inp), w (out, inp), y (rows, out).
 
-use super::convert::{each_chunk, read, write};
+use super::convert::{Widened, each_chunk, read, write};
 use super::lanes::{gelu, gelu_slope};
 use super::matrix::{Add, Gelu, GeluBackward, Matrix, Residual, Store, product};
 use super::split::{TASK, each_part, sum_over_rows};
@@ -136,7 +136,7 @@ pub fn backward_weight(
 pub fn backward_bias(rows: usize, out: usize, dy: Numbers<'_>, db: &mut [f32]) {
     assert_eq!([dy.len(), db.len()], [rows * out, out], "dy, db of a linear layer");
     sum_over_rows(rows, db, |rows, sum| {
-        add_rows(read(dy, rows.start * out..rows.end * out, &mut Vec::new()), sum);
+        add_rows(read(dy, rows.start * out..rows.end * out, &mut Widened::default()), sum);
     });
 }
 
@@ -145,7 +145,7 @@ pub fn gelu_backward(pre: Numbers<'_>, dy: &mut [f32]) {
     assert_eq!(pre.len(), dy.len(), "pre and dy of a GELU");
     each_part(TASK, dy, |i, dy| {
         let at = i * TASK;
-        gelu_backward_part(read(pre, at..at + dy.len(), &mut Vec::new()), dy);
+        gelu_backward_part(read(pre, at..at + dy.len(), &mut Widened::default()), dy);
     });
 }
 
@@ -154,9 +154,9 @@ pub fn gelu_forward(x: Numbers<'_>, y: NumbersMut<'_>) {
     assert_eq!(x.len(), y.len(), "x and y of a GELU");
     each_chunk(TASK, y, |i, y| {
         let at = i * TASK;
-        let mut room = Vec::new();
+        let mut room = Widened::default();
         let x = read(x, at..at + y.len(), &mut room);
-        write(y, &mut Vec::new(), |y| gelu_part(x, y));
+        write(y, |y| gelu_part(x, y));
     });
 }
 

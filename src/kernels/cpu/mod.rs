@@ -4,6 +4,7 @@
 mod isa;
 mod convert;
 mod lanes;
+mod lines;
 mod split;
 mod vectors;
 

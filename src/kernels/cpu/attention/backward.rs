@@ -2,7 +2,7 @@
 
 use super::softmax::softmax_backward;
 use super::{Dims, Head, hand_on};
-use crate::kernels::cpu::convert::read;
+use crate::kernels::cpu::convert::{Widened, read};
 use crate::kernels::cpu::matrix::{Add, Matrix, Store, Within, product_here};
 use crate::kernels::cpu::split::{each_task, with_scratch};
 use crate::kernels::{Numbers, NumbersMut, Products};
@@ -73,7 +73,7 @@ fn backward_block(head: Head<'_>, given: Given<'_>, dqkv: &Store<'_>, first: usi
     let dy = Matrix::rows(given.dout.slice(o..given.dout.len()), stride);
     head.inner_products(head.part(0, first), 1, scores);
     head.inner_products(dy, 2, grads);
-    let (mut out_room, mut dout_room) = (Vec::new(), Vec::new());
+    let (mut out_room, mut dout_room) = (Widened::default(), Widened::default());
     for (q, (scores, grads)) in
         scores.chunks_exact_mut(padded).zip(grads.chunks_exact_mut(padded)).enumerate()
     {

@@ -9,7 +9,6 @@ mod avx512;
 mod block;
 mod cut;
 mod epilogue;
-mod lines;
 mod out;
 mod pack;
 mod portable;

@@ -3,9 +3,9 @@
 use super::arithmetic::Arithmetic;
 use super::block::{Left, block};
 use super::cut::Cut;
-use super::lines::Lines;
 use super::{COLUMNS, Epilogue, Factor, LANES, ROWS, each_task, pack};
 use crate::kernels::Numbers;
+use crate::kernels::cpu::lines::Lines;
 use crate::kernels::cpu::split::each_part;
 use std::ops::Range;
 

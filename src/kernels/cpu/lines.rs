@@ -1,4 +1,4 @@
-//! Working memory in whole cache lines, kept from one product to the next: fresh pages cost more than what is done in them.
+//! Working memory in whole cache lines, kept from one task to the next: fresh pages cost more than what is done in them.
 
 use std::cell::RefCell;
 
@@ -10,7 +10,7 @@ struct Line([u32; LINE]);
 const LINE: usize = 16;
 
 thread_local! {
-    /// Several, because a thread that waits for its product may be handed a part of another.
+    /// Several, because a task may need more than one, and a thread that waits for a product may be handed a part of another.
     static IDLE: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
 }
 
