@@ -98,13 +98,8 @@ pub fn product(
     b: Matrix<'_>,
     epilogue: &(impl Epilogue + ?Sized),
 ) {
-    let a = Factor { data: a.data, across: a.row, along: a.col, depth: k };
-    let b = Factor { data: b.data, across: b.col, along: b.row, depth: k };
-    a.assert_holds(m, k);
-    b.assert_holds(n, k);
-    let arithmetic = Arithmetic::of(products);
-    let cut = Cut::of(m, n, k.div_ceil(arithmetic.depth()), pack::lies_packed(arithmetic, a));
-    Job { arithmetic, m, n, a, b, cut, epilogue }.run();
+    let wide = |lies: bool, steps: usize| Cut::of(m, n, steps, lies);
+    cut_and_run(products, (m, n, k), a, b, epilogue, wide);
 }
 
 /// The same on this thread alone, in one piece: for the small products of a task, whose factors are in cache.
@@ -115,12 +110,24 @@ pub fn product_here(
     b: Matrix<'_>,
     epilogue: &(impl Epilogue + ?Sized),
 ) {
+    cut_and_run(products, (m, n, k), a, b, epilogue, |_, steps| Cut::whole(m, n, steps));
+}
+
+/// Takes a product as `cut` says, which is told whether a is read where it lies, and the lanes of a sum.
+fn cut_and_run(
+    products: Products,
+    (m, n, k): (usize, usize, usize),
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    epilogue: &(impl Epilogue + ?Sized),
+    cut: impl FnOnce(bool, usize) -> Cut,
+) {
     let a = Factor { data: a.data, across: a.row, along: a.col, depth: k };
     let b = Factor { data: b.data, across: b.col, along: b.row, depth: k };
     a.assert_holds(m, k);
     b.assert_holds(n, k);
     let arithmetic = Arithmetic::of(products);
-    let cut = Cut::whole(m, n, k.div_ceil(arithmetic.depth()));
+    let cut = cut(pack::lies_packed(arithmetic, a), k.div_ceil(arithmetic.depth()));
     Job { arithmetic, m, n, a, b, cut, epilogue }.run();
 }
 
