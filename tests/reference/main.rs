@@ -5,6 +5,7 @@
 mod augment;
 mod backbones;
 mod fixture;
+mod instructions;
 mod knn;
 mod positions;
 mod schedules;

@@ -1,6 +1,12 @@
 //! Which vector instructions to use, and the macro that compiles one loop for each of them.
 
-/// The instruction sets that kernels are compiled for.
+use std::ffi::OsStr;
+use std::sync::LazyLock;
+
+/// The variable of the environment that names the instruction set to use, for comparing processors on one machine.
+pub const VARIABLE: &str = "DINOFLOW_ISA";
+
+/// The instruction sets that kernels are compiled for, each with all that stand before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Isa {
     Portable,
@@ -8,6 +14,25 @@ pub enum Isa {
     Avx512,
     /// AVX-512 with products of bf16 pairs: for matrix products, the rest is as with `Avx512`.
     Avx512Bf16,
+}
+
+impl Isa {
+    const ALL: [Isa; 4] = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16];
+
+    /// The word for it in [`VARIABLE`].
+    pub fn word(self) -> &'static str {
+        match self {
+            Isa::Portable => "portable",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+            Isa::Avx512Bf16 => "avx512bf16",
+        }
+    }
+
+    /// Those that this processor has, the narrowest first.
+    pub fn available() -> impl Iterator<Item = Isa> {
+        Isa::ALL.into_iter().filter(|isa| *isa <= detected())
+    }
 }
 
 /// The widest instruction set that this processor has.
@@ -32,9 +57,49 @@ fn detected() -> Isa {
     Isa::Portable
 }
 
+/// What [`VARIABLE`] asks for: the widest of all where it is not set or empty.
+fn chosen(word: Option<&OsStr>) -> Result<Isa, String> {
+    let Some(word) = word.filter(|word| !word.is_empty()) else { return Ok(detected()) };
+    match Isa::ALL.into_iter().find(|isa| word == isa.word()) {
+        Some(isa) if isa <= detected() => Ok(isa),
+        Some(isa) => {
+            let has = listing(Isa::available());
+            Err(format!("{VARIABLE}={}: this processor has not got it; expected {has}", isa.word()))
+        }
+        None => {
+            let known = listing(Isa::ALL.into_iter());
+            Err(format!("{VARIABLE}={}: no such instruction set; expected {known}", word.display()))
+        }
+    }
+}
+
+fn listing(all: impl Iterator<Item = Isa>) -> String {
+    all.map(Isa::word).collect::<Vec<_>>().join(", ")
+}
+
+/// Asked once: a process computes all its numbers with the same instructions.
+static CHOSEN: LazyLock<Result<Isa, String>> =
+    LazyLock::new(|| chosen(std::env::var_os(VARIABLE).as_deref()));
+
+/// The instruction set that kernels use: the widest that this processor has, or the one that [`VARIABLE`] names.
+///
+/// # Errors
+/// When that is unknown, or the processor has not got it. Whoever goes on all the same meets a panic in the first kernel:
+/// numbers by other instructions than were asked for would be worth nothing.
+pub fn instructions() -> Result<Isa, String> {
+    CHOSEN.clone()
+}
+
+fn found() -> Isa {
+    match &*CHOSEN {
+        Ok(isa) => *isa,
+        Err(text) => panic!("{text}"),
+    }
+}
+
 #[cfg(not(test))]
 pub(super) fn isa() -> Isa {
-    detected()
+    found()
 }
 
 #[cfg(test)]
@@ -50,7 +115,7 @@ pub fn force(isa: Isa) {
 
 #[cfg(test)]
 pub(super) fn isa() -> Isa {
-    FORCED.get().map_or(detected(), |forced| forced.min(detected()))
+    FORCED.get().map_or_else(found, |forced| forced.min(found()))
 }
 
 /// Defines functions whose body is compiled once for each instruction set and chosen when called.
@@ -87,4 +152,26 @@ macro_rules! vectorised {
             }
         }
     )+};
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variable_names_what_the_processor_has() {
+        let said = |word: &str| chosen(Some(OsStr::new(word)));
+        assert_eq!((chosen(None), said("")), (Ok(detected()), Ok(detected())));
+        for isa in Isa::ALL {
+            match said(isa.word()) {
+                Ok(chosen) => assert!(chosen == isa && isa <= detected()),
+                Err(text) => assert!(isa > detected() && text.contains("expected portable"), "{text}"),
+            }
+        }
+        let unknown = said("sse2").unwrap_err();
+        assert!(
+            unknown.contains("DINOFLOW_ISA=sse2") && unknown.ends_with("avx512, avx512bf16"),
+            "{unknown}"
+        );
+    }
 }

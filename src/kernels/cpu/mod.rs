@@ -34,4 +34,5 @@ pub fn fastest_products() -> Products {
 }
 
 #[cfg(test)]
-pub(super) use isa::{Isa, force};
+pub(super) use isa::force;
+pub use isa::{Isa, VARIABLE, instructions};
