@@ -4,7 +4,7 @@
 //! # From a file to a run
 //!
 //! ```text
-//! graphs/*.ron, stages/*/*.ron, --swap, --set
+//! graphs/*.ron, stages/*/*.ron, --without, --swap, --set
 //!   graph::load    GraphSpec   what the file says: strings and numbers, each with the place where it was written
 //!   graph::check   Draft       everything that is wrong, at once; roles, ports and types of what is right
 //!   plan::build    Plan        indices in place of names, a type on every edge, an order of firing, a cost
@@ -19,7 +19,7 @@
 //! | --- | --- |
 //! | [`cli`] | one file a subcommand; [`main_with`] is the whole program |
 //! | [`error`] | what ends a command early, and its exit status |
-//! | [`graph`] | RON text to a checked specification: parse, load (presets, `--swap`, `--set`), check, report, write |
+//! | [`graph`] | RON text to a checked specification: parse, load (presets, `--without`, `--swap`, `--set`), check, report, write |
 //! | [`plan`] | who runs where and in which order, what each edge carries, what it costs; plans in print and in pictures |
 //! | [`stages`] | one file a stage: its parameters, what it declares, what runs, its tests; the registry of a user's own |
 //! | [`runtime`] | threads, bounded channels, the island, the step barrier, faults, signals, traces |
@@ -49,8 +49,8 @@
 //! # Invariants
 //!
 //! - [`graph`] and [`plan`] do no tensor work.
-//! - Files are touched by loading, data, first weights, checkpoint, report, traces and the command line; by nothing else. ([`mod@bench`] asks the
-//!   system for its peak of memory.)
+//! - Files are touched by loading, data, first weights, checkpoint, report, traces and the command line; by nothing else. ([`bench::memory`] asks
+//!   the system for the process's peak of memory and for the machine's whole, [`kernels`] the environment for `DINOFLOW_ISA`.)
 //! - Only [`runtime`] starts threads; kernels and evaluation use rayon's pool.
 //! - A traced tensor never leaves its thread: stages are built on the thread that fires them, and a tape is not `Send`. The teacher is never traced.
 //! - Every random draw is keyed by what it is for (seed, epoch, picture, crop, operation). The number of workers, a resume and another order of

@@ -5,6 +5,8 @@ use std::fmt::Write;
 use dinoflow::graph::load::{Loaded, Request, load_text};
 use dinoflow::graph::problem::{Diagnostic, Severity};
 use dinoflow::graph::report;
+use dinoflow::graph::tree::{Body, Tree, Value};
+use dinoflow::graph::write::to_ron;
 use dinoflow::plan::Plan;
 use dinoflow::plan::build;
 use dinoflow::stages::Registry;
@@ -16,6 +18,7 @@ struct Broken {
     name: &'static str,
     /// Texts that are replaced in the file.
     edits: &'static [(&'static str, &'static str)],
+    without: &'static [&'static str],
     swaps: &'static [&'static str],
     sets: &'static [&'static str],
     errors: &'static [(&'static str, &'static str)],
@@ -26,7 +29,7 @@ const fn file(
     edits: &'static [(&'static str, &'static str)],
     errors: &'static [(&'static str, &'static str)],
 ) -> Broken {
-    Broken { name, edits, swaps: &[], sets: &[], errors }
+    Broken { name, edits, without: &[], swaps: &[], sets: &[], errors }
 }
 
 const fn set(
@@ -34,7 +37,7 @@ const fn set(
     sets: &'static [&'static str],
     errors: &'static [(&'static str, &'static str)],
 ) -> Broken {
-    Broken { name, edits: &[], swaps: &[], sets, errors }
+    Broken { name, edits: &[], without: &[], swaps: &[], sets, errors }
 }
 
 const fn swap(
@@ -42,7 +45,15 @@ const fn swap(
     swaps: &'static [&'static str],
     errors: &'static [(&'static str, &'static str)],
 ) -> Broken {
-    Broken { name, edits: &[], swaps, sets: &[], errors }
+    Broken { name, edits: &[], without: &[], swaps, sets: &[], errors }
+}
+
+const fn without(
+    name: &'static str,
+    without: &'static [&'static str],
+    errors: &'static [(&'static str, &'static str)],
+) -> Broken {
+    Broken { name, edits: &[], without, swaps: &[], sets: &[], errors }
 }
 
 const BROKEN: &[Broken] = &[
@@ -380,6 +391,53 @@ const BROKEN: &[Broken] = &[
     set("a set below a number", &["optimizer.lr.peak=1"], &[("peak", "there is no part `peak` to set here")]),
     set("a set of a bare path", &["network.init=Weights(/tmp/x)"], &[("/", "not RON")]),
     set("a set without a value", &["seed"], &[("seed", "--set takes PATH=VALUE")]),
+    // nodes left out
+    without("a node left out that isn't there", &["kn"], &[("kn", "no node `kn`")]),
+    without("a node left out twice", &["knn", "knn"], &[("knn", "no node `knn`")]),
+    without(
+        "a node left out that others need",
+        &["ema"],
+        &[("\"ema/weights\"", "no node `ema`"), ("\"ema/weights\"", "no node `ema`")],
+    ),
+    without(
+        "nobody left to train",
+        &["optimizer"],
+        &[
+            ("nodes", "no node of role `optimizer`"),
+            ("\"optimizer/weights\"", "no node `optimizer`"),
+            ("\"optimizer/weights\"", "no node `optimizer`"),
+            ("\"optimizer/weights\"", "no node `optimizer`"),
+        ],
+    ),
+    Broken {
+        name: "an edit of a node that is left out",
+        edits: &[],
+        without: &["knn"],
+        swaps: &["knn=Knn()"],
+        sets: &["knn.k=[1]"],
+        errors: &[("knn", "no node `knn`"), ("knn", "no key or node `knn`")],
+    },
+    // what can't be read is held against nothing
+    set(
+        "a run of no length against a long warm-up",
+        &["optimizer.lr_course.warmup=Steps(1000000000000)", "duration=10"],
+        &[("10", "`duration` is of the wrong type")],
+    ),
+    set(
+        "neighbours of who knows how many",
+        &["knn.train.count=\"many\""],
+        &[("\"many\"", "`train.count` is of the wrong type")],
+    ),
+    set(
+        "steps of who knows how many pictures",
+        &["optimizer.lr_course.warmup=Steps(10)", "source.count=\"many\""],
+        &[("\"many\"", "`count` is of the wrong type")],
+    ),
+    set(
+        "a picture that was to be resized to less than no number",
+        &["knn.resize=16", "knn.crop=\"half\""],
+        &[("\"half\"", "`crop` is of the wrong type")],
+    ),
     // everything at once
     Broken {
         name: "many things at once",
@@ -389,6 +447,7 @@ const BROKEN: &[Broken] = &[
             ("\"teacher/logits\"", "\"teacher/logit\""),
             ("global_size: 32", "global_size: 36"),
         ],
+        without: &[],
         swaps: &["loss=Centering()"],
         sets: &["micro_batch=16", "knn.temperature=NaN"],
         errors: &[
@@ -411,8 +470,12 @@ fn load(broken: &Broken) -> Loaded {
         text = text.replacen(from, &to, 1);
     }
     let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-    let request =
-        Request { graph: "broken.ron".into(), swaps: owned(broken.swaps), sets: owned(broken.sets) };
+    let request = Request {
+        graph: "broken.ron".into(),
+        without: owned(broken.without),
+        swaps: owned(broken.swaps),
+        sets: owned(broken.sets),
+    };
     load_text(&text, &request)
 }
 
@@ -462,4 +525,60 @@ fn a_graph_with_notes_alone_is_planned() {
     let whats: Vec<&str> = notes.iter().map(|note| note.what.as_str()).collect();
     assert_eq!(whats, ["`temperature.over` of `center` does not fit"]);
     assert!(notes.iter().all(|note| note.severity == Severity::Note));
+}
+
+/// The way to every number, text and name in a tree.
+fn leaves(tree: &Tree, path: &str, out: &mut Vec<String>) {
+    let mut down = |step: &str, child: &Tree| leaves(child, &format!("{path}.{step}"), out);
+    let items = |items: &[Tree], down: &mut dyn FnMut(&str, &Tree)| {
+        items.iter().enumerate().for_each(|(index, item)| down(&index.to_string(), item));
+    };
+    match &tree.value {
+        Value::List(list) if !list.is_empty() => items(list, &mut down),
+        Value::Map(entries) => entries.iter().for_each(|(key, value)| {
+            let Value::Str(key) = &key.value else { panic!("a key that is no text") };
+            down(key, value);
+        }),
+        Value::Shape { body: Body::Fields(fields), .. } => {
+            fields.iter().for_each(|field| down(&field.key, &field.value));
+        }
+        Value::Shape { body: Body::Tuple(tuple), .. } if !tuple.is_empty() => items(tuple, &mut down),
+        _ => out.push(path.trim_start_matches('.').to_owned()),
+    }
+}
+
+#[test]
+fn a_value_that_can_not_be_read_is_one_error() {
+    // all that is judged by another value stands close to its bound
+    let sets = [
+        "optimizer.lr_course.warmup=Steps(2500)",
+        "optimizer.freeze_last_layer=Epochs(20)",
+        "center.temperature=Linear(from: 0.04, to: 0.07, over: Epochs(20))",
+        "knn.k=[10, 20]",
+        "knn.crop=Some(32)",
+        "knn.resize=Some(36)",
+        "network.head.batch_norm=true",
+    ];
+    let load = |text: &str, sets: &[&str]| {
+        let sets = sets.iter().map(|set| (*set).to_owned()).collect();
+        load_text(text, &Request { graph: "graph.ron".into(), sets, ..Request::default() })
+    };
+    let good = load(GOOD, &sets);
+    assert_eq!(judge(&good).map(|(_, notes)| notes), Ok(vec![]));
+    // with all defaults written out
+    let text = to_ron(good.spec.as_ref().unwrap()).unwrap();
+    let mut paths = Vec::new();
+    leaves(&load(&text, &[]).tree, "", &mut paths);
+    assert!(paths.len() > 100, "{paths:?}");
+    let mut wrong = String::new();
+    for path in paths {
+        // no value is a character
+        let loaded = load(&text, &[&format!("{path}='x'")]);
+        let problems = judge(&loaded).err().unwrap_or_default();
+        let what: Vec<&str> = problems.iter().map(|problem| problem.what.as_str()).collect();
+        if what.len() != 1 {
+            writeln!(wrong, "{path}: {what:?}").unwrap();
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
 }

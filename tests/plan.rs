@@ -134,6 +134,7 @@ fn a_list_that_is_there_is_counted() {
             graph: "graphs/quickstart.ron".into(),
             swaps: vec![swap.clone()],
             sets: vec![batch.into(), "optimizer.lr_course=Constant".into()],
+            ..Request::default()
         };
         build::plan(&load(&request).unwrap(), &Registry::default()).err().map(|problems| problems.len())
     };
@@ -191,7 +192,12 @@ fn a_swap_takes_a_preset_or_ron_and_sets_come_after() {
         ("center=\"stages/center/centering.ron\"", 0.9),
     ] {
         let sets = vec!["center.temperature=Constant(0.05)".to_owned()];
-        let request = Request { graph: "graphs/quickstart.ron".into(), swaps: vec![swap.into()], sets };
+        let request = Request {
+            graph: "graphs/quickstart.ron".into(),
+            swaps: vec![swap.into()],
+            sets,
+            ..Request::default()
+        };
         let (plan, _) = build::plan(&load(&request).unwrap(), &Registry::default()).unwrap();
         let StageSpec::Centering(center) = &plan.graph.nodes["center"].stage else { panic!("{swap}") };
         assert_eq!(center.momentum, momentum, "{swap}");

@@ -13,12 +13,14 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use dfdx::prelude::Cpu;
 
+use crate::bench::memory;
 use crate::error::Error;
 use crate::graph::load::{Loaded, Request, load};
 use crate::graph::problem::{Diagnostic, Severity};
 use crate::graph::report;
 use crate::graph::spec::DeviceChoice;
-use crate::plan::{Plan, build};
+use crate::kernels::cpu::instructions;
+use crate::plan::{Plan, build, fit};
 use crate::runtime::Interrupt;
 use crate::stages::Registry;
 
@@ -57,6 +59,9 @@ pub struct GraphArg {
     /// Changes one value: optimizer.lr=1e-3, network.head.out_dim=1024, 'duration=Steps(10)'
     #[arg(long, value_name = "PATH=VALUE")]
     pub set: Vec<String>,
+    /// Leaves a node out, as if the file did not have it: knn, where pictures have no labels
+    #[arg(long, value_name = "NODE")]
+    pub without: Vec<String>,
     /// Where the networks live: auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", value_parser = device)]
     pub device: Option<String>,
@@ -105,19 +110,23 @@ impl GraphArg {
         let device = self.device.iter().map(|device| format!("device={device}"));
         load(&Request {
             graph: self.graph.clone(),
+            without: self.without.clone(),
             swaps: self.swap.clone(),
             sets: self.set.iter().cloned().chain(device).collect(),
         })
     }
 }
 
-/// Checks and plans a loaded graph; its notes come with the plan.
+/// Checks and plans a loaded graph; its notes come with the plan, one on a machine too small for it among them.
 ///
 /// # Errors
 /// [`Error::Graph`] with everything that is wrong.
 pub fn plan(loaded: &Loaded, registry: &Registry) -> Result<(Plan, Vec<Diagnostic>), Error> {
-    build::plan(loaded, registry)
-        .map_err(|problems| Error::Graph { problems, origins: Box::new(loaded.origins.clone()) })
+    let planned = build::plan(loaded, registry);
+    let (plan, mut notes) =
+        planned.map_err(|problems| Error::Graph { problems, origins: Box::new(loaded.origins.clone()) })?;
+    notes.extend(memory::total().and_then(|memory| fit::note(loaded, registry, &plan, memory)));
+    Ok((plan, notes))
 }
 
 /// The program: parses the command line, does what it asks, and says what went wrong. A crate with stages of its own
@@ -131,13 +140,14 @@ pub fn main_with(registry: Registry) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
-    let done = match cli.command {
+    // what the environment asks of the kernels is judged before the first of them works
+    let done = instructions().map_err(Error::Request).and_then(|_| match cli.command {
         Command::Run(args) => args.run(&registry),
         Command::Check(args) => args.run(&registry),
         Command::Bench(args) => args.run(&registry),
         Command::Graph(args) => args.run(&registry),
         Command::Stages(args) => args.run(&registry),
-    };
+    });
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,4 +1,4 @@
-//! `--swap` and `--set`: edits of the tree, so that what they bring is read and judged like the file's own text.
+//! `--without`, `--swap` and `--set`: edits of the tree, so that what they bring is read and judged like the file's own text.
 
 use std::path::PathBuf;
 
@@ -20,6 +20,23 @@ const NODE_KEYS: [&str; 3] = ["stage", "inputs", "feedback"];
 
 /// One step of a `--set` path with its place in the argument.
 type Step = (String, Place);
+
+/// Applies `NODE`: takes it away, whatever it holds. Wires that began there lead nowhere now, which the check tells.
+pub fn leave_out(loaded: &mut Loaded, name: &str) {
+    let origin = loaded.origins.add("--without", name);
+    let place = Place { origin, span: 0..name.len() };
+    let Some(Value::Map(nodes)) = loaded.tree.child_mut("nodes").map(|nodes| &mut nodes.value) else {
+        return;
+    };
+    let before = nodes.len();
+    nodes.retain(|(key, _)| !matches!(&key.value, Value::Str(own) if own == name));
+    if nodes.len() == before {
+        let problem = unknown_node(loaded, name, place);
+        loaded.problems.push(problem);
+    } else {
+        loaded.left_out.push((name.into(), place));
+    }
+}
 
 /// Applies `NODE=PRESET` or `NODE=RON`.
 pub fn swap(loaded: &mut Loaded, argument: &str) {
@@ -79,10 +96,13 @@ fn try_swap(loaded: &mut Loaded, argument: &str) -> Edited {
 
 fn unknown_node(loaded: &Loaded, name: &str, at: Place) -> Diagnostic {
     let nodes = node_names(&loaded.tree);
-    Diagnostic::error(at, format!("no node `{name}`"))
+    let problem = Diagnostic::error(at, format!("no node `{name}`"))
         .expected(listing(nodes.iter().map(String::as_str)))
-        .found(format!("`{name}`"))
-        .nearest(name, nodes.iter().map(String::as_str))
+        .found(format!("`{name}`"));
+    match loaded.left_out.iter().find(|(left_out, _)| left_out == name) {
+        Some((_, place)) => problem.also(place.clone(), "left out here"),
+        None => problem.nearest(name, nodes.iter().map(String::as_str)),
+    }
 }
 
 /// The names of a graph's nodes as written.

@@ -1,4 +1,4 @@
-//! A graph file with its presets, `--swap` and `--set`, to a specification in which every value knows its origin.
+//! A graph file with its presets, `--without`, `--swap` and `--set`, to a specification in which every value knows its origin.
 
 use std::collections::HashSet;
 use std::io::{self, Read};
@@ -13,7 +13,6 @@ use super::read::read;
 use super::spec::GraphSpec;
 use super::tree::{Body, Path, Tree, Value};
 use crate::error::Error;
-use crate::optim::schedule::Span;
 
 /// Graph files and presets over this many bytes are refused.
 pub const LARGEST: u64 = 1 << 20;
@@ -23,6 +22,8 @@ pub const LARGEST: u64 = 1 << 20;
 pub struct Request {
     /// The graph file.
     pub graph: PathBuf,
+    /// Nodes that are left out, before anything else is done.
+    pub without: Vec<String>,
     /// `NODE=PRESET` or `NODE=RON`, in their order.
     pub swaps: Vec<String>,
     /// `PATH=VALUE`, in their order, after the swaps.
@@ -42,6 +43,8 @@ pub struct Loaded {
     pub tree: Tree,
     /// Paths at which `spec` holds a stand-in for what could not be read.
     pub stand_ins: HashSet<Path>,
+    /// Nodes that were left out, and the arguments that did.
+    pub left_out: Vec<(String, Place)>,
     /// Stages that were swapped: the node, what stood there before, and the argument.
     pub swapped: Vec<(String, Tree, Place)>,
     /// Presets that nodes refer to: where in the graph, the preset's path, and the place of the reference.
@@ -92,11 +95,15 @@ pub fn load_text(text: &str, request: &Request) -> Loaded {
         origins,
         tree,
         stand_ins: HashSet::new(),
+        left_out: Vec::new(),
         swapped: Vec::new(),
         presets: Vec::new(),
     };
     if !loaded.problems.is_empty() {
         return loaded;
+    }
+    for without in &request.without {
+        edit::leave_out(&mut loaded, without);
     }
     let beside = folders_of(&request.graph);
     expand(&mut loaded, &beside);
@@ -117,12 +124,7 @@ fn type_check(loaded: &mut Loaded) {
     let faults = reading.faults.into_iter().map(|fault| fault.diagnose(&loaded.tree, &loaded.origins));
     loaded.problems.extend(faults);
     loaded.stand_ins = reading.stand_ins;
-    let length_known = loaded.sound(&["duration"]);
     loaded.spec = reading.value;
-    if let Some(spec) = loaded.spec.as_mut().filter(|_| !length_known) {
-        // a run of a length that could not be read is long enough for whatever else is judged
-        spec.duration = Span::Epochs(1e6);
-    }
 }
 
 /// Where a graph's presets are looked up: beside the file and in the folder above it, as `graphs/` and `stages/` lie

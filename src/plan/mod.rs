@@ -7,6 +7,7 @@ pub mod build;
 pub mod convert;
 pub mod cost;
 pub mod explain;
+pub mod fit;
 
 use std::ops::Range;
 

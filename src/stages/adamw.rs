@@ -119,7 +119,8 @@ impl Declare for AdamW {
             let expected = "less than the whole run";
             let found = super::range::word(self.freeze_last_layer);
             let help = "the head's last layer never trains";
-            ranges.push(Problem::parameter("freeze_last_layer", expected, found).help(help).note());
+            let problem = Problem::parameter("freeze_last_layer", expected, found).help(help).note();
+            ranges.push(problem.by(Fault::Graph("duration".into())));
         }
         ranges.finish()
     }

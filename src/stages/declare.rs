@@ -250,6 +250,8 @@ pub struct Problem {
     pub help: Option<String>,
     /// An error, which forbids a run, or a note, which does not.
     pub severity: Severity,
+    /// Other values that it was judged by: while one of them can't be read, nothing is said.
+    pub by: Vec<Fault>,
 }
 
 impl Problem {
@@ -269,7 +271,13 @@ impl Problem {
     }
 
     fn new(at: Fault, expected: String, found: String) -> Self {
-        Problem { at, found, expected, help: None, severity: Severity::Error }
+        Problem { at, found, expected, help: None, severity: Severity::Error, by: Vec::new() }
+    }
+
+    /// Adds another value that it was judged by, lest a wrong one is held against a right one.
+    pub fn by(mut self, other: Fault) -> Self {
+        self.by.push(other);
+        self
     }
 
     /// Says what to do next.

@@ -39,7 +39,8 @@ impl Declare for MultiCrop {
                 let near = ((size as f64 / patch as f64).round() as usize).max(1) * patch;
                 let expected = format!("a multiple of the backbone's patch, {patch}");
                 let help = format!("for instance {near}, or another patch in `network.backbone`");
-                ranges.push(Problem::parameter(name, expected, size.to_string()).help(help));
+                let problem = Problem::parameter(name, expected, size.to_string()).help(help);
+                ranges.push(problem.by(Fault::Graph("network.backbone".into())));
             }
         }
         ranges.finish()

@@ -1,6 +1,6 @@
 //! Judging parameters: numbers within their ranges, spans within the run.
 
-use super::declare::{Problem, Scope};
+use super::declare::{Fault, Problem, Scope};
 use crate::optim::schedule::{LrCourse, Schedule, Span};
 
 /// Collects what is out of range.
@@ -31,13 +31,14 @@ impl<'s> Ranges<'s> {
 
     /// A count within bounds, both included.
     pub fn count(&mut self, name: &str, value: usize, least: usize, most: usize) {
-        if !(least..=most).contains(&value) {
-            let expected = match most {
-                usize::MAX => format!("at least {least}"),
-                _ => format!("{least} to {most}"),
-            };
-            self.push(Problem::parameter(name, expected, value.to_string()));
-        }
+        let problem = out_of(name, value, least, most);
+        self.problems.extend(problem);
+    }
+
+    /// A count within bounds that another parameter sets.
+    pub fn count_by(&mut self, other: &str, name: &str, value: usize, least: usize, most: usize) {
+        let problem = out_of(name, value, least, most);
+        self.problems.extend(problem.map(|problem| problem.by(Fault::Parameter(other.into()))));
     }
 
     /// Every value that a schedule starts from and goes to.
@@ -95,9 +96,18 @@ impl<'s> Ranges<'s> {
     }
 }
 
+fn out_of(name: &str, value: usize, least: usize, most: usize) -> Option<Problem> {
+    let expected = match most {
+        usize::MAX => format!("at least {least}"),
+        _ => format!("{least} to {most}"),
+    };
+    let inside = (least..=most).contains(&value);
+    (!inside).then(|| Problem::parameter(name, expected, value.to_string()))
+}
+
 fn over_run(name: &str, span: Span, scope: &Scope) -> Problem {
     let run = format!("at most the run's {}", word(scope.graph.duration));
-    Problem::parameter(name, run, word(span))
+    Problem::parameter(name, run, word(span)).by(Fault::Graph("duration".into()))
 }
 
 /// What a span should have been, when it can't be one.

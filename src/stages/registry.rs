@@ -84,6 +84,7 @@
 //! #     graph: "graphs/quickstart.ron".into(),
 //! #     swaps: vec![r#"center=Custom(kind: "sharpening", with: (temperature: 0.04))"#.into()],
 //! #     sets: ["global_batch=4", "knn.train.count=16", "knn.val.count=8", "knn.k=[1]"].map(String::from).into(),
+//! #     ..Default::default()
 //! # };
 //! # let loaded = dinoflow::graph::load::load(&request).unwrap();
 //! # let (plan, _) = dinoflow::plan::build::plan(&loaded, &registry).unwrap();

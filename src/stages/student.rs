@@ -52,7 +52,8 @@ impl Declare for Student {
             scope.global_batch
         );
         let help = "leave `micro_batch` out, or set network.head.batch_norm to false";
-        vec![Problem::graph("micro_batch", whole, scope.micro_batch.to_string()).help(help)]
+        let problem = Problem::graph("micro_batch", whole, scope.micro_batch.to_string()).help(help);
+        vec![problem.by(Fault::Graph("global_batch".into())).by(Fault::Graph("network.head".into()))]
     }
 
     fn infer(&self, scope: &Scope, given: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {

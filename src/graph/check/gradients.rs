@@ -23,8 +23,10 @@ pub fn mirror(loaded: &Loaded, draft: &mut Draft) {
     for (optimizer, index, target) in trained {
         let Some(weights) = weights_port(&draft.nodes[target]) else { continue };
         let reached = mirrored.iter().any(|joint| joint.to.0 == target);
-        // a loss that could not be read might have been what sends it back
-        if !reached && draft.nodes.iter().all(|node| node.declared.is_some()) {
+        // a loss that could not be read might have been what sends it back, and a wire without an end what carries it
+        let known = draft.nodes.iter().all(|node| node.declared.is_some())
+            && draft.wires.iter().all(|wire| wire.joint().is_some());
+        if !reached && known {
             found.push(no_gradient(loaded, draft, optimizer, index, target));
         }
         let port = mirrored_port(&draft.nodes[optimizer], index);

@@ -21,7 +21,10 @@ pub fn batch(graph: &GraphSpec) -> BatchPlan {
 }
 
 /// Updates in an epoch, where the source states its size.
-pub fn steps_per_epoch(nodes: &[DraftNode], batch: BatchPlan) -> Option<u64> {
+pub fn steps_per_epoch(loaded: &Loaded, nodes: &[DraftNode], batch: BatchPlan) -> Option<u64> {
+    if !loaded.sound(&["global_batch"]) {
+        return None;
+    }
     let images = nodes.iter().find_map(|node| node.images)?;
     Some((images / batch.global) as u64)
 }
@@ -98,9 +101,6 @@ impl Judge<'_> {
         }
         for node in &draft.nodes {
             let Some(images) = node.images.filter(|images| *images < graph.global_batch) else { continue };
-            if !self.loaded.sound(&["nodes", node.name, "stage"]) {
-                continue;
-            }
             let expected = format!("at most the {images} images of `{}`", node.name);
             let problem = self.unfit("global_batch", expected, graph.global_batch);
             Self::help(problem, "an epoch would have no step; set a smaller batch, or give more images");

@@ -123,7 +123,7 @@ pub fn check<'g>(loaded: &'g Loaded, registry: &Registry) -> Option<Draft<'g>> {
     let mut problems = loaded.problems.clone();
     let batch = keys::batch(graph);
     let nodes = roles::nodes(loaded, graph, registry, &mut problems);
-    let steps_per_epoch = keys::steps_per_epoch(&nodes, batch);
+    let steps_per_epoch = keys::steps_per_epoch(loaded, &nodes, batch);
     let mut draft = Draft {
         graph,
         nodes,

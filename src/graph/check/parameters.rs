@@ -26,33 +26,36 @@ pub fn judge(loaded: &Loaded, draft: &mut Draft) {
     draft.problems.extend(found);
 }
 
-/// A stage's problem at its place in the text; none when it concerns a value that could not be read.
+/// Where in the graph something lies that a node's stage found wrong.
+fn path(node: &str, at: &Fault) -> Path {
+    let (start, rest): (&[&str], &str) = match at {
+        Fault::Parameter(parameter) => (&["nodes", node, "stage"], parameter),
+        Fault::Input(port) => (&["nodes", node, "inputs"], port),
+        Fault::Graph(key) => (&[], key),
+    };
+    start.iter().copied().chain(rest.split('.')).map(str::to_owned).collect()
+}
+
+/// A stage's problem at its place in the text; none when it concerns a value that could not be read, or was judged by one.
 pub fn blame(loaded: &Loaded, draft: &Draft, node: &str, problem: Problem) -> Option<Diagnostic> {
-    let Problem { at, found, expected, help, severity } = problem;
-    let (path, what, place): (Path, String, Place) = match &at {
+    let Problem { at, found, expected, help, severity, by } = problem;
+    let path = path(node, &at);
+    if !loaded.sound(&path) || !by.iter().all(|other| loaded.sound(&self::path(node, other))) {
+        return None;
+    }
+    let (what, place): (String, Place) = match &at {
         Fault::Parameter(parameter) => {
-            let mut path: Path = vec!["nodes".into(), node.into(), "stage".into()];
-            path.extend(parameter.split('.').map(str::to_owned));
-            let place = loaded.place(&path);
-            (path, format!("`{parameter}` of `{node}` does not fit"), place)
+            (format!("`{parameter}` of `{node}` does not fit"), loaded.place(&path))
         }
-        Fault::Graph(key) => {
-            let path: Path = key.split('.').map(str::to_owned).collect();
-            let place = loaded.place(&path);
-            (path, format!("`{key}` does not fit `{node}`"), place)
-        }
+        Fault::Graph(key) => (format!("`{key}` does not fit `{node}`"), loaded.place(&path)),
         Fault::Input(port) => {
             let index = draft.nodes.iter().position(|own| own.name == node)?;
             let wire = draft.wires.iter().find(|wire| wire.node == index && wire.port_name == *port);
-            let path: Path = vec!["nodes".into(), node.into(), "inputs".into(), port.clone()];
             let place = wire.map_or_else(|| loaded.place(&path), |wire| wire.place.clone());
             let from = wire.map(|wire| format!(", from `{}`", wire.text)).unwrap_or_default();
-            (path, format!("what arrives at `{node}/{port}`{from}, does not fit"), place)
+            (format!("what arrives at `{node}/{port}`{from}, does not fit"), place)
         }
     };
-    if !loaded.sound(&path) {
-        return None;
-    }
     let written = matches!(at, Fault::Input(_)) || loaded.tree.find(&path).is_some();
     let found = if written { found } else { format!("{found}, the default") };
     let mut out = Diagnostic::error(place, what).node(node).expected(expected).found(found);

@@ -36,7 +36,8 @@ pub fn nodes<'g>(
         }
         let ports = declared.as_ref().map(|declared| declared.ports()).unwrap_or_default();
         let outputs = vec![None; ports.outputs.len()];
-        let images = declared.as_ref().and_then(|declared| images(&spec.stage, &**declared));
+        let known = declared.as_ref().filter(|_| loaded.sound(&["nodes", name, "stage"]));
+        let images = known.and_then(|declared| images(&spec.stage, &**declared));
         nodes.push(DraftNode { name, spec, declared, ports, images, outputs });
     }
     nodes

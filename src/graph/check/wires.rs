@@ -51,13 +51,13 @@ fn wire(
         found.push(unknown_port(at, what, node, &node.ports.inputs, port_name).key(map));
     }
     if loaded.sound(&path) {
-        producer(draft, &mut wire, found);
+        producer(loaded, draft, &mut wire, found);
     }
     wire
 }
 
 /// Finds where a wire comes from.
-fn producer(draft: &Draft, wire: &mut Wire, found: &mut Vec<Diagnostic>) {
+fn producer(loaded: &Loaded, draft: &Draft, wire: &mut Wire, found: &mut Vec<Diagnostic>) {
     let node = &draft.nodes[wire.node];
     let names = || draft.nodes.iter().map(|node| node.name);
     let Some((producer, output)) = wire.text.split_once('/') else {
@@ -71,7 +71,13 @@ fn producer(draft: &Draft, wire: &mut Wire, found: &mut Vec<Diagnostic>) {
     let Some(from) = wire.from else {
         let problem = Diagnostic::error(wire.place.clone(), format!("no node `{producer}`"));
         let problem = problem.expected(listing(names())).found(format!("`{producer}`"));
-        found.push(problem.nearest(producer, names()).node(node.name).key(&wire.port_name));
+        let problem = problem.node(node.name).key(&wire.port_name);
+        found.push(match loaded.left_out.iter().find(|(name, _)| name == producer) {
+            None => problem.nearest(producer, names()),
+            Some((_, place)) => problem
+                .also(place.clone(), "left out here")
+                .help(format!("wire it elsewhere, or leave `{}` out as well", node.name)),
+        });
         return;
     };
     let from = &draft.nodes[from];
