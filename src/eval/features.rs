@@ -14,6 +14,7 @@ use crate::tensor::{Batched, Device};
 /// How a picture is shown to a network that is judged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct View {
+    pub decode: DecodeOptions,
     /// The shorter side after resizing, in pixels.
     pub resize: usize,
     /// Side of the centre crop, in pixels.
@@ -22,54 +23,83 @@ pub struct View {
     pub deviation: [f32; 3],
 }
 
-/// Pictures `range` of a source that have a label and can be read: pixels (n, 3, crop, crop) and labels.
-fn pixels(images: &dyn Images, range: std::ops::Range<usize>, view: View) -> (Vec<f32>, Vec<u32>) {
-    let show = |index: usize| -> Option<(Vec<f32>, u32)> {
-        let label = images.label(index)?;
-        let picture: Rgb8 = match images.read(index).ok()? {
-            Raw::Encoded(bytes) => decode(&bytes, &DecodeOptions::default()).ok()?,
-            Raw::Drawn(picture) => picture,
-        };
-        let seen = eval_view(&picture, view.resize, view.crop, &mut Scratch::default());
-        let mut numbers = vec![0.0; 3 * view.crop * view.crop];
-        normalize_into(&seen, view.mean, view.deviation, &mut numbers);
-        Some((numbers, label))
+/// A labelled picture that can't be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    pub index: usize,
+    pub reason: String,
+}
+
+/// Some pictures of a source as a network is shown them: pixels (n, 3, crop, crop) and labels; and those that can't be.
+#[derive(Default)]
+struct Shown {
+    pixels: Vec<f32>,
+    labels: Vec<u32>,
+    unreadable: Vec<Unreadable>,
+}
+
+/// Pictures `range` of a source, without those that have no label.
+fn show(images: &dyn Images, range: std::ops::Range<usize>, view: View) -> Shown {
+    let read = |index: usize| -> Result<Rgb8, String> {
+        match images.read(index).map_err(|e| e.to_string())? {
+            Raw::Encoded(bytes) => decode(&bytes, &view.decode).map_err(|e| e.to_string()),
+            Raw::Drawn(picture) => Ok(picture),
+        }
     };
-    let shown: Vec<_> = range.into_par_iter().map(show).collect();
-    let mut all = (Vec::new(), Vec::new());
-    for (numbers, label) in shown.into_iter().flatten() {
-        all.0.extend(numbers);
-        all.1.push(label);
+    let one = |index: usize| {
+        let label = images.label(index)?;
+        Some(read(index).map_err(|reason| Unreadable { index, reason }).map(|picture| {
+            let seen = eval_view(&picture, view.resize, view.crop, &mut Scratch::default());
+            let mut numbers = vec![0.0; 3 * view.crop * view.crop];
+            normalize_into(&seen, view.mean, view.deviation, &mut numbers);
+            (numbers, label)
+        }))
+    };
+    let seen: Vec<_> = range.into_par_iter().map(one).collect();
+    let mut all = Shown::default();
+    for picture in seen.into_iter().flatten() {
+        match picture {
+            Ok((numbers, label)) => {
+                all.pixels.extend(numbers);
+                all.labels.push(label);
+            }
+            Err(unreadable) => all.unreadable.push(unreadable),
+        }
     }
     all
 }
 
-/// What the numbers of a picture are: its pixels, or what a network makes of them.
+/// What the numbers of a picture are: its pixels, or what a network makes of them; and the pictures that can't be read, in
+/// the source's order.
+///
+/// # Errors
+/// When the device fails.
 pub fn extract<D: Device>(
     device: &D,
     images: &dyn Images,
     view: View,
     network: Option<&dyn Network<D>>,
     batch: usize,
-) -> Result<Labelled, StageError> {
-    let (mut features, mut labels) = (Vec::new(), Vec::new());
+) -> Result<(Labelled, Vec<Unreadable>), StageError> {
+    let (mut features, mut labels, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
     let mut dim = 3 * view.crop * view.crop;
     for start in (0..images.len()).step_by(batch) {
-        let (numbers, known) = pixels(images, start..(start + batch).min(images.len()), view);
-        if known.is_empty() {
+        let shown = show(images, start..(start + batch).min(images.len()), view);
+        unreadable.extend(shown.unreadable);
+        if shown.labels.is_empty() {
             continue;
         }
         match network {
-            None => features.extend(numbers),
+            None => features.extend(shown.pixels),
             Some(network) => {
                 dim = network.width();
-                let dims = vec![1, known.len(), 3, view.crop, view.crop];
-                let pictures = Batched::from_host(device, numbers, dims, Some(1)).map_err(failed)?;
+                let dims = vec![1, shown.labels.len(), 3, view.crop, view.crop];
+                let pictures = Batched::from_host(device, shown.pixels, dims, Some(1)).map_err(failed)?;
                 let answer = network.forward(&[&pictures], Asked::default()).map_err(failed)?;
                 features.extend(answer.cls.to_host().map_err(failed)?);
             }
         }
-        labels.extend(known);
+        labels.extend(shown.labels);
     }
-    Ok(Labelled::normalized(dim, features, labels))
+    Ok((Labelled::normalized(dim, features, labels), unreadable))
 }

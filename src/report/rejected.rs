@@ -1,4 +1,4 @@
-//! `rejected.jsonl`: pictures that could not be used, and what took their place.
+//! `rejected.jsonl`: pictures that could not be used, and what took their place in training.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -25,12 +25,28 @@ pub struct Rejected {
     pub replaced_by: usize,
 }
 
+/// A labelled picture that an evaluation had to do without.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// What looked on between two steps: `knn`.
+    pub event: &'static str,
+    /// Updates before it did.
+    pub step: u64,
+    /// The parameter that names the picture's source: `train`, `val`.
+    pub source: &'static str,
+    /// Its index in that source, and its name there.
+    pub index: usize,
+    pub name: String,
+    pub reason: String,
+}
+
 /// Collects rejections from all workers until the step that they belong to is done: those of pictures fetched ahead are not
 /// yet part of the run, and their order must not depend on who was faster.
 #[derive(Debug, Default)]
 pub struct Rejections {
     /// By sequence; one place may see several, in the order in which they were tried.
     waiting: Mutex<BTreeMap<u64, Vec<Rejected>>>,
+    left_out: Mutex<Vec<LeftOut>>,
 }
 
 impl Rejections {
@@ -52,16 +68,38 @@ impl Rejections {
             let done: BTreeMap<u64, Vec<Rejected>> = done;
             done.into_values().flatten().collect()
         };
-        if !done.is_empty() {
-            let mut text = String::new();
-            for rejected in &done {
-                text += &serde_json::to_string(rejected)?;
-                text.push('\n');
-            }
-            File::options().append(true).create(true).open(path)?.write_all(text.as_bytes())?;
-        }
+        write(path, &done)?;
         Ok(done.len() as u64)
     }
+
+    /// Reports a picture that an evaluation leaves out.
+    pub fn leave_out(&self, left_out: LeftOut) {
+        lock(&self.left_out).push(left_out);
+    }
+
+    /// Appends those that the last evaluation left out to the log; returns how many.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn append_left_out(&self, path: &Path) -> Result<u64> {
+        let left_out = std::mem::take(&mut *lock(&self.left_out));
+        write(path, &left_out)?;
+        Ok(left_out.len() as u64)
+    }
+}
+
+/// Appends a line each, in one piece.
+fn write(path: &Path, lines: &[impl Serialize]) -> Result<()> {
+    let mut text = String::new();
+    for line in lines {
+        text += &serde_json::to_string(line)?;
+        text.push('\n');
+    }
+    // a log that nothing belongs into is not made
+    if text.is_empty() {
+        return Ok(());
+    }
+    File::options().append(true).create(true).open(path)?.write_all(text.as_bytes())
 }
 
 #[cfg(test)]

@@ -40,6 +40,8 @@ pub struct Summary {
     /// Time in which the island waited for pictures.
     pub data_wait: Duration,
     pub rejected: u64,
+    /// The most pictures that one evaluation did without.
+    pub left_out: u64,
     pub stages: Vec<StageTime>,
     pub channels: Vec<ChannelUse>,
 }
@@ -87,6 +89,13 @@ impl std::fmt::Display for Summary {
                 f,
                 "{} pictures could not be used and were replaced; see rejected.jsonl",
                 self.rejected
+            )?;
+        }
+        if self.left_out > 0 {
+            writeln!(
+                f,
+                "{} pictures could not be read and were left out of evaluations; see rejected.jsonl",
+                self.left_out
             )?;
         }
         Ok(())

@@ -62,7 +62,10 @@ impl<D: Registered> Build<D> for Workshop<'_, D> {
             StageSpec::Momentum(stage) => {
                 Box::new(ema::Running::new(stage, &first()?, device).map_err(failed)?)
             }
-            StageSpec::Knn(stage) => Box::new(knn::Running::new(stage, graph, device)?),
+            StageSpec::Knn(stage) => {
+                let rejections = self.pictures.map(|pictures| pictures.rejections.clone());
+                Box::new(knn::Running::new(stage, graph, rejections.unwrap_or_default(), device)?)
+            }
             StageSpec::Checkpoint(_) => {
                 return Err(StageError::Bug("a checkpoint is no stage: the run writes it".into()));
             }

@@ -34,6 +34,8 @@ pub struct Reached {
     pub status: Option<u8>,
     pub data_wait: Duration,
     pub rejected: u64,
+    /// The most pictures that one evaluation did without.
+    pub left_out: u64,
 }
 
 /// Does the steps of a run.
@@ -53,7 +55,7 @@ impl<D: Device> Drive<'_, '_, D> {
         let mut reached = Reached { step: steps.start, ..Reached::default() };
         let mut evaluated = evaluated;
         if !evaluated && !self.interrupted(&mut reached) {
-            self.evaluate(steps.start)?;
+            self.evaluate(steps.start, &mut reached)?;
             evaluated = true;
             if resumed {
                 self.report(steps.start, checkpoint::mark_evaluated)?;
@@ -100,7 +102,7 @@ impl<D: Device> Drive<'_, '_, D> {
         let step = reached.step;
         let interrupted = self.interrupted(reached);
         if !interrupted {
-            self.evaluate(step)?;
+            self.evaluate(step, reached)?;
         }
         // a signal may have come while something looked on
         let last = self.interrupted(reached) || step == self.run.steps.end;
@@ -111,7 +113,7 @@ impl<D: Device> Drive<'_, '_, D> {
     }
 
     /// Fires the stages at the barrier that are due after `step` updates.
-    fn evaluate(&mut self, step: u64) -> Result<(), Stopped> {
+    fn evaluate(&mut self, step: u64, reached: &mut Reached) -> Result<(), Stopped> {
         for node in self.due_nodes(step, |role| *role != Role::Checkpoint) {
             for event in self.island.fire_at_barrier(node, step)? {
                 let path = self.records.folder.metrics();
@@ -121,6 +123,9 @@ impl<D: Device> Drive<'_, '_, D> {
                     event.fields.iter().map(|(key, value)| worded(key, value)).collect();
                 self.records.progress.say(&format!("{} at step {step}: {}", event.name, fields.join(", ")));
             }
+            let path = self.records.folder.rejected();
+            let left_out = self.records.rejections.append_left_out(&path);
+            reached.left_out = reached.left_out.max(left_out.map_err(|e| self.file(step, path, e))?);
         }
         Ok(())
     }

@@ -136,6 +136,7 @@ fn summary(run: &Run<'_>, reached: &Reached, wall: Duration) -> Summary {
         images: steps * run.plan.batch.global as u64,
         data_wait: reached.data_wait,
         rejected: reached.rejected,
+        left_out: reached.left_out,
         stages: stages.collect(),
         channels: channels.collect(),
     }

@@ -32,6 +32,14 @@ impl Default for Decode {
     }
 }
 
+impl Decode {
+    /// What the decoders are told: one rule for the pictures of training and for those that a network is judged by.
+    pub fn options(&self) -> DecodeOptions {
+        let max_pixels = usize::try_from(self.max_pixels).unwrap_or(usize::MAX);
+        DecodeOptions { orient: self.exif_orientation, max_pixels, salvage: false }
+    }
+}
+
 impl Declare for Decode {
     fn role(&self) -> Role {
         Role::Decode
@@ -78,9 +86,7 @@ pub struct Running {
 
 impl Running {
     pub fn new(stage: &Decode, pictures: Pictures) -> Self {
-        let max_pixels = usize::try_from(stage.max_pixels).unwrap_or(usize::MAX);
-        let options = DecodeOptions { orient: stage.exif_orientation, max_pixels, salvage: false };
-        Running { options, pictures }
+        Running { options: stage.options(), pictures }
     }
 
     fn decode(&self, raw: &Raw) -> Result<Arc<Rgb8>, String> {

@@ -1,7 +1,10 @@
 //! `knn`: weighted nearest-neighbour accuracy of student and teacher during training (section 4.1, appendix F.1).
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::collate::Collate;
 use super::declare::*;
+use super::decode::Decode;
 use super::range::Ranges;
 use super::source;
 use super::types::Types;
@@ -12,6 +15,7 @@ use crate::graph::spec::GraphSpec;
 use crate::nn::network::Network;
 use crate::optim::schedule::Span;
 use crate::plan::cost;
+use crate::report::rejected::{LeftOut, Rejections};
 use crate::runtime::stage::{Event, Inputs, Moment, Outputs, Stage, StageError, Value};
 use crate::stages::StageSpec;
 use crate::tensor::Device;
@@ -73,8 +77,10 @@ impl Knn {
         match stage.built_in() {
             Some(declared) if declared.role() == Role::Source => {
                 for mut problem in declared.problems(scope) {
-                    if let Fault::Parameter(inner) = &mut problem.at {
-                        *inner = format!("{name}.{inner}");
+                    for at in std::iter::once(&mut problem.at).chain(&mut problem.by) {
+                        if let Fault::Parameter(inner) = at {
+                            *inner = format!("{name}.{inner}");
+                        }
                     }
                     ranges.push(problem);
                 }
@@ -105,15 +111,15 @@ impl Declare for Knn {
 
     fn problems(&self, scope: &Scope) -> Vec<Problem> {
         let mut ranges = Ranges::new(scope);
-        self.source("train", &self.train, &mut ranges, scope);
-        self.source("val", &self.val, &mut ranges, scope);
+        self.source(TRAIN, &self.train, &mut ranges, scope);
+        self.source(VAL, &self.val, &mut ranges, scope);
         ranges.every("every", self.every);
         if self.k.is_empty() {
             ranges.push(Problem::parameter("k", "at least one number of neighbours", "none"));
         }
         let voters = self.train.built_in().and_then(Declare::images).unwrap_or(usize::MAX);
         for (index, k) in self.k.iter().enumerate() {
-            ranges.count(&format!("k.{index}"), *k, 1, voters);
+            ranges.count_by(TRAIN, &format!("k.{index}"), *k, 1, voters);
         }
         ranges.number("temperature", self.temperature, |t| t > 0.0 && t < 1e6, "a number above 0");
         ranges.count("batch", self.batch, 1, 1 << 20);
@@ -121,10 +127,11 @@ impl Declare for Knn {
         let crop = self.crop_side(vit.image);
         if let Some(crop) = self.crop.filter(|crop| *crop == 0 || crop % vit.patch.max(1) != 0) {
             let expected = format!("a side that the patch of {} divides", vit.patch);
-            ranges.push(Problem::parameter("crop", expected, crop.to_string()));
+            let problem = Problem::parameter("crop", expected, crop.to_string());
+            ranges.push(problem.by(Fault::Graph("network.backbone".into())));
         }
         if let Some(resize) = self.resize {
-            ranges.count("resize", resize, crop, 1 << 14);
+            ranges.count_by("crop", "resize", resize, crop, 1 << 14);
         }
         ranges.finish()
     }
@@ -150,7 +157,7 @@ impl Declare for Knn {
             let reads = stage.built_in().map(Declare::reads).unwrap_or_default();
             reads.into_iter().map(|(key, path)| (format!("{name}.{key}"), path)).collect::<Vec<_>>()
         };
-        [under("train", &self.train), under("val", &self.val)].concat()
+        [under(TRAIN, &self.train), under(VAL, &self.val)].concat()
     }
 }
 
@@ -160,18 +167,33 @@ pub struct Running<D: Device> {
     view: View,
     train: Arc<dyn Images>,
     val: Arc<dyn Images>,
+    /// Stops at the first picture that can't be read.
+    strict: bool,
+    /// Where the others are named.
+    rejections: Arc<Rejections>,
     device: D,
 }
 
+/// Why pictures were left out, by the name of their source and their index in it: all networks leave out the same.
+type Reasons = BTreeMap<(&'static str, usize), String>;
+
 /// The inputs in their order, by the names that the record gives them.
 const NETWORKS: [&str; 2] = ["student", "teacher"];
+/// The two sources, by the names of their parameters.
+const TRAIN: &str = "train";
+const VAL: &str = "val";
 
 impl<D: Device> Running<D> {
     /// Opens both sources.
     ///
     /// # Errors
     /// [`StageError::Data`] when a source is not there, has no labels, or the two name their classes differently.
-    pub fn new(stage: &Knn, graph: &GraphSpec, device: &D) -> Result<Self, StageError> {
+    pub fn new(
+        stage: &Knn,
+        graph: &GraphSpec,
+        rejections: Arc<Rejections>,
+        device: &D,
+    ) -> Result<Self, StageError> {
         let open = |spec: &StageSpec| source::open(spec).map_err(|e| StageError::Data(e.to_string()));
         let (train, val) = (open(&stage.train)?, open(&stage.val)?);
         if train.classes() != val.classes() {
@@ -182,32 +204,56 @@ impl<D: Device> Running<D> {
         }
         if train.classes().is_empty() {
             return Err(StageError::Data(
-                "the pictures have no classes; put each class into a folder of its own, or leave the node out".into(),
+                "the pictures have no classes; put each class into a folder of its own, or leave this node out with --without".into(),
             ));
         }
         let crop = stage.crop.unwrap_or(graph.network.backbone.vit().image);
         // pictures are judged as the network was shown them
-        let collate = graph.nodes.values().find_map(|node| match &node.stage {
+        let stages = || graph.nodes.values().map(|node| &node.stage);
+        let collate = stages().find_map(|stage| match stage {
             StageSpec::Collate(collate) => Some(collate.clone()),
             _ => None,
         });
-        let collate = collate.unwrap_or_default();
+        let decode = stages().find_map(|stage| match stage {
+            StageSpec::Decode(decode) => Some(decode.clone()),
+            _ => None,
+        });
+        let (collate, decode): (Collate, Decode) = (collate.unwrap_or_default(), decode.unwrap_or_default());
         let of_three = |(a, b, c): (f64, f64, f64)| [a as f32, b as f32, c as f32];
         let view = View {
+            decode: decode.options(),
             resize: stage.resize.unwrap_or((crop * 256).div_ceil(224)),
             crop,
             mean: of_three(collate.mean),
             deviation: of_three(collate.deviation),
         };
-        Ok(Running { stage: stage.clone(), view, train, val, device: device.clone() })
+        let (stage, strict, device) = (stage.clone(), decode.strict, device.clone());
+        Ok(Running { stage, view, train, val, strict, rejections, device })
     }
 
+    /// Features of a source's pictures, of which there must be some.
     fn features(
         &self,
-        images: &dyn Images,
+        (name, images): (&'static str, &dyn Images),
         network: Option<&dyn Network<D>>,
+        left_out: &mut Reasons,
     ) -> Result<Labelled, StageError> {
-        extract(&self.device, images, self.view, network, self.stage.batch)
+        let (features, unreadable) = extract(&self.device, images, self.view, network, self.stage.batch)?;
+        if let Some(first) = unreadable.first().filter(|_| self.strict || features.is_empty()) {
+            let why = if self.strict { "`strict` is set" } else { "no other picture can be used either" };
+            return Err(StageError::Data(format!("{}: {}; {why}", images.name(first.index), first.reason)));
+        }
+        left_out.extend(unreadable.into_iter().map(|one| ((name, one.index), one.reason)));
+        Ok(features)
+    }
+
+    /// Names the pictures that an evaluation left out.
+    fn name(&self, step: u64, left_out: Reasons) {
+        for ((source, index), reason) in left_out {
+            let images = if source == TRAIN { &self.train } else { &self.val };
+            let name = images.name(index);
+            self.rejections.leave_out(LeftOut { event: "knn", step, source, index, name, reason });
+        }
     }
 
     /// A line of the record for each number of neighbours.
@@ -215,10 +261,11 @@ impl<D: Device> Running<D> {
         &self,
         name: &str,
         network: Option<&dyn Network<D>>,
+        left_out: &mut Reasons,
         events: &mut Vec<Event>,
     ) -> Result<(), StageError> {
-        let (train, val) =
-            (self.features(self.train.as_ref(), network)?, self.features(self.val.as_ref(), network)?);
+        let train = self.features((TRAIN, self.train.as_ref()), network, left_out)?;
+        let val = self.features((VAL, self.val.as_ref()), network, left_out)?;
         for accuracy in classify(&train, &val, &self.stage.k, self.stage.temperature) {
             let fields = serde_json::json!({
                 "network": name, "k": accuracy.k, "top1": accuracy.top1, "top5": accuracy.top5,
@@ -238,32 +285,19 @@ impl<D: Device> Stage<D> for Running<D> {
         inputs: &mut Inputs<'_, D>,
         outputs: &mut Outputs<'_, D>,
     ) -> Result<(), StageError> {
+        let mut left_out = Reasons::new();
         if at.step == 0 && self.stage.raw_pixels {
-            self.judge("pixels", None, outputs.events)?;
+            self.judge("pixels", None, &mut left_out, outputs.events)?;
         }
         for (name, input) in NETWORKS.into_iter().zip(inputs.values) {
             if let Some(Value::Weights(network)) = input {
-                self.judge(name, Some(network.as_ref()), outputs.events)?;
+                self.judge(name, Some(network.as_ref()), &mut left_out, outputs.events)?;
             }
         }
+        self.name(at.step, left_out);
         Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use dfdx::prelude::Cpu;
-
-    use super::*;
-    use crate::graph::load::{Request, load_text};
-
-    #[test]
-    fn pictures_are_normalised_as_the_graphs_own_collate_does() {
-        let sets = vec!["collate.mean=(0.1, 0.2, 0.3)".to_owned()];
-        let request = Request { graph: "graphs/quickstart.ron".into(), sets, ..Request::default() };
-        let graph = load_text(include_str!("../../graphs/quickstart.ron"), &request).spec.unwrap();
-        let StageSpec::Knn(stage) = &graph.nodes["knn"].stage else { panic!("knn is no Knn") };
-        let running = Running::new(stage, &graph, &Cpu::default()).unwrap();
-        assert_eq!(running.view.mean, [0.1, 0.2, 0.3]);
-    }
-}
+mod tests;
