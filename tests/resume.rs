@@ -177,6 +177,127 @@ fn a_used_folder_and_another_graph_are_refused() {
 }
 
 #[test]
+fn a_folder_of_other_files_is_refused_and_left_alone() {
+    let bench = Bench::new();
+    let list = |out: &Path| {
+        let mut names: Vec<_> = std::fs::read_dir(out).unwrap().map(|entry| entry.unwrap().path()).collect();
+        names.sort();
+        names
+    };
+    for (name, file) in [("photos", "cat.jpg"), ("graphs", "graph.ron"), ("others", "checkpoints/latest")] {
+        let (out, file) = (bench.out(name), bench.out(name).join(file));
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, "mine").unwrap();
+        let before = list(&out);
+        for arguments in [&[][..], &["--resume"], &["--overwrite"]] {
+            let output = bench.finish(&out, arguments);
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(2), "{text}");
+            assert!(text.contains("no run of dinoflow") && text.contains("--out"), "{text}");
+            assert_eq!(
+                (list(&out), std::fs::read_to_string(&file).unwrap().as_str()),
+                (before.clone(), "mine")
+            );
+        }
+    }
+    // what a system leaves anywhere is nobody's, and what lies beside a run's files stays
+    let out = bench.out("run");
+    std::fs::create_dir(&out).unwrap();
+    std::fs::write(out.join(".DS_Store"), "").unwrap();
+    bench.succeed(&out, &["--steps", "2"]);
+    let mine = ["notes.txt", "checkpoints/notes.txt"].map(|name| out.join(name));
+    mine.iter().for_each(|path| std::fs::write(path, "mine").unwrap());
+    bench.succeed(&out, &["--overwrite", "--steps", "1"]);
+    assert!(mine.iter().all(|path| std::fs::read_to_string(path).unwrap() == "mine"));
+    let checkpoint = |step: u64| out.join(format!("checkpoints/step-{step:08}")).exists();
+    assert_eq!((checkpoint(1), checkpoint(2)), (true, false));
+    // a copy that was made without the lock goes on all the same
+    std::fs::remove_file(out.join("lock")).unwrap();
+    bench.succeed(&out, &["--resume", "--steps", "2"]);
+}
+
+#[test]
+fn a_run_without_a_node_trains_the_same() {
+    let bench = Bench::new();
+    let (with, out) = (bench.out("with"), bench.out("without"));
+    bench.succeed(&with, &["--steps", "3"]);
+    bench.succeed(&out, &["--steps", "3", "--without", "knn"]);
+    assert!(remains(&with).1 == remains(&out).1);
+    let steps = |lines: Vec<serde_json::Value>| {
+        lines.into_iter().filter(|line| line["event"] == "step").collect::<Vec<_>>()
+    };
+    let lines = remains(&out).0;
+    assert_eq!((lines.len(), steps(lines)), (3, steps(remains(&with).0)));
+    let graph = std::fs::read_to_string(out.join("graph.ron")).unwrap();
+    assert!(!graph.contains("knn") && !graph.contains("Knn"), "{graph}");
+}
+
+#[test]
+fn pictures_that_an_evaluation_leaves_out_are_named() {
+    let bench = Bench::new();
+    for (i, class) in ["a", "b", "a", "b"].iter().enumerate() {
+        let folder = bench.out("val").join(class);
+        std::fs::create_dir_all(&folder).unwrap();
+        image::RgbImage::new(24, 24).save(folder.join(format!("{i}.png"))).unwrap();
+    }
+    std::fs::write(bench.out("val").join("a/cut.png"), b"\x89PNG\r\n\x1a\n").unwrap();
+    let source = |of: &str| format!("knn.{of}=Folder(root: {:?})", bench.out("val"));
+    let (train, val, out) = (source("train"), source("val"), bench.out("left-out"));
+    let sets = ["--set", &train, "--set", &val, "--set", "decode.workers=1"];
+    let output = bench.finish(&out, &[&sets[..], &["--steps", "2"]].concat());
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("2 pictures could not be read and were left out of evaluations"), "{said}");
+    let named = |steps: &[u64]| {
+        let text = std::fs::read_to_string(out.join("rejected.jsonl")).unwrap();
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let found: Vec<u64> = lines.iter().map(|line| line["step"].as_u64().unwrap()).collect();
+        assert_eq!(found, steps, "{text}");
+        assert!(lines.iter().all(|line| line["name"].as_str().unwrap().ends_with("cut.png")));
+    };
+    // before the first step and after the last
+    named(&[0, 0, 2, 2]);
+    // what the checkpoint has seen stays, and the end of the new steps sees them again
+    assert!(bench.finish(&out, &[&sets[..], &["--resume", "--steps", "4"]].concat()).status.success());
+    named(&[0, 0, 2, 2, 4, 4]);
+    let strict = [&sets[..], &["--overwrite", "--set", "decode.strict=true"]].concat();
+    let output = bench.finish(&out, &strict);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && text.contains("cut.png"), "{text}");
+    assert!(text.contains("knn, step 0"), "{text}");
+}
+
+/// What `dinoflow check` says when asked for an instruction set: status, standard output, standard error.
+fn checked(bench: &Bench, isa: &str) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dinoflow"));
+    command.env("DINOFLOW_ISA", isa).arg("check").arg(bench.out("short.ron"));
+    let output = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn instructions_are_chosen_for_the_whole_program() {
+    let bench = Bench::new();
+    let check = |isa: &str, status: i32, said: &str| {
+        let (found, out, err) = checked(&bench, isa);
+        assert_eq!(found, Some(status), "{isa}: {err}");
+        assert!(out.contains(said) || err.contains(said), "{isa}: {out}{err}");
+    };
+    check("sse9", 2, "DINOFLOW_ISA=sse9: no such instruction set; expected portable, avx2");
+    // 16-bit products are for processors that have them
+    check("portable", 0, "F32 on");
+    for isa in ["avx2", "avx512", "avx512bf16"] {
+        let precision = if isa == "avx512bf16" { "Bf16 on" } else { "F32 on" };
+        match dinoflow::kernels::cpu::Isa::available().any(|own| own.word() == isa) {
+            true => check(isa, 0, precision),
+            false => check(isa, 2, "this processor has not got it"),
+        }
+    }
+}
+
+#[test]
 fn decode_crops_and_training_overlap_in_the_trace() {
     let bench = Bench::new();
     let trace = bench.out("trace.json");

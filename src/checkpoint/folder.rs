@@ -29,6 +29,10 @@ pub enum FolderError {
         "{0} is in use by another run, which holds the file `lock` in it; wait for it, or name another folder with --out"
     )]
     Locked(PathBuf),
+    #[error(
+        "{folder} holds {found}, and no run of dinoflow wrote into it: name another folder with --out, or empty this one"
+    )]
+    Foreign { folder: PathBuf, found: String },
     #[error("{path}: {source}")]
     File { path: PathBuf, source: std::io::Error },
     #[error("the graph is not the one that {folder} was trained with, so it can't go on there:\n  {}\n\
@@ -57,17 +61,21 @@ pub struct RunFolder {
     _lock: File,
 }
 
-/// What a run writes, besides `lock`.
-const OURS: [&str; 4] = ["checkpoints", "metrics.jsonl", "rejected.jsonl", "graph.ron"];
+/// What a run writes, besides `lock`, and checkpoints in a folder of their own.
+const OURS: [&str; 3] = ["metrics.jsonl", "rejected.jsonl", "graph.ron"];
 
 impl RunFolder {
     /// Opens or makes the folder and locks it.
     ///
     /// # Errors
-    /// When another process uses it, when it was used and `reuse` refuses that, or when it can't be written.
+    /// When another process uses it, when it was used and `reuse` refuses that, when it holds files and none of them is a run's,
+    /// or when it can't be written.
     pub fn open(path: &Path, reuse: Reuse) -> Result<Self, FolderError> {
         std::fs::create_dir_all(path).map_err(FolderError::file(path))?;
         let name = path.join("lock");
+        if let Some(found) = foreign(path, &name)? {
+            return Err(FolderError::Foreign { folder: path.to_owned(), found });
+        }
         let options = File::options().create(true).truncate(false).write(true).open(&name);
         let lock = options.map_err(FolderError::file(&name))?;
         match lock.try_lock() {
@@ -78,7 +86,7 @@ impl RunFolder {
         let folder = RunFolder { path: path.to_owned(), _lock: lock };
         match reuse {
             Reuse::Refuse if folder.used()? => return Err(FolderError::Used(path.to_owned())),
-            Reuse::Overwrite => OURS.iter().try_for_each(|name| discard(&path.join(name)))?,
+            Reuse::Overwrite => folder.clear()?,
             _ => {}
         }
         let checkpoints = folder.checkpoints();
@@ -87,11 +95,18 @@ impl RunFolder {
         Ok(folder)
     }
 
+    /// Removes what an earlier run wrote: its checkpoints first, without which the rest is no run to go on with.
+    fn clear(&self) -> Result<(), FolderError> {
+        discard(&self.latest())?;
+        self.steps()?.iter().try_for_each(|(_, path)| discard(path))?;
+        OURS.iter().try_for_each(|name| discard(&self.path.join(name)))
+    }
+
     /// Whether anything would be lost. A run that failed before its first line left nothing of worth.
     fn used(&self) -> Result<bool, FolderError> {
         let empty = std::fs::metadata(self.metrics()).is_ok_and(|log| log.len() == 0);
-        let none = !self.checkpoints().exists() || self.steps()?.is_empty();
-        Ok(!(empty && none) && OURS.iter().any(|name| self.path.join(name).exists()))
+        let none = self.steps()?.is_empty();
+        Ok(!none || (!empty && OURS.iter().any(|name| self.path.join(name).exists())))
     }
 
     pub fn path(&self) -> &Path {
@@ -121,30 +136,53 @@ impl RunFolder {
 
     /// The checkpoints' folders by step, whole or not.
     pub fn steps(&self) -> Result<Vec<(u64, PathBuf)>, FolderError> {
-        let folder = self.checkpoints();
-        let mut steps = Vec::new();
-        for entry in std::fs::read_dir(&folder).map_err(FolderError::file(&folder))? {
-            let entry = entry.map_err(FolderError::file(&folder))?;
-            let name = entry.file_name();
-            let digits = name.to_str().and_then(|name| name.strip_prefix("step-"));
-            steps.extend(digits.and_then(|d| d.parse().ok()).map(|step: u64| (step, entry.path())));
-        }
-        steps.sort();
-        Ok(steps)
+        steps(&self.checkpoints())
     }
 
     /// Removes what a killed run left half-written.
     fn remove_unfinished(&self) -> Result<(), FolderError> {
         for folder in [self.path.clone(), self.checkpoints()] {
-            for entry in std::fs::read_dir(&folder).map_err(FolderError::file(&folder))? {
-                let entry = entry.map_err(FolderError::file(&folder))?;
-                if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
-                    remove(&entry.path())?;
+            for (name, path) in entries(&folder)? {
+                if name.starts_with(TEMPORARY) {
+                    remove(&path)?;
                 }
             }
         }
         Ok(())
     }
+}
+
+/// What lies in a folder, by name; nothing where there is no folder.
+fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, FolderError> {
+    let read = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        read => read.map_err(FolderError::file(folder))?,
+    };
+    let mut entries = Vec::new();
+    for entry in read {
+        let entry = entry.map_err(FolderError::file(folder))?;
+        entries.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
+    }
+    entries.sort();
+    Ok(entries)
+}
+
+/// The checkpoints' folders within `checkpoints`, by step.
+fn steps(folder: &Path) -> Result<Vec<(u64, PathBuf)>, FolderError> {
+    let step = |(name, path): (String, PathBuf)| Some((name.strip_prefix("step-")?.parse().ok()?, path));
+    let mut steps: Vec<_> = entries(folder)?.into_iter().filter_map(step).collect();
+    steps.sort();
+    Ok(steps)
+}
+
+/// The name of something in a folder that no run ever used: every run leaves its lock there, and a copy of one without it has
+/// checkpoints. Hidden files, which systems leave anywhere, don't count.
+fn foreign(path: &Path, lock: &Path) -> Result<Option<String>, FolderError> {
+    if lock.exists() || !steps(&path.join("checkpoints"))?.is_empty() {
+        return Ok(None);
+    }
+    let found = entries(path)?.into_iter().map(|(name, _)| name).find(|name| !name.starts_with('.'));
+    Ok(found.map(|name| format!("`{name}`")))
 }
 
 /// The name of a checkpoint's folder.

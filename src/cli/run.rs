@@ -29,7 +29,7 @@ pub struct RunArgs {
     /// Continues from the folder's last checkpoint, or starts where there is none
     #[arg(long, conflicts_with = "overwrite")]
     pub resume: bool,
-    /// Removes what an earlier run wrote into the folder and starts anew
+    /// Removes what an earlier run wrote into the folder, and nothing else, and starts anew
     #[arg(long)]
     pub overwrite: bool,
     /// Writes a trace of the stages, for chrome://tracing or Perfetto
