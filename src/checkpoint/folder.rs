@@ -29,9 +29,7 @@ pub enum FolderError {
         "{0} is in use by another run, which holds the file `lock` in it; wait for it, or name another folder with --out"
     )]
     Locked(PathBuf),
-    #[error(
-        "{folder} holds {found}, and no run of dinoflow wrote into it: name another folder with --out, or empty this one"
-    )]
+    #[error("{folder} holds {found}, and no run of dinoflow wrote into it: name another folder with --out")]
     Foreign { folder: PathBuf, found: String },
     #[error("{path}: {source}")]
     File { path: PathBuf, source: std::io::Error },

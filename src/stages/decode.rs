@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 pub struct Decode {
     /// Threads that decode.
     pub workers: usize,
-    /// Stops at the first picture that can't be read, with its name; otherwise it is replaced deterministically,
-    /// counted, and named in `rejected.jsonl`.
+    /// Stops at the first picture that can't be read, with its name; otherwise it is replaced deterministically (an evaluation
+    /// does without it), counted, and named in `rejected.jsonl`.
     pub strict: bool,
     /// Turns pictures as their EXIF orientation says.
     pub exif_orientation: bool,

@@ -183,6 +183,22 @@ const NETWORKS: [&str; 2] = ["student", "teacher"];
 const TRAIN: &str = "train";
 const VAL: &str = "val";
 
+/// Opens `train` and `val`, which must have the same classes.
+fn sources(stage: &Knn) -> Result<(Arc<dyn Images>, Arc<dyn Images>), StageError> {
+    let open = |spec: &StageSpec| source::open(spec).map_err(|e| StageError::Data(e.to_string()));
+    let (train, val) = (open(&stage.train)?, open(&stage.val)?);
+    if train.classes() != val.classes() {
+        let (a, b) = (train.classes().len(), val.classes().len());
+        let text = format!("the class folders of `train` ({a}) and of `val` ({b}) must have the same names");
+        return Err(StageError::Data(text));
+    }
+    if train.classes().is_empty() {
+        let ways = "put each class into a folder of its own, or leave this node out with --without";
+        return Err(StageError::Data(format!("the pictures have no classes; {ways}")));
+    }
+    Ok((train, val))
+}
+
 impl<D: Device> Running<D> {
     /// Opens both sources.
     ///
@@ -194,20 +210,7 @@ impl<D: Device> Running<D> {
         rejections: Arc<Rejections>,
         device: &D,
     ) -> Result<Self, StageError> {
-        let open = |spec: &StageSpec| source::open(spec).map_err(|e| StageError::Data(e.to_string()));
-        let (train, val) = (open(&stage.train)?, open(&stage.val)?);
-        if train.classes() != val.classes() {
-            let (a, b) = (train.classes().len(), val.classes().len());
-            let text =
-                format!("the class folders of `train` ({a}) and of `val` ({b}) must have the same names");
-            return Err(StageError::Data(text));
-        }
-        if train.classes().is_empty() {
-            return Err(StageError::Data(
-                "the pictures have no classes; put each class into a folder of its own, or leave this node out with --without".into(),
-            ));
-        }
-        let crop = stage.crop.unwrap_or(graph.network.backbone.vit().image);
+        let (train, val) = sources(stage)?;
         // pictures are judged as the network was shown them
         let stages = || graph.nodes.values().map(|node| &node.stage);
         let collate = stages().find_map(|stage| match stage {
@@ -219,6 +222,7 @@ impl<D: Device> Running<D> {
             _ => None,
         });
         let (collate, decode): (Collate, Decode) = (collate.unwrap_or_default(), decode.unwrap_or_default());
+        let crop = stage.crop_side(graph.network.backbone.vit().image);
         let of_three = |(a, b, c): (f64, f64, f64)| [a as f32, b as f32, c as f32];
         let view = View {
             decode: decode.options(),
