@@ -9,6 +9,7 @@ pub mod arrivals;
 pub mod build;
 pub mod channel;
 pub mod convert;
+pub mod cores;
 pub mod drive;
 pub mod execute;
 pub mod fault;
