@@ -43,7 +43,7 @@
 //! A *node* is a stage with a name and wires. A stage's *role* fixes its ports; a swap stays within a role. An *edge* joins an output to an input.
 //! A *feedback* wire carries the previous step's value. A step is one update of the weights, counted from 0; it fires stages at *micro-batch* rate
 //! several times and those at *step* rate once. Stages at the *barrier* fire between two steps. The *island* is the one thread that runs all stages
-//! of the device; *host* stages (source, decode, multi_crop, collate) run ahead of it on threads of their own. An *actor* is a node's forward or
+//! of the device; *host* stages (source, decode, multi_crop, collate) run ahead of it, each on a core that the kernels lend. An *actor* is a node's forward or
 //! backward half. Heights come before widths; shapes are written as (batch, tokens, dim).
 //!
 //! # Invariants
@@ -51,7 +51,8 @@
 //! - [`graph`] and [`plan`] do no tensor work.
 //! - Files are touched by loading, data, first weights, checkpoint, report, traces and the command line; by nothing else. ([`bench::memory`] asks
 //!   the system for the process's peak of memory and for the machine's whole, [`kernels`] the environment for `DINOFLOW_ISA`.)
-//! - Only [`runtime`] starts threads; kernels and evaluation use rayon's pool.
+//! - Only [`runtime`] starts threads; kernels and evaluation use rayon's pool. No more threads work at once than the run has: a host stage
+//!   fires on a core that a thread of the pool lends it, and whoever has borrowed one waits for nothing.
 //! - A traced tensor never leaves its thread: stages are built on the thread that fires them, and a tape is not `Send`. The teacher is never traced.
 //! - Every random draw is keyed by what it is for (seed, epoch, picture, crop, operation). The number of workers, a resume and another order of
 //!   execution change nothing.

@@ -29,9 +29,9 @@ const GRAPH: &str = r#"(
     ),
     nodes: {
         "source": (stage: Synthetic((count: 14, size: 20, classes: 8))),
-        "decode": (stage: Decode((workers: 2)), inputs: {"bytes": "source/bytes"}),
+        "decode": (stage: Decode((workers: Some(2))), inputs: {"bytes": "source/bytes"}),
         "multi_crop": (
-            stage: MultiCrop((global_size: 16, local_size: 8, local_crops: 2, workers: 2)),
+            stage: MultiCrop((global_size: 16, local_size: 8, local_crops: 2, workers: Some(2))),
             inputs: {"images": "decode/images"},
         ),
         "collate": (stage: Collate(()), inputs: {"crops": "multi_crop/crops"}),

@@ -70,7 +70,7 @@ pub struct GraphArg {
 /// What graphs are computed with, as every subcommand that fires stages takes it.
 #[derive(Clone, Debug, Args)]
 pub struct Compute {
-    /// Threads of the kernels [default: one a core]; any number gives the same bits
+    /// Threads that work at once, the kernels' and the host stages' together [default: one a core]; any number gives the same bits
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
     /// The average of the weights in a pass of its own, not in the optimizer's: the same bits

@@ -105,7 +105,7 @@ fn nodes(draft: &Draft) -> Vec<PlanNode> {
             role: declared.role(),
             rate: declared.rate(),
             place: match declared.on_host() {
-                true => Place::Host { workers: declared.workers().clamp(1, 1024) },
+                true => Place::Host { workers: declared.workers() },
                 false => Place::Island,
             },
             inputs: node.ports.inputs.clone(),
@@ -117,6 +117,7 @@ fn nodes(draft: &Draft) -> Vec<PlanNode> {
                 .map(|ty| (ty.clone().unwrap_or(EdgeType::Bytes), Vec::new()))
                 .collect(),
             trained: false,
+            reads: !declared.reads().is_empty(),
             cost: declared.cost(&scope, &given),
         });
     }

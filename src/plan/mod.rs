@@ -88,16 +88,28 @@ pub struct PlanNode {
     /// Split in two actors, forward and backward: a gradient leaves through one of its inputs. So it is with a student,
     /// with a predictor, and with the loss, where gradients start: no gradient arrives at its outputs.
     pub trained: bool,
+    /// Reads files as it fires.
+    pub reads: bool,
     pub cost: Cost,
 }
 
 /// Where a node runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// On host threads of its own, this many.
-    Host { workers: usize },
+    /// Beside the island, ahead of it: on as many of the run's threads as are free, at most this many where it says so.
+    Host { workers: Option<usize> },
     /// On the island's one thread.
     Island,
+}
+
+impl Place {
+    /// Firings of the node that may go on at once, in a run on so many threads.
+    pub fn workers(self, threads: usize) -> usize {
+        match self {
+            Place::Host { workers } => workers.map_or(threads, |most| most.min(threads)).max(1),
+            Place::Island => 1,
+        }
+    }
 }
 
 /// One end of a wire: a node and the index of its port.

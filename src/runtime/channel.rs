@@ -5,8 +5,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{self, Receiver, Sender, TryRecvError, TrySendError, select_biased};
+use crossbeam::channel::{self, Receiver, Sender, TrySendError, select_biased};
 
+use super::cores::{Borrower, lend};
 use super::fault::Fault;
 use super::ledger::Gauge;
 
@@ -26,13 +27,15 @@ pub struct Receiving<T> {
     from: Receiver<(u64, T)>,
     stop: Receiver<Infallible>,
     gauge: Arc<Gauge>,
+    /// Those who may have this thread's core while it waits.
+    borrowers: Receiver<Borrower>,
 }
 
 /// A channel of `gauge.capacity` values.
 pub fn open<T>(gauge: Arc<Gauge>, fault: &Fault) -> (Sending<T>, Receiving<T>) {
     let (into, from) = channel::bounded(gauge.capacity.max(1));
     let sending = Sending { into, stop: fault.closed(), gauge: gauge.clone() };
-    (sending, Receiving { from, stop: fault.closed(), gauge })
+    (sending, Receiving { from, stop: fault.closed(), gauge, borrowers: channel::never() })
 }
 
 impl<T> Clone for Sending<T> {
@@ -43,7 +46,12 @@ impl<T> Clone for Sending<T> {
 
 impl<T> Clone for Receiving<T> {
     fn clone(&self) -> Self {
-        Receiving { from: self.from.clone(), stop: self.stop.clone(), gauge: self.gauge.clone() }
+        Receiving {
+            from: self.from.clone(),
+            stop: self.stop.clone(),
+            gauge: self.gauge.clone(),
+            borrowers: self.borrowers.clone(),
+        }
     }
 }
 
@@ -70,20 +78,30 @@ impl<T> Sending<T> {
 }
 
 impl<T> Receiving<T> {
+    /// Lends its thread's core to these while it waits.
+    pub fn lending(self, borrowers: Receiver<Borrower>) -> Self {
+        Receiving { borrowers, ..self }
+    }
+
+    /// A value, where one is there.
+    pub fn ready(&self) -> Option<(u64, T)> {
+        let item = self.from.try_recv().ok()?;
+        self.gauge.received(Duration::ZERO);
+        Some(item)
+    }
+
     /// Waits for a value.
     pub fn receive(&self) -> Result<(u64, T), Stopped> {
-        match self.from.try_recv() {
-            Ok(item) => {
-                self.gauge.received(Duration::ZERO);
-                return Ok(item);
-            }
-            Err(TryRecvError::Disconnected) => return Err(Stopped),
-            Err(TryRecvError::Empty) => {}
+        if let Some(item) = self.ready() {
+            return Ok(item);
         }
         let start = Instant::now();
-        let item = select_biased! {
-            recv(self.stop) -> _ => return Err(Stopped),
-            recv(self.from) -> item => item.map_err(|_| Stopped)?,
+        let item = loop {
+            select_biased! {
+                recv(self.stop) -> _ => return Err(Stopped),
+                recv(self.from) -> item => break item.map_err(|_| Stopped)?,
+                recv(self.borrowers) -> borrower => borrower.iter().for_each(lend),
+            }
         };
         self.gauge.received(start.elapsed());
         Ok(item)
@@ -143,6 +161,11 @@ impl Credits {
             recv(self.stop) -> _ => Err(Stopped),
             recv(self.granted) -> granted => granted.map_err(|_| Stopped),
         }
+    }
+
+    /// Whether one more picture may start now.
+    pub fn ready(&self) -> bool {
+        self.granted.try_recv().is_ok()
     }
 }
 

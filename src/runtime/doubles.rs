@@ -253,6 +253,7 @@ fn node(
         outputs: vec![Port::new("out", "")],
         wired: vec![],
         produces: vec![],
+        reads: false,
         cost: Cost::default(),
     }
 }
@@ -272,7 +273,7 @@ fn nodes(workers: usize) -> Vec<PlanNode> {
     };
     let checkpoint = crate::stages::checkpoint::Checkpoint { every: Span::Steps(3), keep: 2 };
     let one = |name, role, rate, workers, inputs: &[&'static str]| {
-        node(name, synthetic(), role, rate, Place::Host { workers }, inputs)
+        node(name, synthetic(), role, rate, Place::Host { workers: Some(workers) }, inputs)
     };
     let here = |name, role, rate, inputs: &[&'static str]| {
         node(name, synthetic(), role, rate, Place::Island, inputs)

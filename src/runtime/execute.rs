@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::build::Build;
 use super::channel::Stopped;
+use super::cores;
 use super::drive::{Drive, Reached, Records};
 use super::fault::lock;
 use super::firing::Run;
@@ -13,7 +14,7 @@ use super::options::{Options, Outcome, RunError};
 use super::signal::Interrupt;
 use crate::checkpoint::{self, FolderError, GraphKeys, Resumed, Reuse, RunFolder, atomic};
 use crate::optim::schedule::Horizon;
-use crate::plan::{Place, Plan};
+use crate::plan::Plan;
 use crate::report::metrics::Recorder;
 use crate::report::progress::Progress;
 use crate::report::rejected::Rejections;
@@ -70,7 +71,7 @@ pub fn execute<D: Device>(
         options.trace.as_ref().map_or(Ok(()), |path| run.trace.write(path, name).map_err(file(path)));
     let reached = ended?;
     traced?;
-    let summary = summary(&run, &reached, start.elapsed());
+    let summary = summary(&run, cores::threads(options.threads), &reached, start.elapsed());
     let status = reached.status.unwrap_or(0);
     Ok(Outcome { status, step: reached.step, folder: folder.path().to_owned(), summary })
 }
@@ -104,14 +105,14 @@ fn file(path: &Path) -> impl FnOnce(std::io::Error) -> RunError {
     |source| RunError::Folder(FolderError::File { path, source })
 }
 
-fn summary(run: &Run<'_>, reached: &Reached, wall: Duration) -> Summary {
+fn summary(run: &Run<'_>, threads: usize, reached: &Reached, wall: Duration) -> Summary {
     let gauges = lock(&run.gauges).clone();
     let halves = run.plan.nodes.iter().zip(&run.meters).flat_map(|(node, [forward, backward])| {
         [(node, node.name.clone(), forward), (node, format!("{}/backward", node.name), backward)]
     });
     let stages = halves.filter(|(_, _, meter)| meter.firings() > 0).map(|(node, name, meter)| StageTime {
         name,
-        workers: if let Place::Host { workers } = node.place { workers.max(1) } else { 1 },
+        workers: node.place.workers(threads),
         firings: meter.firings(),
         busy: meter.busy(),
         waited: gauges.iter().fold(Duration::ZERO, |sum, gauge| {

@@ -3,6 +3,7 @@
 use std::thread;
 
 use super::channel::Stopped;
+use super::cores::{self, Cores, STACK};
 use super::execute::Parts;
 use super::fault::{Cause, Failure, guard};
 use super::firing::Run;
@@ -14,15 +15,12 @@ use super::stage::StageError;
 use super::threads;
 use crate::tensor::{Device, allocator};
 
-/// The island's stack: kernels may recurse over a network's depth.
-const STACK: usize = 16 << 20;
-
 /// How work is laid on threads. No number of a run depends on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
     /// Host stages fire on the island's thread, when it asks for them.
     pub sequential: bool,
-    /// Threads of the island's kernels; rayon's own choice where none is given.
+    /// Threads of kernels and host stages together; one a core where none is given.
     pub threads: Option<usize>,
 }
 
@@ -55,10 +53,13 @@ fn on_threads<'a, D: Device, T: Send>(
     layout: Layout,
     steps: impl FnOnce(Island<'a, D>, Box<dyn Feed<D> + 'a>) -> Result<T, Stopped> + Send,
 ) -> Result<Result<T, Stopped>, RunError> {
-    let pool = layout.threads.map(pool).transpose()?;
+    let cores = Cores::new(cores::threads(layout.threads))?;
+    let cores = &cores;
     thread::scope(|scope| {
-        let feed =
-            if layout.sequential { Ok(None) } else { threads::start(run, parts.build, scope).map(Some) };
+        let feed = match layout.sequential {
+            true => Ok(None),
+            false => threads::start(run, parts.build, cores, scope).map(Some),
+        };
         let island = move || {
             let feed = feed.map(|feed| feed.map(|feed| Box::new(feed) as Box<dyn Feed<D> + Send + 'a>));
             let mut reached = Err(Stopped);
@@ -73,10 +74,7 @@ fn on_threads<'a, D: Device, T: Send>(
                     run.fail("runtime".into(), run.steps.start, cause);
                 }
             };
-            match &pool {
-                Some(pool) => pool.install(work),
-                None => work(),
-            }
+            cores.install(work);
             // those that wait for room wait no longer
             run.fault.stop();
             reached
@@ -91,12 +89,6 @@ fn on_threads<'a, D: Device, T: Send>(
             }
         }
     })
-}
-
-/// The kernels' threads, where their number is given.
-fn pool(threads: usize) -> Result<rayon::ThreadPool, RunError> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK).build();
-    pool.map_err(|e| RunError::Threads(e.to_string()))
 }
 
 /// The island's stages, and where their pictures come from.

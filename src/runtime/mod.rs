@@ -1,14 +1,15 @@
 //! Threads, channels and the order of firing. The only place that starts threads.
 //!
 //! [`run`] opens a plan's data and hands it to [`execute::execute`], which owns the run folder; [`launch`] starts the threads. Host stages
-//! ([`threads`], or [`sequential`] in their place) feed the [`island`], whose one thread fires every other stage; between two steps
-//! [`drive`] records, evaluates and saves. [`crate::bench`] launches the same stages without a folder; [`alone`] fires some of
-//! them by themselves.
+//! ([`threads`], or [`sequential`] in their place) feed the [`island`], whose one thread fires every other stage; all of them share
+//! the [`cores`]. Between two steps [`drive`] records, evaluates and saves. [`crate::bench`] launches the same stages without a folder;
+//! [`alone`] fires some of them by themselves.
 pub mod alone;
 pub mod arrivals;
 pub mod build;
 pub mod channel;
 pub mod convert;
+pub mod cores;
 pub mod drive;
 pub mod execute;
 pub mod fault;

@@ -22,7 +22,7 @@ pub struct Options {
     pub no_fuse: bool,
     /// Where to write a Chrome trace.
     pub trace: Option<PathBuf>,
-    /// Threads of the island's kernels; rayon's own choice where none is given.
+    /// Threads of kernels and host stages together; one a core where none is given.
     pub threads: Option<usize>,
     pub show: Show,
 }

@@ -23,9 +23,9 @@ fn graph(source: &str, batch_norm: bool, micro: usize, workers: usize) -> GraphS
         ),
         nodes: {{
             "source": (stage: {source}),
-            "decode": (stage: Decode((workers: {workers})), inputs: {{"bytes": "source/bytes"}}),
+            "decode": (stage: Decode((workers: Some({workers}))), inputs: {{"bytes": "source/bytes"}}),
             "multi_crop": (
-                stage: MultiCrop((global_size: 16, local_size: 8, local_crops: 2, workers: {workers})),
+                stage: MultiCrop((global_size: 16, local_size: 8, local_crops: 2, workers: Some({workers}))),
                 inputs: {{"images": "decode/images"}},
             ),
             "collate": (stage: Collate(()), inputs: {{"crops": "multi_crop/crops"}}),

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::Scope;
+use std::time::{Duration, Instant};
 
 use super::arrivals::feeders;
 use super::build::Build;
 use super::channel::{Credits, InOrder, Receiving, Refund, Sending, Stopped, credits, open};
+use super::cores::Cores;
 use super::fault::{guard, lock};
 use super::firing::{Firing, Run};
 use super::host::{Bundle, Feed, HostNode};
@@ -15,6 +17,9 @@ use super::stage::{Stage, StageError};
 use super::trace::Track;
 use crate::plan::{NodeId, Place};
 use crate::tensor::{Device, allocator};
+
+/// How long a worker keeps a core while there is work for it: changing hands costs some microseconds, and a kernel may want the core.
+const TURN: Duration = Duration::from_micros(500);
 
 /// Where a worker's next work comes from; clones share it.
 enum Intake<D: Device> {
@@ -49,6 +54,19 @@ impl<D: Device> Clone for Intake<D> {
 }
 
 impl<D: Device> Intake<D> {
+    /// Another firing, where everything for it is there.
+    fn ready(&self) -> Option<Work<D>> {
+        match self {
+            Intake::Tickets { next, end, credits } if credits.ready() => {
+                let ticket = next.fetch_add(1, Relaxed);
+                (ticket < *end).then_some((ticket, Vec::new()))
+            }
+            Intake::Any(from) => from.ready().map(|(ticket, bundle)| (ticket, vec![vec![bundle]])),
+            // what is ordered is gathered: the next firing's values have hardly begun to come
+            Intake::Tickets { .. } | Intake::Ordered(_) => None,
+        }
+    }
+
     /// The next firing's ticket and what the producers gave for it.
     fn next(&self) -> Result<Work<D>, Stopped> {
         match self {
@@ -73,27 +91,51 @@ impl<D: Device> Intake<D> {
 }
 
 /// One worker of a host node.
-struct Worker<D: Device> {
+struct Worker<'a, D: Device> {
     host: HostNode,
     intake: Intake<D>,
     outlets: Vec<Sending<Bundle<D>>>,
+    /// Where it fires; none for a stage that reads files, which waits more than it works.
+    cores: Option<&'a Cores>,
 }
 
-impl<D: Device> Worker<D> {
+impl<D: Device> Worker<'_, D> {
     fn work(&self, run: &Run<'_>, build: &dyn Build<D>, track: &mut Track<'_>) -> Result<(), Stopped> {
         let actor = Firing::forward(run.plan, self.host.node).actor;
         let mut stage: Box<dyn Stage<D>> =
             run.guarded(actor, run.steps.start, || build.build(self.host.node))?;
         loop {
-            let (ticket, bundles) = self.intake.next()?;
-            let bundle = self.host.fire(run, track, stage.as_mut(), ticket, bundles)?;
-            if let Some((last, others)) = self.outlets.split_last() {
-                for outlet in others {
-                    outlet.send(ticket, bundle.clone())?;
-                }
-                last.send(ticket, bundle)?;
+            // whoever waits, for work or for room, has no core
+            let first = self.intake.next()?;
+            for (ticket, bundle) in self.turn(run, track, stage.as_mut(), first)? {
+                self.hand_on(ticket, bundle)?;
             }
         }
+    }
+
+    /// Fires on a core, again as long as there is work and the turn lasts.
+    fn turn(
+        &self,
+        run: &Run<'_>,
+        track: &mut Track<'_>,
+        stage: &mut dyn Stage<D>,
+        first: Work<D>,
+    ) -> Result<Vec<(u64, Bundle<D>)>, Stopped> {
+        let _loan = self.cores.map(|cores| cores.borrow(&run.fault)).transpose()?;
+        let (start, mut given, mut work) = (Instant::now(), Vec::new(), Some(first));
+        while let Some((ticket, bundles)) = work {
+            given.push((ticket, self.host.fire(run, track, stage, ticket, bundles)?));
+            work = if start.elapsed() < TURN { self.intake.ready() } else { None };
+        }
+        Ok(given)
+    }
+
+    fn hand_on(&self, ticket: u64, bundle: Bundle<D>) -> Result<(), Stopped> {
+        let Some((last, others)) = self.outlets.split_last() else { return Ok(()) };
+        for outlet in others {
+            outlet.send(ticket, bundle.clone())?;
+        }
+        last.send(ticket, bundle)
     }
 }
 
@@ -119,11 +161,12 @@ impl<D: Device> Feed<D> for Threads<D> {
 pub fn start<'scope, D: Device>(
     run: &'scope Run<'scope>,
     build: &'scope dyn Build<D>,
+    cores: &'scope Cores,
     scope: &'scope Scope<'scope, '_>,
 ) -> Result<Threads<D>, Stopped> {
     let fail = |e: StageError| run.fail("plan".into(), run.steps.start, e);
     let hosts = HostNode::of(run).map_err(fail)?;
-    let mut channels = Channels::open(run, &hosts);
+    let mut channels = Channels::open(run, &hosts, cores);
     let feeders = feeders(run);
     let pictures = feeders.first().map_or(1, |node| pictures(run, *node));
     let mut refunds = Vec::new();
@@ -135,9 +178,11 @@ pub fn start<'scope, D: Device>(
         });
         let outlets = channels.outlets.remove(&host.node).unwrap_or_default();
         let node = &run.plan.nodes[host.node.0];
-        let Place::Host { workers } = node.place else { continue };
-        for number in 0..workers.max(1) {
-            let worker = Worker { host: host.clone(), intake: intake.clone(), outlets: outlets.clone() };
+        let workers = workers(run, host.node, cores);
+        let cores = (!node.reads).then_some(cores);
+        for number in 0..workers {
+            let (host, intake, outlets) = (host.clone(), intake.clone(), outlets.clone());
+            let worker = Worker { host, intake, outlets, cores };
             let name = if workers > 1 { format!("{} {number}", node.name) } else { node.name.clone() };
             spawn(run, build, scope, name, worker).map_err(|e| {
                 run.fail(node.name.clone(), run.steps.start, StageError::Device(format!("no thread: {e}")))
@@ -152,7 +197,7 @@ fn spawn<'scope, D: Device>(
     build: &'scope dyn Build<D>,
     scope: &'scope Scope<'scope, '_>,
     name: String,
-    worker: Worker<D>,
+    worker: Worker<'scope, D>,
 ) -> std::io::Result<()> {
     let node = run.plan.nodes[worker.host.node.0].name.clone();
     let body = move || {
@@ -180,14 +225,12 @@ struct Channels<D: Device> {
 }
 
 impl<D: Device> Channels<D> {
-    fn open(run: &Run<'_>, hosts: &[HostNode]) -> Self {
+    fn open(run: &Run<'_>, hosts: &[HostNode], cores: &Cores) -> Self {
         let mut channels =
             Channels { outlets: HashMap::new(), inlets: HashMap::new(), to_island: Vec::new(), window: 0 };
         for host in hosts {
             let pictures = pictures(run, host.node);
-            if let Place::Host { workers } = run.plan.nodes[host.node.0].place {
-                channels.window += workers.max(1) * pictures;
-            }
+            channels.window += workers(run, host.node, cores) * pictures;
             for consumer in &host.consumers {
                 let (sending, receiving) = channels.between(run, host.node, Some(*consumer));
                 channels.outlets.entry(host.node).or_default().push(sending);
@@ -198,7 +241,7 @@ impl<D: Device> Channels<D> {
             let (sending, receiving) = channels.between(run, node, None);
             channels.outlets.entry(node).or_default().push(sending);
             let first = run.steps.start * run.per_step(run.plan.nodes[node.0].rate) as u64;
-            channels.to_island.push(InOrder::new(receiving, first));
+            channels.to_island.push(InOrder::new(receiving.lending(cores.asking()), first));
         }
         channels
     }
@@ -249,6 +292,11 @@ impl<D: Device> Channels<D> {
 
 fn ordered<D: Device>(next: u64, from: Vec<(InOrder<Bundle<D>>, usize)>) -> Intake<D> {
     Intake::Ordered(Arc::new(Mutex::new(Joint { next, from })))
+}
+
+/// Threads that share a host node: no more than can work at once.
+fn workers(run: &Run<'_>, node: NodeId, cores: &Cores) -> usize {
+    run.plan.nodes[node.0].place.workers(cores.threads())
 }
 
 /// Pictures behind one firing of a node.

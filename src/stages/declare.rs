@@ -343,9 +343,9 @@ pub trait Declare {
     fn reads(&self) -> Vec<(String, std::path::PathBuf)> {
         Vec::new()
     }
-    /// Threads that share a sample-rate stage.
-    fn workers(&self) -> usize {
-        1
+    /// How many of the run's threads may share a sample-rate stage; none: all of them.
+    fn workers(&self) -> Option<usize> {
+        Some(1)
     }
     /// Whether it runs on host threads rather than on the island's.
     fn on_host(&self) -> bool {

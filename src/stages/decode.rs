@@ -15,10 +15,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Decode {
+<<<<<<< HEAD
     /// Threads that decode.
     pub workers: usize,
     /// Stops at the first picture that can't be read, with its name; otherwise it is replaced deterministically (an evaluation
     /// does without it), counted, and named in `rejected.jsonl`.
+=======
+    /// At most this many of the run's threads decode at once; any where none is given.
+    pub workers: Option<usize>,
+    /// Stops at the first picture that can't be read, with its name; otherwise it is replaced deterministically,
+    /// counted, and named in `rejected.jsonl`.
+>>>>>>> threads
     pub strict: bool,
     /// Turns pictures as their EXIF orientation says.
     pub exif_orientation: bool,
@@ -28,7 +35,7 @@ pub struct Decode {
 
 impl Default for Decode {
     fn default() -> Self {
-        Decode { workers: 2, strict: false, exif_orientation: true, max_pixels: 200_000_000 }
+        Decode { workers: None, strict: false, exif_orientation: true, max_pixels: 200_000_000 }
     }
 }
 
@@ -58,7 +65,7 @@ impl Declare for Decode {
 
     fn problems(&self, scope: &Scope) -> Vec<Problem> {
         let mut ranges = Ranges::new(scope);
-        ranges.count("workers", self.workers, 1, 1024);
+        ranges.count("workers", self.workers.unwrap_or(1), 1, 1024);
         ranges.count("max_pixels", usize::try_from(self.max_pixels).unwrap_or(usize::MAX), 1, usize::MAX);
         ranges.finish()
     }
@@ -73,7 +80,7 @@ impl Declare for Decode {
         Cost::default()
     }
 
-    fn workers(&self) -> usize {
+    fn workers(&self) -> Option<usize> {
         self.workers
     }
 }

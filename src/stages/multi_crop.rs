@@ -28,7 +28,7 @@ impl Declare for MultiCrop {
 
     fn problems(&self, scope: &Scope) -> Vec<Problem> {
         let mut ranges = Ranges::new(scope);
-        ranges.count("workers", self.workers, 1, 1024);
+        ranges.count("workers", self.workers.unwrap_or(1), 1, 1024);
         for fault in self.faults() {
             ranges.push(Problem::parameter(fault.field, fault.expected, fault.found));
         }
@@ -65,7 +65,7 @@ impl Declare for MultiCrop {
         Cost::default()
     }
 
-    fn workers(&self) -> usize {
+    fn workers(&self) -> Option<usize> {
         self.workers
     }
 }

@@ -41,8 +41,8 @@ pub struct MultiCropSpec {
     pub solarize: (f64, f64, f64),
     /// Levels from here up are inverted by solarization.
     pub solarize_threshold: u8,
-    /// Threads that cut and augment.
-    pub workers: usize,
+    /// At most this many of the run's threads cut and augment at once; any where none is given.
+    pub workers: Option<usize>,
 }
 
 impl Default for MultiCropSpec {
@@ -65,7 +65,7 @@ impl Default for MultiCropSpec {
             blur_radius: (0.1, 2.0),
             solarize: (0.0, 0.2, 0.0),
             solarize_threshold: 128,
-            workers: 2,
+            workers: None,
         }
     }
 }

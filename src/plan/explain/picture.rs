@@ -4,7 +4,7 @@ use super::values::{keys, parameters};
 use super::words;
 use crate::graph::check::{Draft, DraftNode, Wire};
 use crate::graph::problem::Severity;
-use crate::plan::EdgeKind;
+use crate::plan::{EdgeKind, Place};
 use crate::stages::{EdgeType, Given, Rate, Role};
 
 /// A graph as it is drawn.
@@ -219,8 +219,8 @@ fn details(draft: &Draft, index: usize) -> Vec<String> {
     if matches!(declared.role(), Role::Student | Role::Teacher | Role::Predictor) {
         lines.push(format!("{} a step", words::work(cost.flops)));
     }
-    if declared.on_host() && declared.workers() > 1 {
-        lines.push(format!("{} threads", declared.workers()));
+    if declared.on_host() && declared.workers() != Some(1) {
+        lines.push(words::place(Place::Host { workers: declared.workers() }));
     }
     lines
 }

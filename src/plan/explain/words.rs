@@ -25,8 +25,9 @@ pub fn rate(rate: Rate) -> &'static str {
 
 pub fn place(place: Place) -> String {
     match place {
-        Place::Host { workers: 1 } => "1 thread".into(),
-        Place::Host { workers } => format!("{workers} threads"),
+        Place::Host { workers: None } => "all threads".into(),
+        Place::Host { workers: Some(1) } => "1 thread".into(),
+        Place::Host { workers: Some(most) } => format!("{most} threads"),
         Place::Island => "island".into(),
     }
 }
