@@ -15,17 +15,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Decode {
-<<<<<<< HEAD
-    /// Threads that decode.
-    pub workers: usize,
-    /// Stops at the first picture that can't be read, with its name; otherwise it is replaced deterministically (an evaluation
-    /// does without it), counted, and named in `rejected.jsonl`.
-=======
     /// At most this many of the run's threads decode at once; any where none is given.
     pub workers: Option<usize>,
-    /// Stops at the first picture that can't be read, with its name; otherwise it is replaced deterministically,
-    /// counted, and named in `rejected.jsonl`.
->>>>>>> threads
+    /// Stops at the first picture that can't be read, with its name; otherwise it is replaced deterministically (an evaluation
+    /// does without it), counted, and named in `rejected.jsonl`.
     pub strict: bool,
     /// Turns pictures as their EXIF orientation says.
     pub exif_orientation: bool,
