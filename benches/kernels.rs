@@ -9,6 +9,7 @@ mod common {
 use common::measure::{self, elements};
 use common::numbers::{PRECISIONS, Stored, filled, print_peak};
 use criterion::{BenchmarkId, Criterion};
+use dinoflow::kernels::Rows;
 use dinoflow::kernels::cpu::attention::{self, Dims};
 use dinoflow::kernels::cpu::{layer_norm, linear, loss, normalize, optimizer};
 use std::hint::black_box;
@@ -44,7 +45,18 @@ fn epilogues(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("residual", name), |b| {
             b.iter(|| {
                 let bias = Some(&b2[..]);
-                linear::forward_residual(p, ROWS, HIDDEN, DIM, act.read(), &w2, bias, &residual, &mut sum);
+                linear::forward_residual(
+                    p,
+                    Rows::All(ROWS),
+                    HIDDEN,
+                    DIM,
+                    1.0,
+                    act.read(),
+                    &w2,
+                    bias,
+                    &residual,
+                    &mut sum,
+                );
             })
         });
         let mut dpre = Stored::filled(p, ROWS * HIDDEN);
@@ -97,7 +109,19 @@ fn passes(c: &mut Criterion) {
     for (name, p) in PRECISIONS {
         let (mut y, dy) = (Stored::filled(p, n), Stored::filled(p, n));
         group.throughput(elements(2 * n)).bench_function(BenchmarkId::new("layer norm", name), |b| {
-            b.iter(|| layer_norm::forward(ROWS, DIM, 1e-6, &x, &gain, &gain, y.write(), &mut mean, &mut rstd))
+            b.iter(|| {
+                layer_norm::forward(
+                    Rows::All(ROWS),
+                    DIM,
+                    1e-6,
+                    &x,
+                    &gain,
+                    &gain,
+                    y.write(),
+                    &mut mean,
+                    &mut rstd,
+                )
+            })
         });
         group.throughput(elements(3 * n)).bench_function(
             BenchmarkId::new("layer norm backward", name),
@@ -105,7 +129,17 @@ fn passes(c: &mut Criterion) {
                 b.iter(|| {
                     let (dy, sums) = (dy.read(), (&mut dgain, &mut dbias));
                     layer_norm::backward(
-                        ROWS, DIM, dy, &x, &gain, &mean, &rstd, None, &mut dx, sums.0, sums.1,
+                        Rows::All(ROWS),
+                        DIM,
+                        dy,
+                        &x,
+                        &gain,
+                        &mean,
+                        &rstd,
+                        None,
+                        &mut dx,
+                        sums.0,
+                        sums.1,
                     );
                 })
             },

@@ -101,12 +101,13 @@ fn every_input_knows_its_wire() {
 }
 
 #[test]
-fn the_papers_step_costs_what_was_published() {
+fn the_papers_step_costs_what_was_published_less_what_is_spared() {
     let plan = plan_of("vits16", &[]);
     let student = plan.nodes.iter().find(|node| node.name == "student").unwrap();
     let teacher = plan.nodes.iter().find(|node| node.name == "teacher").unwrap();
     let image = (student.cost.flops + teacher.cost.flops) / 1024.0;
-    assert_eq!((image / 1e8).round(), 1134.0);
+    // 113.4 GFLOP for every block and token; 105.7 with the last block for CLS alone
+    assert_eq!((image / 1e8).round(), 1017.0);
     assert_eq!(plan.cost.parameters, 44_017_792);
     assert_eq!(plan.facts(), [("learning rate at its peak".into(), "0.002 = 0.0005 × 1024 / 256".into())]);
     let whole = plan_of("vits16", &["global_batch=64"]).cost.peak_bytes;

@@ -110,6 +110,13 @@ pub struct NetworkSpec {
     pub init: Init,
 }
 
+impl NetworkSpec {
+    /// With which probability stochastic depth leaves out a picture in block `block` of `depth`, of either of its branches.
+    pub fn drop_probability(rate: f64, block: usize, depth: usize) -> f64 {
+        rate * block as f64 / (depth.max(2) - 1) as f64
+    }
+}
+
 /// The first weights of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum Init {

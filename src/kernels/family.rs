@@ -3,14 +3,13 @@
 
 use dfdx::prelude::{Cpu, HasErr};
 
-use super::{AttentionDims, Numbers, NumbersMut, Products, cpu};
+use super::{AttentionDims, Numbers, NumbersMut, Products, Rows, cpu};
 use crate::tensor::Device;
 
 /// Declares a family: a trait whose methods take views of the device's buffers, and its implementation for the CPU.
 ///
 /// `read` is a buffer that the kernel reads, `maybe` one that may be absent, `write` one that it writes or adds to. `any` and
-/// `any_write` hold numbers in either precision; `places` are positions on the
-/// host; the other kinds hold f32.
+/// `any_write` hold numbers in either precision; `rows` say where a matrix's rows stand; the other kinds hold f32.
 macro_rules! family {
     ($(#[$doc:meta])* $family:ident in $module:ident {
         $($(#[$about:meta])* fn $method:ident = $kernel:ident($($name:ident: $kind:tt),* $(,)?) $(-> $result:ty)?;)*
@@ -34,7 +33,7 @@ macro_rules! family {
     (@trait read) => { Self::View<'_> };
     (@trait maybe) => { Option<Self::View<'_>> };
     (@trait write) => { Self::ViewMut<'_> };
-    (@trait places) => { &[usize] };
+    (@trait rows) => { Rows<'_> };
     (@trait any) => { Self::AnyView<'_> };
     (@trait any_write) => { Self::AnyViewMut<'_> };
     (@trait maybe_write) => { Option<Self::ViewMut<'_>> };
@@ -42,7 +41,7 @@ macro_rules! family {
     (@cpu read) => { &[f32] };
     (@cpu maybe) => { Option<&[f32]> };
     (@cpu write) => { &mut [f32] };
-    (@cpu places) => { &[usize] };
+    (@cpu rows) => { Rows<'_> };
     (@cpu any) => { Numbers<'_> };
     (@cpu any_write) => { NumbersMut<'_> };
     (@cpu maybe_write) => { Option<&mut [f32]> };
@@ -57,8 +56,8 @@ family! {
         /// pre = x wᵀ + b, y = gelu(pre)
         fn linear_gelu = forward_gelu(products: Products, rows: usize, inp: usize, out: usize, x: any, w: read, bias: maybe,
             pre: any_write, y: any_write);
-        /// y = residual + x wᵀ + b
-        fn linear_residual = forward_residual(products: Products, rows: usize, inp: usize, out: usize, x: any, w: read,
+        /// y = residual + scale · (x wᵀ + b), in those `rows` of residual and y that are named
+        fn linear_residual = forward_residual(products: Products, rows: rows, inp: usize, out: usize, scale: f32, x: any, w: read,
             bias: maybe, residual: read, y: write);
         /// dx = dy w
         fn linear_backward_input = backward_input(products: Products, rows: usize, inp: usize, out: usize, dy: any, w: read,
@@ -82,12 +81,12 @@ family! {
 }
 
 family! {
-    /// Layer normalisation over the last axis.
+    /// Layer normalisation over the last axis, of those `rows` of x that are named; what comes of them lies together.
     LayerNormKernels in layer_norm {
-        fn layer_norm = forward(rows: usize, dim: usize, eps: f32, x: read, gain: read, bias: read, y: any_write,
+        fn layer_norm = forward(rows: rows, dim: usize, eps: f32, x: read, gain: read, bias: read, y: any_write,
             mean: write, rstd: write);
-        /// dx, dgain, dbias +=; what came around the norm, `around`, is added to dx in the same pass
-        fn layer_norm_backward = backward(rows: usize, dim: usize, dy: any, x: read, gain: read, mean: read, rstd: read,
+        /// dx, dgain, dbias +=; what came around the norm, `around`, is added to dx in the same pass, in the same rows
+        fn layer_norm_backward = backward(rows: rows, dim: usize, dy: any, x: read, gain: read, mean: read, rstd: read,
             around: maybe, dx: write, dgain: write, dbias: write);
     }
 }
@@ -95,6 +94,12 @@ family! {
 family! {
     /// Multi-head attention over packed queries, keys and values, (batch, tokens, 3, heads, head_dim).
     AttentionKernels in attention {
+        /// qkv = x wᵀ + b; where only some tokens ask, the others' queries are left as they are
+        fn qkv = qkv_forward(products: Products, dims: AttentionDims, x: any, w: read, bias: read, qkv: any_write);
+        /// dw += dqkvᵀ x, without the queries of tokens that did not ask
+        fn qkv_backward_weight = qkv_backward_weight(products: Products, dims: AttentionDims, dqkv: any, x: any, dw: write);
+        /// dx = dqkv w, without the same
+        fn qkv_backward_input = qkv_backward_input(products: Products, dims: AttentionDims, dqkv: any, w: read, dx: any_write);
         fn attention = forward(products: Products, dims: AttentionDims, scale: f32, qkv: any, out: any_write, lse: write);
         fn attention_backward = backward(products: Products, dims: AttentionDims, scale: f32, qkv: any, out: any, lse: read,
             dout: any, dqkv: any_write);
@@ -138,10 +143,12 @@ family! {
         fn first_tokens = first(batch: usize, tokens: usize, keep: usize, dim: usize, src: read, dst: write);
         /// (batch, tokens, dim) += (batch, keep, dim)
         fn add_first_tokens = add_first(batch: usize, tokens: usize, keep: usize, dim: usize, src: read, dst: write);
-        /// dst = scale · the images that are named, each of `length` numbers
-        fn gather_images = gather_images(length: usize, images: places, scale: f32, src: read, dst: write);
-        /// dst += scale · src, an image each, where they are named
-        fn scatter_images = scatter_images(length: usize, images: places, scale: f32, src: read, dst: write);
+        /// dst = scale · those rows of src that are named
+        fn gather_rows = gather(rows: rows, dim: usize, scale: f32, src: read, dst: any_write);
+        /// dst = src in all rows but those that are named
+        fn copy_others = copy_others(rows: rows, dim: usize, src: read, dst: write);
+        /// dst += src in the same
+        fn add_others = add_others(rows: rows, dim: usize, src: read, dst: write);
         fn copy_to = copy_to(offset: usize, src: read, dst: write);
         fn add_from = add_from(offset: usize, src: read, dst: write);
     }

@@ -5,7 +5,7 @@
 //! the oracle of every test. Both overwrite their outputs unless a document says "added to" (`+=`).
 //!
 //! Matrix products round their factors to bf16 where they are asked to ([`Products`]); numbers that wait for the backward pass are stored in the
-//! same precision ([`Numbers`]). What each kernel is for, and what bounds it (`benches/README.md` has what it reaches):
+//! same precision ([`Numbers`]). Where only some rows of a matrix are meant, they are read and written where they stand ([`Rows`]). What each kernel is for, and what bounds it (`benches/README.md` has what it reaches):
 //!
 //! | kernels of `cpu` | work | bound by |
 //! | --- | --- | --- |
@@ -31,8 +31,10 @@ mod probe;
 pub mod cpu;
 mod family;
 mod numbers;
+mod rows;
 pub mod scalar;
 
 pub use cpu::attention::Dims as AttentionDims;
 pub use family::*;
 pub use numbers::{Numbers, NumbersMut, Products};
+pub use rows::Rows;

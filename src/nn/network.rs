@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::parameter::{Mut, Ref};
+use crate::graph::spec::NetworkSpec;
 use crate::keyed::Key;
 use crate::ops::{Statistics, Survivors};
 use crate::tensor::{Batched, Buffer, Device, Float};
@@ -61,7 +62,7 @@ impl DropPath {
         first_view: usize,
         (views, batch): (usize, usize),
     ) -> Option<Survivors> {
-        let drop = self.rate * block as f64 / (depth.max(2) - 1) as f64;
+        let drop = NetworkSpec::drop_probability(self.rate, block, depth);
         if drop <= 0.0 {
             return None;
         }

@@ -3,9 +3,9 @@
 use dfdx::prelude::{Const, HasShape, PutTape, SplitTape, Tape, Tensor};
 
 use super::mlp_residual::{NormBackward, normalized};
-use super::survivors::{kept, kept_gradient};
+use super::survivors::{branch_gradient, rows, scale};
 use super::{Survivors, take, with_gradients};
-use crate::kernels::{AttentionDims, Kernels, Products};
+use crate::kernels::{AttentionDims, Kernels, Products, Rows};
 use crate::nn::layers::{Attention, LayerNorm};
 use crate::tensor::{Buffer, Float};
 
@@ -13,12 +13,12 @@ type Tokens<const W: usize, D, T = dfdx::prelude::NoneTape> = Tensor<(usize, usi
 
 /// What the backward step needs; the normalised input is computed again.
 struct Kept<const W: usize, const HEADS: usize, D: Kernels> {
-    /// The images that the branch worked on.
     x: Tokens<W, D>,
     qkv: D::Activations,
     out: D::Activations,
     lse: Tensor<(usize,), Float, D>,
-    queries: usize,
+    /// Of the images that the branch worked on.
+    sizes: AttentionDims,
     survivors: Option<Survivors>,
     products: Products,
     norm: LayerNorm<W, D>,
@@ -44,21 +44,20 @@ pub fn attention_residual<const W: usize, const HEADS: usize, D: Kernels, T: Tap
     survivors: Option<&Survivors>,
     products: Products,
 ) -> Result<Tokens<W, D, T>, D::Err> {
-    let (whole, mut tape) = x.split_tape();
-    let (device, ghost) = (whole.device().clone(), whole.ghost());
-    let (batch, tokens, _) = *whole.shape();
-    let x = kept(&device, whole.clone(), survivors)?;
-    let asked = x.shape().0 * queries;
-    let qkv = packed(&device, &x, norm, attn, products)?;
+    let (x, mut tape) = x.split_tape();
+    let (device, ghost) = (x.device().clone(), x.ghost());
+    let (batch, tokens, _) = *x.shape();
+    let sizes = dims::<W, HEADS>(survivors.map_or(batch, |s| s.images.len()), tokens, queries);
+    let asked = sizes.batch * queries;
+    let qkv = packed(&device, &x, rows(survivors, batch, tokens), sizes, norm, attn, products)?;
     let mut out = device.activations(products, asked * W)?;
     let mut lse = device.empty((asked * HEADS,))?;
-    let (sizes, scores) = (dims::<W, HEADS>(x.shape().0, tokens, queries), temperature::<W, HEADS>());
     let (out_view, lse_view) = (D::kept_mut(&mut out), D::view_mut(&mut lse));
-    device.attention(products, sizes, scores, D::kept(&qkv), out_view, lse_view)?;
-    let y = project(&device, whole, &out, attn, queries, survivors, products)?;
+    device.attention(products, sizes, temperature::<W, HEADS>(), D::kept(&qkv), out_view, lse_view)?;
+    let y = project(&device, &x, &out, attn, queries, survivors, products)?;
     if T::OWNS_TAPE {
         let (norm, attn, survivors) = (norm.clone(), attn.clone(), survivors.cloned());
-        let kept = Kept { x, qkv, out, lse, queries, survivors, products, norm, attn };
+        let kept = Kept { x, qkv, out, lse, sizes, survivors, products, norm, attn };
         let y = y.ghost();
         tape.add_backward_op(move |grads| {
             let dy = take(&device, grads.get_or_alloc_mut(&y)?)?;
@@ -80,30 +79,21 @@ pub fn attention_residual<const W: usize, const HEADS: usize, D: Kernels, T: Tap
 /// The first `queries` tokens of x plus the projection of what they attended to.
 fn project<const W: usize, const HEADS: usize, D: Kernels>(
     device: &D,
-    x: Tokens<W, D>,
+    x: &Tokens<W, D>,
     out: &D::Activations,
     attn: &Attention<W, HEADS, D>,
     queries: usize,
     survivors: Option<&Survivors>,
     products: Products,
 ) -> Result<Tokens<W, D>, D::Err> {
-    let (batch, tokens, _) = *x.shape();
+    let batch = x.shape().0;
     let (weight, bias) = (D::view(&attn.proj), Some(D::view(&attn.proj_bias)));
     let mut y = device.empty((batch, queries, Const))?;
-    let first = first_rows(device, &x, queries)?;
-    let residual = D::view(first.as_ref().unwrap_or(&x));
-    debug_assert!(queries <= tokens);
-    let Some(Survivors { images, scale }) = survivors else {
-        let (rows, to) = (batch * queries, D::view_mut(&mut y));
-        device.linear_residual(products, rows, W, W, D::kept(out), weight, bias, residual, to)?;
-        return Ok(y);
-    };
-    let rows = images.len() * queries;
-    let mut branch = device.empty((rows * W,))?;
-    let to = D::view_mut(&mut branch).into();
-    device.linear(products, rows, W, W, D::kept(out), weight, bias, to)?;
-    device.copy_to(0, residual, D::view_mut(&mut y))?;
-    device.scatter_images(queries * W, images, *scale, D::view(&branch), D::view_mut(&mut y))?;
+    let first = first_rows(device, x, queries)?;
+    let (residual, to) = (D::view(first.as_ref().unwrap_or(x)), D::view_mut(&mut y));
+    let (rows, scale) = (rows(survivors, batch, queries), scale(survivors));
+    device.linear_residual(products, rows, W, W, scale, D::kept(out), weight, bias, residual, to)?;
+    device.copy_others(rows, W, residual, D::view_mut(&mut y))?;
     Ok(y)
 }
 
@@ -116,26 +106,27 @@ pub fn cls_attention<const W: usize, const HEADS: usize, D: Kernels>(
 ) -> Result<Tensor<(usize,), Float, D>, D::Err> {
     let (batch, tokens, _) = *x.shape();
     let device = x.device();
-    let qkv = packed(device, x, norm, attn, products)?;
-    let mut probs = device.empty((batch * HEADS * tokens,))?;
     let (sizes, scale) = (dims::<W, HEADS>(batch, tokens, 1), temperature::<W, HEADS>());
+    let qkv = packed(device, x, Rows::All(batch * tokens), sizes, norm, attn, products)?;
+    let mut probs = device.empty((batch * HEADS * tokens,))?;
     device.attention_probabilities(products, sizes, scale, D::kept(&qkv), D::view_mut(&mut probs))?;
     Ok(probs)
 }
 
-/// Queries, keys and values of every token, (batch, tokens, 3, heads, head_dim).
+/// Keys and values of every token and queries of those that ask, (batch, tokens, 3, heads, head_dim).
 fn packed<const W: usize, const HEADS: usize, D: Kernels>(
     device: &D,
     x: &Tokens<W, D>,
+    rows: Rows<'_>,
+    sizes: AttentionDims,
     norm: &LayerNorm<W, D>,
     attn: &Attention<W, HEADS, D>,
     products: Products,
 ) -> Result<D::Activations, D::Err> {
-    let rows = x.shape().0 * x.shape().1;
-    let h = normalized(device, x, norm, products)?.0;
-    let mut qkv = device.activations(products, rows * 3 * W)?;
-    let (weight, bias) = (D::view(&attn.qkv), Some(D::view(&attn.qkv_bias)));
-    device.linear(products, rows, W, 3 * W, D::kept(&h), weight, bias, D::kept_mut(&mut qkv))?;
+    let h = normalized(device, x, rows, norm, products)?.0;
+    let mut qkv = device.activations(products, rows.len() * 3 * W)?;
+    let (weight, bias, qkv_out) = (D::view(&attn.qkv), D::view(&attn.qkv_bias), D::kept_mut(&mut qkv));
+    device.qkv(products, sizes, D::kept(&h), weight, bias, qkv_out)?;
     Ok(qkv)
 }
 
@@ -160,34 +151,40 @@ fn backward<const W: usize, const HEADS: usize, D: Kernels>(
     kept: Kept<W, HEADS, D>,
     dy: &Buffer<D>,
 ) -> Result<NormBackward<W, D>, D::Err> {
-    let Kept { x, qkv, out, lse, queries, survivors, products, norm, attn } = kept;
-    let (images, tokens, _) = *x.shape();
-    let (rows, asked) = (images * tokens, images * queries);
-    let scaled = kept_gradient(device, dy, survivors.as_ref(), queries * W)?;
-    let branch = scaled.as_ref().unwrap_or(dy);
+    let Kept { x, qkv, out, lse, sizes, survivors, products, norm, attn } = kept;
+    let asked = sizes.batch * sizes.queries;
+    let scaled = branch_gradient(device, products, survivors.as_ref(), sizes.queries, W, dy)?;
+    let branch = scaled.as_ref().map_or(D::buffer(dy).into(), D::kept);
     with_gradients!(device, grads; dw = &attn.proj, db = &attn.proj_bias => {
-        let (dy, out) = (D::buffer(branch).into(), D::kept(&out));
-        device.linear_backward_weight(products, asked, W, W, dy, out, D::buffer_mut(&mut dw))?;
-        device.linear_backward_bias(asked, W, dy, D::buffer_mut(&mut db))?;
+        device.linear_backward_weight(products, asked, W, W, branch, D::kept(&out), D::buffer_mut(&mut dw))?;
+        device.linear_backward_bias(asked, W, branch, D::buffer_mut(&mut db))?;
     });
     let mut dout = device.activations(products, asked * W)?;
-    let (dy_in, weight) = (D::buffer(branch).into(), D::view(&attn.proj));
-    device.linear_backward_input(products, asked, W, W, dy_in, weight, D::kept_mut(&mut dout))?;
-    let mut dqkv = device.activations(products, rows * 3 * W)?;
-    let (sizes, scores) = (dims::<W, HEADS>(images, tokens, queries), temperature::<W, HEADS>());
+    device.linear_backward_input(
+        products,
+        asked,
+        W,
+        W,
+        branch,
+        D::view(&attn.proj),
+        D::kept_mut(&mut dout),
+    )?;
+    let rows = rows(survivors.as_ref(), x.shape().0, x.shape().1);
+    let mut dqkv = device.activations(products, rows.len() * 3 * W)?;
+    let scores = temperature::<W, HEADS>();
     let (qkv_in, out_in, dout_in) = (D::kept(&qkv), D::kept(&out), D::kept(&dout));
     let dqkv_out = D::kept_mut(&mut dqkv);
     device.attention_backward(products, sizes, scores, qkv_in, out_in, D::view(&lse), dout_in, dqkv_out)?;
     drop((qkv, out, lse, dout, scaled));
-    let (h, mean, rstd) = normalized(device, &x, &norm, products)?;
+    let (h, mean, rstd) = normalized(device, &x, rows, &norm, products)?;
     with_gradients!(device, grads; dw = &attn.qkv, db = &attn.qkv_bias => {
         let (dqkv, h) = (D::kept(&dqkv), D::kept(&h));
-        device.linear_backward_weight(products, rows, W, 3 * W, dqkv, h, D::buffer_mut(&mut dw))?;
-        device.linear_backward_bias(rows, 3 * W, dqkv, D::buffer_mut(&mut db))?;
+        device.qkv_backward_weight(products, sizes, dqkv, h, D::buffer_mut(&mut dw))?;
+        device.linear_backward_bias(rows.len(), 3 * W, dqkv, D::buffer_mut(&mut db))?;
     });
     let mut dh = h;
     let (weight, dh_out) = (D::view(&attn.qkv), D::kept_mut(&mut dh));
-    device.linear_backward_input(products, rows, W, 3 * W, D::kept(&dqkv), weight, dh_out)?;
+    device.qkv_backward_input(products, sizes, D::kept(&dqkv), weight, dh_out)?;
     drop(dqkv);
     Ok(NormBackward { norm, x, dh, mean, rstd, survivors })
 }

@@ -3,7 +3,7 @@
 use dfdx::prelude::{HasShape, PutTape, SplitTape, Tape, Tensor};
 
 use super::{LAYER_NORM_EPSILON, take, with_gradients};
-use crate::kernels::{Kernels, Products};
+use crate::kernels::{Kernels, Products, Rows};
 use crate::nn::stem::ConvLayer;
 use crate::tensor::Float;
 
@@ -68,7 +68,7 @@ pub fn conv_layer<D: Kernels, T: Tape<Float, D>>(
             let mut dpre = device.zeroed(rows * out)?;
             with_gradients!(&device, grads; dgain = &layer.gain, dbias = &layer.bias => {
                 device.layer_norm_backward(
-                    rows, out, D::buffer(&dz).into(), D::view(&pre), D::view(&layer.gain), D::view(&mean), D::view(&rstd), None,
+                    Rows::All(rows), out, D::buffer(&dz).into(), D::view(&pre), D::view(&layer.gain), D::view(&mean), D::view(&rstd), None,
                     D::buffer_mut(&mut dpre), D::buffer_mut(&mut dgain), D::buffer_mut(&mut dbias),
                 )?;
             });
@@ -99,6 +99,16 @@ fn normalized<D: Kernels>(device: &D, pre: &Maps<D>, layer: &ConvLayer<D>) -> Re
     let (gain, bias) = (D::view(&layer.gain), D::view(&layer.bias));
     let (z_out, mean_out, rstd_out) =
         (D::view_mut(&mut z).into(), D::view_mut(&mut mean), D::view_mut(&mut rstd));
-    device.layer_norm(rows, out, LAYER_NORM_EPSILON, D::view(pre), gain, bias, z_out, mean_out, rstd_out)?;
+    device.layer_norm(
+        Rows::All(rows),
+        out,
+        LAYER_NORM_EPSILON,
+        D::view(pre),
+        gain,
+        bias,
+        z_out,
+        mean_out,
+        rstd_out,
+    )?;
     Ok((z, mean, rstd))
 }

@@ -2,9 +2,9 @@
 
 use dfdx::prelude::{Const, HasShape, PutTape, SplitTape, Tape, Tensor};
 
-use super::survivors::{kept, kept_gradient};
+use super::survivors::{branch_gradient, rows, scale};
 use super::{LAYER_NORM_EPSILON, Survivors, take, with_gradients};
-use crate::kernels::{Kernels, Products};
+use crate::kernels::{Kernels, Products, Rows};
 use crate::nn::layers::{LayerNorm, Mlp};
 use crate::tensor::{Buffer, Float};
 
@@ -13,7 +13,6 @@ type Tokens<const W: usize, D, T = dfdx::prelude::NoneTape> = Tensor<(usize, usi
 /// What the backward step needs: the branch's input and the hidden layer before its GELU. The normalised input and the GELU's
 /// output are computed again: together they would be five widths a token to keep against one pass each to redo.
 struct Kept<const W: usize, D: Kernels> {
-    /// The images that the branch worked on.
     x: Tokens<W, D>,
     pre: D::Activations,
     survivors: Option<Survivors>,
@@ -30,33 +29,21 @@ pub fn mlp_residual<const W: usize, D: Kernels, T: Tape<Float, D>>(
     survivors: Option<&Survivors>,
     products: Products,
 ) -> Result<Tokens<W, D, T>, D::Err> {
-    let (whole, mut tape) = x.split_tape();
-    let device = whole.device().clone();
-    let (tokens, ghost) = (whole.shape().1, whole.ghost());
-    let x = kept(&device, whole.clone(), survivors)?;
-    let rows = x.shape().0 * tokens;
-    let h = normalized(&device, &x, norm, products)?.0;
-    let len = rows * 4 * W;
+    let (x, mut tape) = x.split_tape();
+    let (device, ghost) = (x.device().clone(), x.ghost());
+    let rows = rows(survivors, x.shape().0, x.shape().1);
+    let h = normalized(&device, &x, rows, norm, products)?.0;
+    let len = rows.len() * 4 * W;
     let (mut pre, mut act) = (device.activations(products, len)?, device.activations(products, len)?);
     let (fc1, fc1_bias) = (D::view(&mlp.fc1), Some(D::view(&mlp.fc1_bias)));
     let (pre_out, act_out) = (D::kept_mut(&mut pre), D::kept_mut(&mut act));
-    device.linear_gelu(products, rows, W, 4 * W, D::kept(&h), fc1, fc1_bias, pre_out, act_out)?;
+    device.linear_gelu(products, rows.len(), W, 4 * W, D::kept(&h), fc1, fc1_bias, pre_out, act_out)?;
     drop(h);
-    let (fc2, fc2_bias) = (D::view(&mlp.fc2), Some(D::view(&mlp.fc2_bias)));
-    let mut y = device.empty(*whole.shape())?;
-    match survivors {
-        None => {
-            let (residual, y) = (D::view(&whole), D::view_mut(&mut y));
-            device.linear_residual(products, rows, 4 * W, W, D::kept(&act), fc2, fc2_bias, residual, y)?;
-        }
-        Some(Survivors { images, scale }) => {
-            let mut branch = device.empty((rows * W,))?;
-            let to = D::view_mut(&mut branch).into();
-            device.linear(products, rows, 4 * W, W, D::kept(&act), fc2, fc2_bias, to)?;
-            device.copy_to(0, D::view(&whole), D::view_mut(&mut y))?;
-            device.scatter_images(tokens * W, images, *scale, D::view(&branch), D::view_mut(&mut y))?;
-        }
-    }
+    let (fc2, fc2_bias, scale) = (D::view(&mlp.fc2), Some(D::view(&mlp.fc2_bias)), scale(survivors));
+    let mut y = device.empty(*x.shape())?;
+    let (act, residual, to) = (D::kept(&act), D::view(&x), D::view_mut(&mut y));
+    device.linear_residual(products, rows, 4 * W, W, scale, act, fc2, fc2_bias, residual, to)?;
+    device.copy_others(rows, W, residual, D::view_mut(&mut y))?;
     if T::OWNS_TAPE {
         let (norm, mlp, survivors) = (norm.clone(), mlp.clone(), survivors.cloned());
         let kept = Kept { x, pre, survivors, products, norm, mlp };
@@ -77,16 +64,16 @@ pub fn mlp_residual<const W: usize, D: Kernels, T: Tape<Float, D>>(
 type Normalized<D> =
     (<D as crate::tensor::Device>::Activations, Tensor<(usize,), Float, D>, Tensor<(usize,), Float, D>);
 
-/// norm(x), stored in the precision of the products that it goes into.
+/// norm(x) of these rows, stored in the precision of the products that it goes into.
 pub(super) fn normalized<const W: usize, D: Kernels>(
     device: &D,
     x: &Tokens<W, D>,
+    rows: Rows<'_>,
     norm: &LayerNorm<W, D>,
     products: Products,
 ) -> Result<Normalized<D>, D::Err> {
-    let rows = x.shape().0 * x.shape().1;
-    let mut h = device.activations(products, rows * W)?;
-    let (mut mean, mut rstd) = (device.empty((rows,))?, device.empty((rows,))?);
+    let mut h = device.activations(products, rows.len() * W)?;
+    let (mut mean, mut rstd) = (device.empty((rows.len(),))?, device.empty((rows.len(),))?);
     let (gain, bias) = (D::view(&norm.gain), D::view(&norm.bias));
     let (h_out, mean_out, rstd_out) = (D::kept_mut(&mut h), D::view_mut(&mut mean), D::view_mut(&mut rstd));
     device.layer_norm(rows, W, LAYER_NORM_EPSILON, D::view(x), gain, bias, h_out, mean_out, rstd_out)?;
@@ -100,25 +87,25 @@ fn backward<const W: usize, D: Kernels>(
     dy: &Buffer<D>,
 ) -> Result<NormBackward<W, D>, D::Err> {
     let Kept { x, pre, survivors, products, norm, mlp } = kept;
-    let tokens = x.shape().1;
-    let rows = x.shape().0 * tokens;
-    let scaled = kept_gradient(device, dy, survivors.as_ref(), tokens * W)?;
-    let branch = scaled.as_ref().unwrap_or(dy);
+    let (images, tokens, _) = *x.shape();
+    let branch_rows = rows(survivors.as_ref(), images, tokens);
+    let rows = branch_rows.len();
+    let scaled = branch_gradient(device, products, survivors.as_ref(), tokens, W, dy)?;
+    let branch = scaled.as_ref().map_or(D::buffer(dy).into(), D::kept);
     // the hidden layer's gradient, through fc2 and the GELU
     let mut act = device.activations(products, rows * 4 * W)?;
     device.gelu(D::kept(&pre), D::kept_mut(&mut act))?;
     with_gradients!(device, grads; dw = &mlp.fc2, db = &mlp.fc2_bias => {
-        let (dy, act) = (D::buffer(branch).into(), D::kept(&act));
-        device.linear_backward_weight(products, rows, 4 * W, W, dy, act, D::buffer_mut(&mut dw))?;
-        device.linear_backward_bias(rows, W, dy, D::buffer_mut(&mut db))?;
+        let act = D::kept(&act);
+        device.linear_backward_weight(products, rows, 4 * W, W, branch, act, D::buffer_mut(&mut dw))?;
+        device.linear_backward_bias(rows, W, branch, D::buffer_mut(&mut db))?;
     });
     let mut dpre = act; // its numbers are used up: the buffer serves again
-    let (dy_in, fc2) = (D::buffer(branch).into(), D::view(&mlp.fc2));
-    let dpre_out = D::kept_mut(&mut dpre);
-    device.linear_backward_gelu(products, rows, 4 * W, W, dy_in, fc2, D::kept(&pre), dpre_out)?;
+    let (fc2, dpre_out) = (D::view(&mlp.fc2), D::kept_mut(&mut dpre));
+    device.linear_backward_gelu(products, rows, 4 * W, W, branch, fc2, D::kept(&pre), dpre_out)?;
     drop((pre, scaled));
     // through fc1
-    let (h, mean, rstd) = normalized(device, &x, &norm, products)?;
+    let (h, mean, rstd) = normalized(device, &x, branch_rows, &norm, products)?;
     with_gradients!(device, grads; dw = &mlp.fc1, db = &mlp.fc1_bias => {
         let (dpre, h) = (D::kept(&dpre), D::kept(&h));
         device.linear_backward_weight(products, rows, W, 4 * W, dpre, h, D::buffer_mut(&mut dw))?;
@@ -152,21 +139,14 @@ impl<const W: usize, D: Kernels> NormBackward<W, D> {
         dbias: &mut Buffer<D>,
     ) -> Result<(), D::Err> {
         let (images, tokens, _) = *self.x.shape();
-        let rows = images * tokens;
-        let mut through = |around: Option<D::View<'_>>, dx: D::ViewMut<'_>| {
-            let (dh, x, gain) = (D::kept(&self.dh), D::view(&self.x), D::view(&self.norm.gain));
-            let (mean, rstd) = (D::view(&self.mean), D::view(&self.rstd));
-            let (dgain, dbias) = (D::buffer_mut(dgain), D::buffer_mut(dbias));
-            device.layer_norm_backward(rows, W, dh, x, gain, mean, rstd, around, dx, dgain, dbias)
-        };
-        let Some(Survivors { images, .. }) = &self.survivors else {
-            return through(around.map(D::buffer), D::buffer_mut(dx));
-        };
-        if let Some(around) = around {
-            device.axpy(D::buffer_mut(dx), 1.0, D::buffer(around))?;
+        let (rows, around) = (rows(self.survivors.as_ref(), images, tokens), around.map(D::buffer));
+        let (dh, x, gain) = (D::kept(&self.dh), D::view(&self.x), D::view(&self.norm.gain));
+        let (mean, rstd, to) = (D::view(&self.mean), D::view(&self.rstd), D::buffer_mut(dx));
+        let (dgain, dbias) = (D::buffer_mut(dgain), D::buffer_mut(dbias));
+        device.layer_norm_backward(rows, W, dh, x, gain, mean, rstd, around, to, dgain, dbias)?;
+        match around {
+            Some(around) => device.add_others(rows, W, around, D::buffer_mut(dx)),
+            None => Ok(()),
         }
-        let mut apart = device.zeroed(rows * W)?;
-        through(None, D::buffer_mut(&mut apart))?;
-        device.scatter_images(tokens * W, images, 1.0, D::buffer(&apart), D::buffer_mut(dx))
     }
 }

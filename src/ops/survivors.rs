@@ -1,9 +1,7 @@
 //! Stochastic depth (Huang et al. 2016): a residual branch works on the images that it keeps, and on no others.
 
-use dfdx::prelude::{Const, HasShape, Tensor};
-
-use crate::kernels::Kernels;
-use crate::tensor::{Buffer, Float};
+use crate::kernels::{Kernels, Products, Rows};
+use crate::tensor::Buffer;
 
 /// The images that one branch keeps.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,31 +12,29 @@ pub struct Survivors {
     pub scale: f32,
 }
 
-type Tokens<const W: usize, D> = Tensor<(usize, usize, Const<W>), Float, D>;
-
-/// What a branch works on: the kept images of x, or all of x where nothing is dropped.
-pub(super) fn kept<const W: usize, D: Kernels>(
-    device: &D,
-    x: Tokens<W, D>,
-    survivors: Option<&Survivors>,
-) -> Result<Tokens<W, D>, D::Err> {
-    let Some(survivors) = survivors else { return Ok(x) };
-    let tokens = x.shape().1;
-    let mut kept = device.empty((survivors.images.len(), tokens, Const))?;
-    device.gather_images(tokens * W, &survivors.images, 1.0, D::view(&x), D::view_mut(&mut kept))?;
-    Ok(kept)
+/// The rows that a branch works on, of so many images of `each` rows; all where nothing is dropped.
+pub(super) fn rows(survivors: Option<&Survivors>, images: usize, each: usize) -> Rows<'_> {
+    survivors.map_or(Rows::All(images * each), |s| Rows::Of { images: &s.images, each })
 }
 
-/// The gradient of a branch's output, of `tokens` tokens an image: that of the kept images, scaled as they were; or nothing
-/// where `dy` itself is it.
-pub(super) fn kept_gradient<D: Kernels>(
+/// What a branch's output is multiplied by.
+pub(super) fn scale(survivors: Option<&Survivors>) -> f32 {
+    survivors.map_or(1.0, |s| s.scale)
+}
+
+/// The gradient of a branch's output: that of its rows, scaled as they were, in the precision of the products that it goes
+/// into; or nothing where `dy` itself is it.
+pub(super) fn branch_gradient<D: Kernels>(
     device: &D,
-    dy: &Buffer<D>,
+    products: Products,
     survivors: Option<&Survivors>,
-    length: usize,
-) -> Result<Option<Buffer<D>>, D::Err> {
-    let Some(Survivors { images, scale }) = survivors else { return Ok(None) };
-    let mut kept = device.zeroed(images.len() * length)?;
-    device.gather_images(length, images, *scale, D::buffer(dy), D::buffer_mut(&mut kept))?;
-    Ok(Some(kept))
+    each: usize,
+    width: usize,
+    dy: &Buffer<D>,
+) -> Result<Option<D::Activations>, D::Err> {
+    let Some(survivors) = survivors else { return Ok(None) };
+    let rows = Rows::Of { images: &survivors.images, each };
+    let mut branch = device.activations(products, rows.len() * width)?;
+    device.gather_rows(rows, width, survivors.scale, D::buffer(dy), D::kept_mut(&mut branch))?;
+    Ok(Some(branch))
 }

@@ -10,10 +10,12 @@ use softmax::exponentials;
 
 mod backward;
 mod dims;
+mod qkv;
 mod softmax;
 
 pub use backward::backward;
 pub use dims::Dims;
+pub use qkv::{qkv_backward_input, qkv_backward_weight, qkv_forward};
 
 /// One head of one image: where its numbers stand, and how they are multiplied.
 #[derive(Clone, Copy)]

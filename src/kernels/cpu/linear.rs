@@ -2,9 +2,9 @@
 
 use super::convert::{Widened, each_chunk, read, write};
 use super::lanes::{gelu, gelu_slope};
-use super::matrix::{Add, Gelu, GeluBackward, Matrix, Residual, Store, product};
+use super::matrix::{Add, Gelu, GeluBackward, Matrix, Residual, Store, Through, product};
 use super::split::{TASK, each_part, sum_over_rows};
-use crate::kernels::{Numbers, NumbersMut, Products};
+use crate::kernels::{Numbers, NumbersMut, Products, Rows};
 
 /// y = x wᵀ + bias.
 pub fn forward(
@@ -40,22 +40,24 @@ pub fn forward_gelu(
     product(products, (rows, out, inp), x, w, &Gelu::new(bias, out, pre, y));
 }
 
-/// y = residual + x wᵀ + bias.
+/// y = residual + scale · (x wᵀ + bias) in those rows of residual and y that are named; x holds a row for each.
 pub fn forward_residual(
     products: Products,
-    rows: usize,
+    rows: Rows<'_>,
     inp: usize,
     out: usize,
+    scale: f32,
     x: Numbers<'_>,
     w: &[f32],
     bias: Option<&[f32]>,
     residual: &[f32],
     y: &mut [f32],
 ) {
-    assert_eq!([x.len(), w.len(), y.len()], [rows * inp, out * inp, rows * out], "x, w, y of a linear layer");
-    assert_eq!(residual.len(), rows * out, "residual of a linear layer");
+    let (count, numbers) = (rows.len(), y.len());
+    assert_eq!([x.len(), w.len()], [count * inp, out * inp], "x and w of a linear layer");
     let (x, w) = (Matrix::rows(x, inp), Matrix::transposed(w, inp));
-    product(products, (rows, out, inp), x, w, &Residual::new(bias, residual, out, y));
+    let residual = Residual::new(scale, bias, residual, out, y);
+    product(products, (count, out, inp), x, w, &Through::new(rows, (out, numbers), &residual));
 }
 
 /// dx = dy w.
@@ -185,11 +187,10 @@ vectorised! {
 #[cfg(test)]
 mod tests {
     use crate::kernels::probe::{differentiates, half, poison, values, weighted};
-    use crate::kernels::{Numbers, Products, scalar};
+    use crate::kernels::{Numbers, Products, Rows, scalar};
 
     fn check(products: Products, rows: usize, inp: usize, out: usize) {
-        let (w, bias, residual) =
-            (values("w", out * inp), values("bias", out), values("residual", rows * out));
+        let (w, bias) = (values("w", out * inp), values("bias", out));
         let [x, dy, pre] = [("x", inp), ("dy", out), ("pre", inp)].map(|(name, n)| values(name, rows * n));
         let [x_half, dy_half, pre_half] = [&x, &dy, &pre].map(|v| half(v));
         let of = |full, half| match products {
@@ -202,11 +203,15 @@ mod tests {
             for bias in [None, Some(&bias[..])] {
                 stored_twins!(5e-6, p, linear::forward(p, rows, inp, out, x, &w, bias; y: rows * out));
                 stored_twins!(5e-6, p, linear::forward_gelu(p, rows, inp, out, x, &w, bias; pre: rows * out, y: rows * out));
-                twins!(
-                    5e-6,
-                    linear::forward_residual(p, rows, inp, out, x, &w, bias, &residual, y),
-                    y = poison(rows * out)
-                );
+                check_residual(p, Rows::All(rows), rows, (inp, out), x, &w, bias);
+                let few = Rows::Every { first: 1, apart: 2, count: rows };
+                check_residual(p, few, 2 * rows + 1, (inp, out), x, &w, bias);
+                for each in [1, 17, 197].into_iter().filter(|&each| rows.is_multiple_of(each)) {
+                    // every other image, from the second on
+                    let images: Vec<usize> = (0..rows / each).map(|i| 2 * i + 1).collect();
+                    let few = Rows::Of { images: &images, each };
+                    check_residual(p, few, 2 * rows + each, (inp, out), x, &w, bias);
+                }
             }
             stored_twins!(5e-6, p, linear::backward_input(p, rows, inp, out, dy, &w; dx: rows * inp));
             stored_twins!(5e-6, p, linear::backward_gelu(p, rows, inp, out, dy, &w, pre; dpre: rows * inp));
@@ -220,6 +225,28 @@ mod tests {
         }
         stored_twins!(5e-7, p, linear::gelu_forward(pre; y: rows * inp));
         twins!(5e-7, linear::gelu_backward(pre, y), y = values("dgelu", rows * inp));
+    }
+
+    /// The rows among `total`; what is written in others shows.
+    fn check_residual(
+        p: Products,
+        rows: Rows<'_>,
+        total: usize,
+        (inp, out): (usize, usize),
+        x: Numbers<'_>,
+        w: &[f32],
+        bias: Option<&[f32]>,
+    ) {
+        let residual = values("residual", total * out);
+        let mut start = values("y", total * out);
+        (0..rows.len()).for_each(|row| start[rows.at(row) * out..][..out].fill(f32::NAN));
+        for scale in [1.0, 1.25] {
+            twins!(
+                5e-6,
+                linear::forward_residual(p, rows, inp, out, scale, x, w, bias, &residual, y),
+                y = start.clone()
+            );
+        }
     }
 
     #[test]

@@ -1,6 +1,9 @@
-//! Copies of parts: an image's first tokens, a stretch of rows. Bound by memory; no arithmetic to speak of.
+//! Copies of parts: an image's first tokens, rows that are named and the others, a stretch of rows. Bound by memory; no arithmetic to speak of.
 
-use super::split::each_part;
+use super::convert::{each_chunk, write};
+use super::optimizer::axpy;
+use super::split::rows_per_task;
+use crate::kernels::{NumbersMut, Rows};
 
 /// src (batch, tokens, dim) to dst (batch, keep, dim): the first `keep` tokens of each image.
 pub fn first(batch: usize, tokens: usize, keep: usize, dim: usize, src: &[f32], dst: &mut [f32]) {
@@ -13,28 +16,56 @@ pub fn first(batch: usize, tokens: usize, keep: usize, dim: usize, src: &[f32], 
 /// dst (batch, tokens, dim) += src (batch, keep, dim) at the first `keep` tokens of each image.
 pub fn add_first(batch: usize, tokens: usize, keep: usize, dim: usize, src: &[f32], dst: &mut [f32]) {
     if keep == tokens {
-        return super::optimizer::axpy(dst, 1.0, src);
+        return axpy(dst, 1.0, src);
     }
     for image in 0..batch {
         let (to, from) = (image * tokens * dim, image * keep * dim);
-        super::optimizer::axpy(&mut dst[to..to + keep * dim], 1.0, &src[from..from + keep * dim]);
+        axpy(&mut dst[to..to + keep * dim], 1.0, &src[from..from + keep * dim]);
     }
 }
 
-/// dst = scale · the named images of src, each of `length` numbers.
-pub fn gather_images(length: usize, images: &[usize], scale: f32, src: &[f32], dst: &mut [f32]) {
-    assert_eq!(dst.len(), images.len() * length, "room for the images that are gathered");
-    each_part(length.max(1), dst, |i, dst| {
-        let src = &src[images[i] * length..][..length];
-        dst.iter_mut().zip(src).for_each(|(d, s)| *d = scale * s);
+/// dst = scale · those rows of src that are named.
+pub fn gather(rows: Rows<'_>, dim: usize, scale: f32, src: &[f32], dst: NumbersMut<'_>) {
+    rows.assert_within(dim, src.len());
+    assert_eq!(dst.len(), rows.len() * dim, "room for the rows that are gathered");
+    let part = rows_per_task(dim);
+    each_chunk(part * dim, dst, |i, dst| {
+        let first = i * part;
+        let span = first..first + dst.len() / dim;
+        write(dst, |mut dst| {
+            for (run, at) in rows.runs(span) {
+                let (to, rest) = dst.split_at_mut(run.len() * dim);
+                scaled(scale, &src[at * dim..][..to.len()], to);
+                dst = rest;
+            }
+        });
     });
 }
 
-/// dst += scale · src, which holds an image for each that is named.
-pub fn scatter_images(length: usize, images: &[usize], scale: f32, src: &[f32], dst: &mut [f32]) {
-    assert_eq!(src.len(), images.len() * length, "an image for each place that is named");
-    for (&image, src) in images.iter().zip(src.chunks(length.max(1))) {
-        super::optimizer::axpy(&mut dst[image * length..][..length], scale, src);
+/// dst = src in all rows but those that are named.
+pub fn copy_others(rows: Rows<'_>, dim: usize, src: &[f32], dst: &mut [f32]) {
+    each_other(rows, dim, src, dst, |src, dst| dst.copy_from_slice(src));
+}
+
+/// dst += src in all rows but those that are named.
+pub fn add_others(rows: Rows<'_>, dim: usize, src: &[f32], dst: &mut [f32]) {
+    each_other(rows, dim, src, dst, |src, dst| axpy(dst, 1.0, src));
+}
+
+fn each_other(rows: Rows<'_>, dim: usize, src: &[f32], dst: &mut [f32], work: impl Fn(&[f32], &mut [f32])) {
+    rows.assert_within(dim, src.len());
+    assert_eq!(src.len(), dst.len(), "two matrices of the same rows");
+    for other in rows.others(src.len() / dim) {
+        let span = other.start * dim..other.end * dim;
+        work(&src[span.clone()], &mut dst[span]);
+    }
+}
+
+vectorised! {
+    fn scaled<I>(scale: f32, x: &[f32], y: &mut [f32]) {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y = scale * x;
+        }
     }
 }
 
@@ -46,12 +77,14 @@ pub fn copy_to(offset: usize, src: &[f32], dst: &mut [f32]) {
 /// dst += the numbers of `src` from `offset` on.
 pub fn add_from(offset: usize, src: &[f32], dst: &mut [f32]) {
     let len = dst.len();
-    super::optimizer::axpy(dst, 1.0, &src[offset..offset + len]);
+    axpy(dst, 1.0, &src[offset..offset + len]);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::probe::{poison, values};
+    use half::bf16;
 
     #[test]
     fn parts_go_out_and_come_back() {
@@ -66,11 +99,38 @@ mod tests {
         add_from(4, &tokens, &mut row);
         copy_to(6, &row, &mut back);
         assert_eq!((row, &back[5..9]), ([5., 6.], &[1., 5., 6., 9.][..]));
-        let mut kept = [0.0; 6];
-        gather_images(3, &[1, 3], 2.0, &tokens, &mut kept);
-        assert_eq!(kept, [6., 8., 10., 18., 20., 22.]);
-        let mut spread = [1.0; 12];
-        scatter_images(3, &[0, 2], 0.5, &kept, &mut spread);
-        assert_eq!(spread, [4., 5., 6., 1., 1., 1., 10., 11., 12., 1., 1., 1.]);
+    }
+
+    #[test]
+    fn named_rows_are_gathered_and_the_others_passed_on() {
+        let tokens: Vec<f32> = (0..12).map(|i| i as f32).collect(); // (3, 2, 2)
+        let rows = Rows::Of { images: &[0, 2], each: 2 };
+        let (mut kept, mut half) = (poison(8), vec![bf16::NAN; 8]);
+        gather(rows, 2, 2.0, &tokens, NumbersMut::F32(&mut kept));
+        gather(rows, 2, 2.0, &tokens, NumbersMut::Bf16(&mut half));
+        assert_eq!(kept, [0., 2., 4., 6., 16., 18., 20., 22.]);
+        assert_eq!(half.iter().map(|x| x.to_f32()).collect::<Vec<_>>(), kept);
+        let mut passed = vec![1.0; 12];
+        copy_others(rows, 2, &tokens, &mut passed);
+        assert_eq!(passed, [1., 1., 1., 1., 4., 5., 6., 7., 1., 1., 1., 1.]);
+        add_others(rows, 2, &tokens, &mut passed);
+        assert_eq!(passed, [1., 1., 1., 1., 8., 10., 12., 14., 1., 1., 1., 1.]);
+        copy_others(Rows::All(6), 2, &tokens, &mut passed);
+        assert_eq!(passed[4..8], [8., 10., 12., 14.]);
+        copy_others(Rows::Of { images: &[], each: 3 }, 2, &tokens, &mut passed);
+        assert_eq!(passed, tokens);
+    }
+
+    #[test]
+    fn many_rows_are_gathered_as_few_are() {
+        let (dim, each, images) = (37, 197, [1, 2, 5, 9, 10]);
+        let src = values("src", 11 * each * dim);
+        let rows = Rows::Of { images: &images, each };
+        let mut dst = poison(rows.len() * dim);
+        gather(rows, dim, 0.5, &src, NumbersMut::F32(&mut dst));
+        for (row, found) in dst.chunks(dim).enumerate() {
+            let expected: Vec<f32> = src[rows.at(row) * dim..][..dim].iter().map(|x| 0.5 * x).collect();
+            assert_eq!(found, expected, "row {row}");
+        }
     }
 }

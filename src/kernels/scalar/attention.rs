@@ -2,6 +2,7 @@
 
 pub use crate::kernels::cpu::attention::Dims;
 
+use super::linear;
 use super::numbers::{factor, store, wide};
 use crate::kernels::{Numbers, NumbersMut, Products};
 
@@ -29,6 +30,51 @@ fn each_query(d: Dims, mut work: impl FnMut(usize, usize, usize, usize)) {
     for i in 0..d.batch * d.heads * d.queries {
         work(i / (d.heads * d.queries), i / d.queries % d.heads, i % d.queries, i);
     }
+}
+
+/// qkv = x wᵀ + bias; the queries of tokens that do not ask are left as they are.
+pub fn qkv_forward(
+    products: Products,
+    d: Dims,
+    x: Numbers<'_>,
+    w: &[f32],
+    bias: &[f32],
+    qkv: NumbersMut<'_>,
+) {
+    let (rows, width) = (d.batch * d.tokens, d.heads * d.head_dim);
+    let mut all = vec![0.0; qkv.len()];
+    linear::forward(products, rows, width, 3 * width, x, w, Some(bias), (&mut all[..]).into());
+    let found = match &qkv {
+        NumbersMut::F32(x) => wide(Numbers::F32(x)),
+        NumbersMut::Bf16(x) => wide(Numbers::Bf16(x)),
+    };
+    store(
+        all.iter().zip(found).enumerate().map(|(i, (&x, old))| if idle(d, i) { old } else { x.into() }),
+        qkv,
+    );
+}
+
+/// Whether a place in qkv is in the query of a token that does not ask.
+fn idle(d: Dims, place: usize) -> bool {
+    let width = d.heads * d.head_dim;
+    place / (3 * width) % d.tokens >= d.queries && place % (3 * width) < width
+}
+
+/// dqkv without the queries of tokens that did not ask.
+fn asked(d: Dims, dqkv: Numbers<'_>) -> Vec<f32> {
+    wide(dqkv).into_iter().enumerate().map(|(i, x)| if idle(d, i) { 0.0 } else { x as f32 }).collect()
+}
+
+/// dw += dqkvᵀ x.
+pub fn qkv_backward_weight(products: Products, d: Dims, dqkv: Numbers<'_>, x: Numbers<'_>, dw: &mut [f32]) {
+    let (rows, width) = (d.batch * d.tokens, d.heads * d.head_dim);
+    linear::backward_weight(products, rows, width, 3 * width, asked(d, dqkv)[..].into(), x, dw);
+}
+
+/// dx = dqkv w.
+pub fn qkv_backward_input(products: Products, d: Dims, dqkv: Numbers<'_>, w: &[f32], dx: NumbersMut<'_>) {
+    let (rows, width) = (d.batch * d.tokens, d.heads * d.head_dim);
+    linear::backward_input(products, rows, width, 3 * width, asked(d, dqkv)[..].into(), w, dx);
 }
 
 /// out = softmax(scale · q kᵀ) v.

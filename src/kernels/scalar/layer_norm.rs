@@ -1,11 +1,11 @@
 //! Layer norm, slowly.
 
 use super::numbers::{store, wide};
-use crate::kernels::{Numbers, NumbersMut};
+use crate::kernels::{Numbers, NumbersMut, Rows};
 
 /// y = (x - mean) · rstd · gain + bias.
 pub fn forward(
-    rows: usize,
+    rows: Rows<'_>,
     dim: usize,
     eps: f32,
     x: &[f32],
@@ -15,9 +15,9 @@ pub fn forward(
     mean: &mut [f32],
     rstd: &mut [f32],
 ) {
-    let mut all = Vec::with_capacity(rows * dim);
-    for r in 0..rows {
-        let row = &x[r * dim..(r + 1) * dim];
+    let mut all = Vec::with_capacity(rows.len() * dim);
+    for r in 0..rows.len() {
+        let row = &x[rows.at(r) * dim..(rows.at(r) + 1) * dim];
         let m = row.iter().map(|&v| f64::from(v)).sum::<f64>() / dim as f64;
         let variance = row.iter().map(|&v| (f64::from(v) - m).powi(2)).sum::<f64>() / dim as f64;
         let s = 1.0 / (variance + f64::from(eps)).sqrt();
@@ -31,7 +31,7 @@ pub fn forward(
 
 /// dx, dgain and dbias are added to; dx gets `around` too.
 pub fn backward(
-    rows: usize,
+    rows: Rows<'_>,
     dim: usize,
     dy: Numbers<'_>,
     x: &[f32],
@@ -44,19 +44,21 @@ pub fn backward(
     dbias: &mut [f32],
 ) {
     let dy = wide(dy);
-    let z = |i: usize| f64::from(x[i] - mean[i / dim]) * f64::from(rstd[i / dim]);
+    // number i of the rows that are named stands there in x, around and dx
+    let at = |i: usize| rows.at(i / dim) * dim + i % dim;
+    let z = |i: usize| f64::from(x[at(i)] - mean[i / dim]) * f64::from(rstd[i / dim]);
     let d = |i: usize| dy[i] * f64::from(gain[i % dim]);
-    for r in 0..rows {
+    for r in 0..rows.len() {
         let row = r * dim..(r + 1) * dim;
         let plain = row.clone().map(d).sum::<f64>() / dim as f64;
         let along = row.clone().map(|i| d(i) * z(i)).sum::<f64>() / dim as f64;
         for i in row {
-            let around = around.map_or(0.0, |a| f64::from(a[i]));
-            dx[i] += (around + f64::from(rstd[r]) * (d(i) - plain - z(i) * along)) as f32;
+            let around = around.map_or(0.0, |a| f64::from(a[at(i)]));
+            dx[at(i)] += (around + f64::from(rstd[r]) * (d(i) - plain - z(i) * along)) as f32;
         }
     }
     for c in 0..dim {
-        dgain[c] += (0..rows).map(|r| dy[r * dim + c] * z(r * dim + c)).sum::<f64>() as f32;
-        dbias[c] += (0..rows).map(|r| dy[r * dim + c]).sum::<f64>() as f32;
+        dgain[c] += (0..rows.len()).map(|r| dy[r * dim + c] * z(r * dim + c)).sum::<f64>() as f32;
+        dbias[c] += (0..rows.len()).map(|r| dy[r * dim + c]).sum::<f64>() as f32;
     }
 }

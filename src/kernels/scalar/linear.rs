@@ -1,7 +1,7 @@
 //! Linear layers, slowly: x (rows, inp), w (out, inp), y (rows, out).
 
 use super::numbers::{factors, store, wide};
-use crate::kernels::{Numbers, NumbersMut, Products};
+use crate::kernels::{Numbers, NumbersMut, Products, Rows};
 
 /// x wᵀ + bias in f64.
 fn affine(
@@ -57,21 +57,23 @@ pub fn forward_gelu(
     store(sums, pre);
 }
 
-/// y = residual + x wᵀ + bias.
+/// y = residual + scale · (x wᵀ + bias) in those rows of residual and y that are named.
 pub fn forward_residual(
     products: Products,
-    rows: usize,
+    rows: Rows<'_>,
     inp: usize,
     out: usize,
+    scale: f32,
     x: Numbers<'_>,
     w: &[f32],
     bias: Option<&[f32]>,
     residual: &[f32],
     y: &mut [f32],
 ) {
-    let sums = affine(products, (rows, inp, out), x, w, bias);
+    let sums = affine(products, (rows.len(), inp, out), x, w, bias);
     for (i, sum) in sums.into_iter().enumerate() {
-        y[i] = (f64::from(residual[i]) + sum) as f32;
+        let at = rows.at(i / out) * out + i % out;
+        y[at] = (f64::from(residual[at]) + f64::from(scale) * sum) as f32;
     }
 }
 

@@ -1,5 +1,5 @@
 use super::Dims;
-use crate::kernels::probe::{differentiates, half, poison, values, weighted};
+use crate::kernels::probe::{agree, differentiates, half, poison, values, weighted};
 use crate::kernels::{Numbers, Products, scalar};
 
 fn check(p: Products, d: Dims) {
@@ -66,6 +66,51 @@ fn fast_attention_agrees_with_its_twin() {
     ] {
         for products in [Products::F32, Products::Bf16] {
             check(products, Dims { batch, tokens, queries, heads, head_dim });
+        }
+    }
+}
+
+/// The layer before attention; queries and their gradients that nobody asks for are poisoned.
+fn check_qkv(p: Products, d: Dims) {
+    let (width, rows) = (d.out_stride(), d.batch * d.tokens);
+    let (x, w, bias) = (values("x", rows * width), values("w", 3 * width * width), values("bias", 3 * width));
+    let mut dqkv = values("dqkv", rows * 3 * width);
+    let start: Vec<f32> = (0..dqkv.len())
+        .map(|i| {
+            let idle = i / (3 * width) % d.tokens >= d.queries && i % (3 * width) < width;
+            if idle { 0.5 } else { f32::NAN }
+        })
+        .collect();
+    dqkv.iter_mut().zip(&start).filter(|(_, start)| **start == 0.5).for_each(|(d, _)| *d = f32::NAN);
+    let (x_half, dqkv_half) = (half(&x), half(&dqkv));
+    let (x, dqkv) = match p {
+        Products::F32 => (Numbers::F32(&x), Numbers::F32(&dqkv)),
+        Products::Bf16 => (Numbers::Bf16(&x_half), Numbers::Bf16(&dqkv_half)),
+    };
+    macro_rules! forward {
+        ($module:ident) => {
+            |[qkv]| {
+                crate::kernels::$module::attention::qkv_forward(p, d, x, &w, &bias, qkv[..].as_mut().into())
+            }
+        };
+    }
+    agree("attention::qkv_forward", 5e-6, [start.clone()], forward!(cpu), forward!(scalar));
+    stored_twins!(5e-6, p, attention::qkv_backward_input(p, d, dqkv, &w; dx: rows * width));
+    twins!(5e-6, attention::qkv_backward_weight(p, d, dqkv, x, dw), dw = values("dw", 3 * width * width));
+}
+
+#[test]
+fn fast_queries_keys_and_values_agree_with_their_twins() {
+    for (batch, tokens, queries, heads, head_dim) in [
+        (0, 3, 2, 1, 4),
+        (1, 1, 1, 1, 5),
+        (2, 3, 3, 2, 6),
+        (3, 37, 1, 2, 64),
+        (2, 197, 5, 3, 33),
+        (16, 17, 1, 1, 64),
+    ] {
+        for products in [Products::F32, Products::Bf16] {
+            check_qkv(products, Dims { batch, tokens, queries, heads, head_dim });
         }
     }
 }

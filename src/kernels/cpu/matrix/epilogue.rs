@@ -4,7 +4,7 @@ use super::Epilogue;
 use super::out::{In, Out, load};
 use crate::kernels::cpu::lanes::{gelu, gelu_slope};
 use crate::kernels::cpu::vectors::{Vectors, WIDTH};
-use crate::kernels::{Numbers, NumbersMut};
+use crate::kernels::{Numbers, NumbersMut, Rows};
 
 /// y = c + bias.
 pub struct Store<'a> {
@@ -30,8 +30,9 @@ pub struct GeluBackward<'a> {
     dpre: Out<'a>,
 }
 
-/// y = residual + c + bias.
+/// y = residual + scale · (c + bias).
 pub struct Residual<'a> {
+    scale: f32,
     bias: Option<&'a [f32]>,
     residual: In<'a>,
     y: Out<'a>,
@@ -66,11 +67,17 @@ impl<'a> GeluBackward<'a> {
 }
 
 impl<'a> Residual<'a> {
-    pub fn new(bias: Option<&'a [f32]>, residual: &'a [f32], width: usize, y: &'a mut [f32]) -> Self {
+    pub fn new(
+        scale: f32,
+        bias: Option<&'a [f32]>,
+        residual: &'a [f32],
+        width: usize,
+        y: &'a mut [f32],
+    ) -> Self {
         assert!(bias.is_none_or(|b| b.len() == width), "a bias for {width} columns");
         assert_eq!(residual.len(), y.len(), "a residual and what is added to it");
         let residual = In { data: residual.into(), width };
-        Residual { bias, residual, y: Out::new(width, y.into()) }
+        Residual { scale, bias, residual, y: Out::new(width, y.into()) }
     }
 }
 
@@ -84,6 +91,36 @@ pub struct Within<'a, E> {
 impl<E: Epilogue> Epilogue for Within<'_, E> {
     fn take(&self, first: usize, left: usize, size: (usize, usize), tile: &mut [f32], stride: usize) {
         self.of.take(self.row + first, self.column + left, size, tile, stride);
+    }
+}
+
+/// Another epilogue's work with the product's rows among others: each where `rows` says that it stands.
+pub struct Through<'a, E> {
+    rows: Rows<'a>,
+    of: &'a E,
+}
+
+impl<'a, E> Through<'a, E> {
+    /// For an epilogue whose outputs hold so many numbers, `width` to a row.
+    pub fn new(rows: Rows<'a>, (width, numbers): (usize, usize), of: &'a E) -> Self {
+        // no two rows of the product may be written to one place
+        rows.assert_within(width, numbers);
+        Through { rows, of }
+    }
+}
+
+impl<E: Epilogue> Epilogue for Through<'_, E> {
+    fn take(&self, first: usize, left: usize, (h, w): (usize, usize), tile: &mut [f32], stride: usize) {
+        for (run, at) in self.rows.runs(first..first + h) {
+            let tile = &mut tile[(run.start - first) * stride..];
+            self.of.take(at, left, (run.len(), w), tile, stride);
+        }
+    }
+
+    fn ahead(&self, first: usize, left: usize, (h, w): (usize, usize)) {
+        for (run, at) in self.rows.runs(first..first + h) {
+            self.of.ahead(at, left, (run.len(), w));
+        }
     }
 }
 
@@ -149,7 +186,7 @@ impl Finish for Residual<'_> {
     #[inline(always)]
     unsafe fn finish<I: Vectors>(&self, row: usize, col: usize, count: usize, c: I::V) {
         let residual = self.residual.get::<I>(row, col, count);
-        let y = I::add(biased::<I>(self.bias, col, count, c), residual);
+        let y = I::mul_add(I::splat(self.scale), biased::<I>(self.bias, col, count, c), residual);
         // SAFETY: handed on
         unsafe { self.y.put::<I>(row, col, count, y) }
     }

@@ -26,7 +26,7 @@ use arithmetic::Arithmetic;
 use cut::Cut;
 use task::Job;
 
-pub use epilogue::{Add, Gelu, GeluBackward, Residual, Store, Within};
+pub use epilogue::{Add, Gelu, GeluBackward, Residual, Store, Through, Within};
 
 /// Rows of a register tile.
 const ROWS: usize = 8;

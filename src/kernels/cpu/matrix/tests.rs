@@ -107,7 +107,7 @@ fn check_epilogues(m: usize, n: usize, k: usize) {
             "Residual",
             5e-6,
             [out()],
-            |[y]| take(&Residual::new(bias, &residual, n, y)),
+            |[y]| take(&Residual::new(1.0, bias, &residual, n, y)),
             |[y]| slow::residual(&c, bias, &residual, y),
         );
     }
