@@ -2,7 +2,7 @@
 
 use super::Epilogue;
 use super::out::{In, Out, load};
-use crate::kernels::cpu::lanes::{gelu, gelu_slope};
+use crate::kernels::cpu::lanes::{gelu, gelu_half, gelu_slope, gelu_slope_half};
 use crate::kernels::cpu::vectors::{Vectors, WIDTH};
 use crate::kernels::{Numbers, NumbersMut};
 
@@ -128,10 +128,11 @@ impl Finish for Gelu<'_> {
     #[inline(always)]
     unsafe fn finish<I: Vectors>(&self, row: usize, col: usize, count: usize, c: I::V) {
         let pre = biased::<I>(self.bias, col, count, c);
+        let act = if self.act.is_half() { map::<I>(pre, gelu_half::<I>) } else { map::<I>(pre, gelu::<I>) };
         // SAFETY: handed on
         unsafe {
             self.pre.put::<I>(row, col, count, pre);
-            self.act.put::<I>(row, col, count, map::<I>(pre, gelu::<I>));
+            self.act.put::<I>(row, col, count, act);
         }
     }
 }
@@ -140,8 +141,13 @@ impl Finish for GeluBackward<'_> {
     #[inline(always)]
     unsafe fn finish<I: Vectors>(&self, row: usize, col: usize, count: usize, c: I::V) {
         let pre = self.pre.get::<I>(row, col, count);
+        let slope = if self.dpre.is_half() {
+            map::<I>(pre, gelu_slope_half::<I>)
+        } else {
+            map::<I>(pre, gelu_slope::<I>)
+        };
         // SAFETY: handed on
-        unsafe { self.dpre.put::<I>(row, col, count, I::mul(c, map::<I>(pre, gelu_slope::<I>))) }
+        unsafe { self.dpre.put::<I>(row, col, count, I::mul(c, slope)) }
     }
 }
 
