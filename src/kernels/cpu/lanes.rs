@@ -1,6 +1,7 @@
 //! The inner arithmetic that `vectorised!` bodies are made of: branch-free functions and sums in fixed lanes.
 
 use super::vectors::{Vectors, WIDTH};
+use half::bf16;
 use std::f32::consts::LOG2_E;
 
 mod gelu;
@@ -11,6 +12,15 @@ pub use gelu::{gelu, gelu_half, gelu_slope, gelu_slope_half};
 #[inline(always)]
 pub fn mul_add<I: Vectors>(a: f32, b: f32, c: f32) -> f32 {
     if I::FUSED { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// Applies a function to each lane.
+#[inline(always)]
+pub fn map<I: Vectors>(v: I::V, to: impl Fn(f32) -> f32) -> I::V {
+    let mut lanes = [0.0; WIDTH];
+    I::store(v, &mut lanes);
+    lanes.iter_mut().for_each(|x| *x = to(*x));
+    I::load(&lanes)
 }
 
 /// The vectors of a slice; the last is filled up with `pad`.
@@ -71,6 +81,23 @@ pub fn dot<I: Vectors>(x: &[f32], y: &[f32]) -> f32 {
         sums[1] = I::mul_add(last::<I>(x_rest, 0.0), last::<I>(y_rest, 0.0), sums[1]);
     }
     I::total(I::add(sums[0], sums[1]))
+}
+
+/// The same of two slices of bf16.
+#[inline(always)]
+pub fn half_dot<I: Vectors>(x: &[bf16], y: &[bf16]) -> f32 {
+    let mut sum = I::splat(0.0);
+    let ((xs, x_rest), (ys, y_rest)) = (x.as_chunks::<WIDTH>(), y.as_chunks::<WIDTH>());
+    for (x, y) in xs.iter().zip(ys) {
+        sum = I::mul_add(I::widen(x), I::widen(y), sum);
+    }
+    if !x_rest.is_empty() {
+        let (mut x, mut y) = ([bf16::ZERO; WIDTH], [bf16::ZERO; WIDTH]);
+        x[..x_rest.len()].copy_from_slice(x_rest);
+        y[..y_rest.len()].copy_from_slice(y_rest);
+        sum = I::mul_add(I::widen(&x), I::widen(&y), sum);
+    }
+    I::total(sum)
 }
 
 /// Σ (x - center)².

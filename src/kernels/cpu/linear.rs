@@ -1,9 +1,10 @@
 //! Linear layers in PyTorch's layout: x (rows, inp), w (out, inp), y (rows, out).
 
 use super::convert::{Widened, each_chunk, nearest, read, wide, write};
-use super::lanes::{gelu, gelu_half, gelu_slope};
+use super::lanes::{gelu, gelu_half, gelu_slope, map};
 use super::matrix::{Add, Gelu, GeluBackward, Matrix, Residual, Store, product};
 use super::split::{TASK, each_part, sum_over_rows};
+use super::vectors::WIDTH;
 use crate::kernels::{Numbers, NumbersMut, Products};
 use half::bf16;
 
@@ -181,6 +182,10 @@ vectorised! {
     }
 
     fn gelu_half_part<I>(x: &[bf16], y: &mut [bf16]) {
+        let ((xs, x), (ys, y)) = (x.as_chunks::<WIDTH>(), y.as_chunks_mut::<WIDTH>());
+        for (x, y) in xs.iter().zip(ys) {
+            I::narrow(map::<I>(I::widen(x), gelu_half::<I>), y);
+        }
         for (y, x) in y.iter_mut().zip(x) {
             *y = nearest(gelu_half::<I>(wide(*x)));
         }

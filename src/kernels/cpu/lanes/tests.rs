@@ -125,6 +125,20 @@ vectorised! {
     }
 }
 
+vectorised! {
+    fn half_dot_of<I>(x: &[bf16], y: &[bf16]) -> f32 {
+        half_dot::<I>(x, y)
+    }
+}
+
+fn check_half_dot(n: usize) {
+    use crate::kernels::probe::{half, values};
+    let (x, y) = (half(&values("x", n)), half(&values("y", n)));
+    let want = x.iter().zip(&y).map(|(x, y)| x.to_f64() * y.to_f64()).sum::<f64>();
+    let got = f64::from(half_dot_of(&x, &y));
+    assert!((got - want).abs() <= 1e-5 * (n as f64).sqrt(), "{got} for {want}, {n} values");
+}
+
 fn check_folds(n: usize) {
     use crate::kernels::probe::values;
     let (mut x, y) = (values("x", n), values("y", n));
@@ -157,6 +171,9 @@ fn folds_are_right_at_every_length_and_show_nan() {
     use crate::kernels::cpu::{Isa, force};
     for isa in [Isa::Avx512, Isa::Avx2, Isa::Portable] {
         force(isa);
-        [1, 3, 15, 16, 17, 31, 32, 33, 48, 64, 100, 385].into_iter().for_each(check_folds);
+        [1, 3, 15, 16, 17, 31, 32, 33, 48, 64, 100, 385].into_iter().for_each(|n| {
+            check_folds(n);
+            check_half_dot(n);
+        });
     }
 }

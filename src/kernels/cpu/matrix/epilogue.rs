@@ -2,7 +2,7 @@
 
 use super::Epilogue;
 use super::out::{In, Out, load};
-use crate::kernels::cpu::lanes::{gelu, gelu_half, gelu_slope, gelu_slope_half};
+use crate::kernels::cpu::lanes::{gelu, gelu_half, gelu_slope, gelu_slope_half, map};
 use crate::kernels::cpu::vectors::{Vectors, WIDTH};
 use crate::kernels::{Numbers, NumbersMut};
 
@@ -97,15 +97,6 @@ trait Finish {
 #[inline(always)]
 fn biased<I: Vectors>(bias: Option<&[f32]>, col: usize, count: usize, c: I::V) -> I::V {
     bias.map_or(c, |bias| I::add(c, load::<I>(&bias[col..col + count])))
-}
-
-/// Applies a function to each lane.
-#[inline(always)]
-fn map<I: Vectors>(v: I::V, to: impl Fn(f32) -> f32) -> I::V {
-    let mut lanes = [0.0; WIDTH];
-    I::store(v, &mut lanes);
-    lanes.iter_mut().for_each(|x| *x = to(*x));
-    I::load(&lanes)
 }
 
 impl Finish for Store<'_> {
