@@ -350,6 +350,8 @@ fn timed_steps_are_one_object_and_leave_nothing_behind() {
         assert!(allocated.0 > 0.0 && allocated.1 > 1000.0, "{more:?}: {allocated:?}");
         assert!(number("threads") >= 1.0 && number("waiting_seconds_per_step") >= 0.0);
         assert!(!cfg!(target_os = "linux") || number("peak_memory_bytes") > 5e6);
+        let products = found["products_share"].as_f64();
+        assert!(products.is_some() == whole && products.is_none_or(|share| 0.0 < share && share <= 1.0));
         let lines = found["stages"].as_array().unwrap();
         let mut names: Vec<&str> = lines.iter().map(|line| line["name"].as_str().unwrap()).collect();
         let sum = |key: &str, of: &[&str]| {

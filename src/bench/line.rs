@@ -137,6 +137,7 @@ impl Shared<'_> {
                     start,
                     end: Instant::now(),
                     waited: 0.0,
+                    products: 0.0,
                     allocated: allocator::total() - before,
                 };
                 self.timed(step, timing);

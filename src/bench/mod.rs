@@ -59,6 +59,8 @@ pub struct Timing {
     pub end: Instant,
     /// In which the island waited for pictures, in seconds.
     pub waited: f64,
+    /// In which the island's threads were at matrix products, in seconds: the mean of theirs.
+    pub products: f64,
     /// By the whole process.
     pub allocated: Allocated,
 }

@@ -58,6 +58,9 @@ pub struct Report {
     pub stages: Vec<StageReport>,
     /// Mean time a step in which the island waited for pictures.
     pub waiting: f64,
+    /// Median time a step in which the island's threads were at matrix products, packing and fused epilogues included; none for
+    /// stages of the host.
+    pub products: Option<f64>,
     /// Medians over the steps, of the whole process.
     pub allocations: f64,
     pub allocated_bytes: f64,
@@ -88,6 +91,7 @@ impl Report {
             },
             stages: stages(plan, measured),
             waiting: timings.iter().map(|t| t.waited).sum::<f64>() / timings.len().max(1) as f64,
+            products: (timed != Timed::HostStages).then(|| median(timings.iter().map(|t| t.products))),
             allocations: median(timings.iter().map(|t| t.allocated.count as f64)),
             allocated_bytes: median(timings.iter().map(|t| t.allocated.bytes as f64)),
             peaks: measured.peaks,
@@ -102,6 +106,11 @@ impl Report {
 
     pub fn images_per_second(&self) -> f64 {
         self.images as f64 / self.seconds().max(1e-12)
+    }
+
+    /// The share of a step that matrix products take.
+    pub fn products_share(&self) -> Option<f64> {
+        Some(self.products? / self.seconds().max(1e-12))
     }
 
     /// The machine's matrix peak for the precision in use: f32's where the processor has no bf16 products, which
@@ -130,6 +139,8 @@ impl Report {
             "images_per_second": self.images_per_second(),
             "seconds_per_step": self.seconds(),
             "waiting_seconds_per_step": self.waiting,
+            "products_seconds_per_step": self.products,
+            "products_share": self.products_share(),
             "peak_memory_bytes": self.peak_memory,
             "flops_per_step": self.flops,
             "gflops": rate(self.flops, self.seconds()),

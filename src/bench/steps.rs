@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Measured, Peaks, Request, Timing, memory, replay::Replay};
+use crate::kernels::cpu::matrix;
 use crate::plan::NodeId;
 use crate::report::progress::{Progress, Show};
 use crate::runtime::arrivals::feeders;
@@ -103,11 +104,12 @@ fn timed(
         if interrupt.status().is_some() {
             break;
         }
-        let (start, before) = (Instant::now(), allocator::total());
+        let (start, before, multiplied) = (Instant::now(), allocator::total(), matrix::spent());
         let waited = work(step)?;
         let (end, allocated) = (Instant::now(), allocator::total() - before);
         if step >= request.warmup {
-            timings.push(Timing { start, end, waited: waited.as_secs_f64(), allocated });
+            let products = (matrix::spent() - multiplied).as_secs_f64() / rayon::current_num_threads() as f64;
+            timings.push(Timing { start, end, waited: waited.as_secs_f64(), products, allocated });
         }
         progress.step(step, None, run.plan.batch.global, end - start, waited);
     }

@@ -21,6 +21,9 @@ impl fmt::Display for Report {
                 "{all:.1} GFLOP a step, {gflops:.1} GFLOP/s: {share:.1} % of this machine's {peak:.0} in {precision}"
             )?;
         }
+        if let Some(share) = self.products_share() {
+            writeln!(f, "matrix products, with what is fused to them: {:.1} % of a step", 100.0 * share)?;
+        }
         let mut rows =
             table(&["stage", "where", "ms a step", "share", "GFLOP/s", "of peak", "allocations", "MB"]);
         rows.add_rows(self.stages.iter().map(|stage| self.row(stage)));

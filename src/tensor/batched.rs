@@ -27,7 +27,7 @@ impl<D: Device> Batched<D> {
         Ok(Batched { flat: device.try_tensor_from_vec(values, (len,))?, dims, batch })
     }
 
-    /// A tensor of these dimensions whose numbers are yet to be written.
+    /// A tensor of these dimensions whose numbers are any: all are yet to be written.
     pub fn empty(device: &D, dims: Vec<usize>, batch: Option<usize>) -> Result<Self, D::Err> {
         Ok(Batched { flat: device.empty((dims.iter().product(),))?, dims, batch })
     }

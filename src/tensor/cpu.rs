@@ -5,6 +5,7 @@ use dfdx::prelude::{Cpu, CpuError, HasShape, Shape, Tensor, TensorFromVec};
 use half::bf16;
 
 use super::device::{Buffer, Device, Float};
+use super::unwritten::unwritten;
 use crate::kernels::{Numbers, NumbersMut, Products};
 
 /// Activations in the processor's memory.
@@ -25,7 +26,7 @@ impl Device for Cpu {
     }
 
     fn empty<S: Shape>(&self, shape: S) -> Result<Tensor<S, Float, Self>, CpuError> {
-        self.try_tensor_from_vec(vec![0.0; shape.num_elements()], shape)
+        self.try_tensor_from_vec(unwritten(shape.num_elements()), shape)
     }
 
     fn view<S: Shape, T>(tensor: &Tensor<S, Float, Self, T>) -> &[Float] {
@@ -64,8 +65,8 @@ impl Device for Cpu {
 
     fn activations(&self, products: Products, len: usize) -> Result<Activations, CpuError> {
         Ok(match products {
-            Products::F32 => Activations::F32(vec![0.0; len]),
-            Products::Bf16 => Activations::Bf16(vec![bf16::ZERO; len]),
+            Products::F32 => Activations::F32(unwritten(len)),
+            Products::Bf16 => Activations::Bf16(unwritten(len)),
         })
     }
 

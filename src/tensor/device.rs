@@ -32,7 +32,7 @@ pub trait Device:
     /// The word on the command line: `cpu`, `cuda:0`.
     fn word(&self) -> String;
 
-    /// A tensor whose numbers are yet to be written by a kernel.
+    /// A tensor whose numbers are any: all are yet to be written by a kernel.
     fn empty<S: Shape>(&self, shape: S) -> Result<Tensor<S, Float, Self>, Self::Err>;
 
     /// A bare buffer of zeros.
@@ -52,7 +52,7 @@ pub trait Device:
     /// Lends a bare buffer (a gradient) for writing.
     fn buffer_mut(buffer: &mut Buffer<Self>) -> Self::ViewMut<'_>;
 
-    /// Room for so many activations, stored in the precision of `products`.
+    /// So many activations stored in the precision of `products`. They are any numbers: all are yet to be written by a kernel.
     fn activations(&self, products: Products, len: usize) -> Result<Self::Activations, Self::Err>;
 
     /// Lends activations for reading.

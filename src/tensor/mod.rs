@@ -8,6 +8,7 @@ mod cpu;
 mod device;
 mod retention;
 mod tape;
+mod unwritten;
 
 pub use batched::Batched;
 pub use device::{Buffer, Device, Float};

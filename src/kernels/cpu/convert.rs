@@ -53,7 +53,7 @@ vectorised! {
     /// bf16 to f32, exactly.
     pub fn widen<I>(x: &[bf16], y: &mut [f32]) {
         for (y, x) in y.iter_mut().zip(x) {
-            *y = f32::from_bits(u32::from(x.to_bits()) << 16);
+            *y = wide(*x);
         }
     }
 
@@ -63,6 +63,12 @@ vectorised! {
             *y = nearest(*x);
         }
     }
+}
+
+/// The same number in f32.
+#[inline(always)]
+pub fn wide(x: bf16) -> f32 {
+    f32::from_bits(u32::from(x.to_bits()) << 16)
 }
 
 /// The nearest bf16, ties to even.

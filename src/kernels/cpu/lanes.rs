@@ -1,12 +1,26 @@
 //! The inner arithmetic that `vectorised!` bodies are made of: branch-free functions and sums in fixed lanes.
 
 use super::vectors::{Vectors, WIDTH};
+use half::bf16;
 use std::f32::consts::LOG2_E;
+
+mod gelu;
+
+pub use gelu::{gelu, gelu_half, gelu_slope, gelu_slope_half};
 
 /// `a * b + c`, in one rounding where the processor does that in one instruction.
 #[inline(always)]
 pub fn mul_add<I: Vectors>(a: f32, b: f32, c: f32) -> f32 {
     if I::FUSED { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// Applies a function to each lane.
+#[inline(always)]
+pub fn map<I: Vectors>(v: I::V, to: impl Fn(f32) -> f32) -> I::V {
+    let mut lanes = [0.0; WIDTH];
+    I::store(v, &mut lanes);
+    lanes.iter_mut().for_each(|x| *x = to(*x));
+    I::load(&lanes)
 }
 
 /// The vectors of a slice; the last is filled up with `pad`.
@@ -69,6 +83,23 @@ pub fn dot<I: Vectors>(x: &[f32], y: &[f32]) -> f32 {
     I::total(I::add(sums[0], sums[1]))
 }
 
+/// The same of two slices of bf16.
+#[inline(always)]
+pub fn half_dot<I: Vectors>(x: &[bf16], y: &[bf16]) -> f32 {
+    let mut sum = I::splat(0.0);
+    let ((xs, x_rest), (ys, y_rest)) = (x.as_chunks::<WIDTH>(), y.as_chunks::<WIDTH>());
+    for (x, y) in xs.iter().zip(ys) {
+        sum = I::mul_add(I::widen(x), I::widen(y), sum);
+    }
+    if !x_rest.is_empty() {
+        let (mut x, mut y) = ([bf16::ZERO; WIDTH], [bf16::ZERO; WIDTH]);
+        x[..x_rest.len()].copy_from_slice(x_rest);
+        y[..y_rest.len()].copy_from_slice(y_rest);
+        sum = I::mul_add(I::widen(&x), I::widen(&y), sum);
+    }
+    I::total(sum)
+}
+
 /// Σ (x - center)².
 #[inline(always)]
 pub fn squares_around<I: Vectors>(x: &[f32], center: f32) -> f32 {
@@ -113,6 +144,9 @@ pub fn larger(a: f32, b: f32) -> f32 {
     if a.is_nan() || a > b { a } else { b }
 }
 
+/// Added and subtracted, it rounds to an integer, which stands in the sum's low bits.
+const ROUND: f32 = 12_582_912.0;
+
 /// e^x within 1 ulp or so for x <= 0, as softmax and the normal density need it; 0 below -86.6, NaN for NaN.
 ///
 /// x = n ln 2 + r with |r| <= ln 2 / 2: e^r by a minimax polynomial (relative error 3e-9), 2^n through the exponent's bits.
@@ -122,8 +156,6 @@ pub fn exp_negative<I: Vectors>(x: f32) -> f32 {
     // ln 2 in two parts, the first with few enough bits for n * LN_2_HIGH to be exact
     const LN_2_HIGH: f32 = 0.693_145_75;
     const LN_2_LOW: f32 = 1.428_606_8e-6;
-    // added and subtracted, it rounds to an integer, which stands in the sum's low bits
-    const ROUND: f32 = 12_582_912.0;
     // this way round because NaN has to come through the comparison
     let inside = if x < LOWEST { LOWEST } else { x };
     let shifted = mul_add::<I>(inside, LOG2_E, ROUND);
@@ -137,41 +169,6 @@ pub fn exp_negative<I: Vectors>(x: f32) -> f32 {
     let y = mul_add::<I>(p, r * r, r) + 1.0;
     let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
     if x < LOWEST { 0.0 } else { y * power }
-}
-
-/// The normal distribution's function and density at x: Φ(x) = (1 + erf(x / √2)) / 2 and φ(x) = e^(-x²/2) / √(2π).
-///
-/// Φ(-|x|) = e^(-x²/2) · Q(|x|), where Q is smooth: nine terms in t = 1 / (1 + 0.35 |x|), relative error 3e-8, so that
-/// the lower tail keeps its relative accuracy, which 1 + erf would lose.
-#[inline(always)]
-pub fn normal<I: Vectors>(x: f32) -> (f32, f32) {
-    const DENSITY_AT_0: f32 = 0.398_942_3;
-    let t = 1.0 / mul_add::<I>(0.35, x.abs(), 1.0);
-    let mut q = -0.029_125_84;
-    q = mul_add::<I>(q, t, 0.143_872_15);
-    q = mul_add::<I>(q, t, -0.255_504_47);
-    q = mul_add::<I>(q, t, 0.158_929_26);
-    q = mul_add::<I>(q, t, -0.022_937_165);
-    q = mul_add::<I>(q, t, 0.105_432_96);
-    q = mul_add::<I>(q, t, 0.119_852_43);
-    q = mul_add::<I>(q, t, 0.139_859_08);
-    q = mul_add::<I>(q, t, 0.139_621_57);
-    let bell = exp_negative::<I>(-0.5 * x * x);
-    let tail = bell * (q * t);
-    (if x > 0.0 { 1.0 - tail } else { tail }, DENSITY_AT_0 * bell)
-}
-
-/// GELU, the exact one: x Φ(x) (Hendrycks and Gimpel 2016).
-#[inline(always)]
-pub fn gelu<I: Vectors>(x: f32) -> f32 {
-    x * normal::<I>(x).0
-}
-
-/// The derivative of GELU: Φ(x) + x φ(x).
-#[inline(always)]
-pub fn gelu_slope<I: Vectors>(x: f32) -> f32 {
-    let (below, density) = normal::<I>(x);
-    mul_add::<I>(x, density, below)
 }
 
 #[cfg(test)]

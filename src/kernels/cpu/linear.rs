@@ -1,10 +1,12 @@
 //! Linear layers in PyTorch's layout: x (rows, inp), w (out, inp), y (rows, out).
 
-use super::convert::{Widened, each_chunk, read, write};
-use super::lanes::{gelu, gelu_slope};
+use super::convert::{Widened, each_chunk, nearest, read, wide, write};
+use super::lanes::{gelu, gelu_half, gelu_slope, map};
 use super::matrix::{Add, Gelu, GeluBackward, Matrix, Residual, Store, Through, product};
 use super::split::{TASK, each_part, sum_over_rows};
+use super::vectors::WIDTH;
 use crate::kernels::{Numbers, NumbersMut, Products, Rows};
+use half::bf16;
 
 /// y = x wᵀ + bias.
 pub fn forward(
@@ -137,8 +139,9 @@ pub fn backward_weight(
 /// db += the sum of dy's rows.
 pub fn backward_bias(rows: usize, out: usize, dy: Numbers<'_>, db: &mut [f32]) {
     assert_eq!([dy.len(), db.len()], [rows * out, out], "dy, db of a linear layer");
-    sum_over_rows(rows, db, |rows, sum| {
-        add_rows(read(dy, rows.start * out..rows.end * out, &mut Widened::default()), sum);
+    sum_over_rows(rows, db, |rows, sum| match dy.slice(rows.start * out..rows.end * out) {
+        Numbers::F32(dy) => add_rows(dy, sum),
+        Numbers::Bf16(dy) => add_half_rows(dy, sum),
     });
 }
 
@@ -155,10 +158,11 @@ pub fn gelu_backward(pre: Numbers<'_>, dy: &mut [f32]) {
 pub fn gelu_forward(x: Numbers<'_>, y: NumbersMut<'_>) {
     assert_eq!(x.len(), y.len(), "x and y of a GELU");
     each_chunk(TASK, y, |i, y| {
-        let at = i * TASK;
-        let mut room = Widened::default();
-        let x = read(x, at..at + y.len(), &mut room);
-        write(y, |y| gelu_part(x, y));
+        let span = i * TASK..i * TASK + y.len();
+        match (x.slice(span.clone()), y) {
+            (Numbers::Bf16(x), NumbersMut::Bf16(y)) => gelu_half_part(x, y),
+            (_, y) => write(y, |y| gelu_part(read(x, span, &mut Widened::default()), y)),
+        }
     });
 }
 
@@ -168,6 +172,24 @@ vectorised! {
             for (s, v) in sum.iter_mut().zip(row) {
                 *s += v;
             }
+        }
+    }
+
+    fn add_half_rows<I>(x: &[bf16], sum: &mut [f32]) {
+        for row in x.chunks_exact(sum.len()) {
+            for (s, v) in sum.iter_mut().zip(row) {
+                *s += wide(*v);
+            }
+        }
+    }
+
+    fn gelu_half_part<I>(x: &[bf16], y: &mut [bf16]) {
+        let ((xs, x), (ys, y)) = (x.as_chunks::<WIDTH>(), y.as_chunks_mut::<WIDTH>());
+        for (x, y) in xs.iter().zip(ys) {
+            I::narrow(map::<I>(I::widen(x), gelu_half::<I>), y);
+        }
+        for (y, x) in y.iter_mut().zip(x) {
+            *y = nearest(gelu_half::<I>(wide(*x)));
         }
     }
 

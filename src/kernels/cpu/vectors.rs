@@ -146,16 +146,22 @@ mod x86 {
         }
         #[inline(always)]
         fn narrow(v: __m512, to: &mut [bf16; WIDTH]) {
-            // SAFETY: see above; half a unit is added, less a bit unless the kept part is odd
+            #[rustfmt::skip]
+            const UPPER: [u16; 32] = [
+                1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31,
+                1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31,
+            ];
+            // SAFETY: see above; half a unit is added, less a bit unless the kept part is odd, and the upper words are kept. A NaN
+            // is made quiet instead: the sum would carry its mantissa into its sign.
             unsafe {
                 let bits = _mm512_castps_si512(v);
-                let kept = _mm512_srli_epi32::<16>(bits);
-                let odd = _mm512_and_si512(kept, _mm512_set1_epi32(1));
-                let up = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
-                let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
-                let quiet = _mm512_or_si512(kept, _mm512_set1_epi32(0x40));
-                let rounded = _mm512_mask_mov_epi32(_mm512_srli_epi32::<16>(up), nan, quiet);
-                _mm256_storeu_si256(to.as_mut_ptr().cast(), _mm512_cvtepi32_epi16(rounded));
+                let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+                let half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+                let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x40_0000));
+                let number = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(v, v);
+                let rounded = _mm512_mask_add_epi32(quiet, number, bits, half);
+                let upper = _mm512_permutexvar_epi16(_mm512_loadu_si512(UPPER.as_ptr().cast()), rounded);
+                _mm256_storeu_si256(to.as_mut_ptr().cast(), _mm512_castsi512_si256(upper));
             }
         }
         #[inline(always)]

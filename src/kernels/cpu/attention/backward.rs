@@ -1,8 +1,7 @@
 //! The gradient of queries, keys and values.
 
-use super::softmax::softmax_backward;
+use super::softmax::{row_dots, softmax_backward};
 use super::{Dims, Head, hand_on};
-use crate::kernels::cpu::convert::{Widened, read};
 use crate::kernels::cpu::matrix::{Add, Matrix, Store, Within, product_here};
 use crate::kernels::cpu::split::{each_task, with_scratch};
 use crate::kernels::{Numbers, NumbersMut, Products};
@@ -24,6 +23,8 @@ struct Room<'a> {
     /// Sums over all queries, (tokens, head_dim).
     dkeys: &'a mut [f32],
     dvalues: &'a mut [f32],
+    /// Inner products of a block's outputs and their gradients.
+    means: &'a mut [f32],
 }
 
 /// The gradient of all of qkv, overwritten; tokens that did not ask get a zero for their query.
@@ -43,11 +44,12 @@ pub fn backward(
     let given = Given { scale, out, lse, dout };
     let (block, side) = (d.block() * d.padded(), d.tokens * d.head_dim);
     each_task(d.batch * d.heads, |task| {
-        with_scratch(2 * (block + side), |room| {
+        with_scratch(2 * (block + side) + d.block(), |room| {
             let (scores, rest) = room.split_at_mut(block);
             let (grads, rest) = rest.split_at_mut(block);
-            let (dkeys, dvalues) = rest.split_at_mut(side);
-            let mut room = Room { scores, grads, dkeys, dvalues };
+            let (dkeys, rest) = rest.split_at_mut(side);
+            let (dvalues, means) = rest.split_at_mut(side);
+            let mut room = Room { scores, grads, dkeys, dvalues, means };
             let head = Head { products, d, qkv, task };
             for first in (0..d.queries).step_by(d.block()) {
                 backward_block(head, given, &dqkv, first, &mut room);
@@ -73,16 +75,12 @@ fn backward_block(head: Head<'_>, given: Given<'_>, dqkv: &Store<'_>, first: usi
     let dy = Matrix::rows(given.dout.slice(o..given.dout.len()), stride);
     head.inner_products(head.part(0, first), 1, scores);
     head.inner_products(dy, 2, grads);
-    let (mut out_room, mut dout_room) = (Widened::default(), Widened::default());
-    for (q, (scores, grads)) in
-        scores.chunks_exact_mut(padded).zip(grads.chunks_exact_mut(padded)).enumerate()
-    {
-        let span = o + q * stride..o + q * stride + d.head_dim;
-        let out = read(given.out, span.clone(), &mut out_room);
-        let dout = read(given.dout, span, &mut dout_room);
-        let lse = given.lse[task * d.queries + first + q];
-        softmax_backward(given.scale, d.tokens, lse, out, dout, scores, grads);
-    }
+    let span = o..o + (block - 1) * stride + d.head_dim;
+    let (out, dout) = (given.out.slice(span.clone()), given.dout.slice(span));
+    let means = &mut room.means[..block];
+    row_dots(d.head_dim, stride, out, dout, means);
+    let lse = &given.lse[task * d.queries + first..][..block];
+    softmax_backward(given.scale, d.tokens, padded, lse, means, scores, grads);
     let (p, ds) = (Matrix::transposed(&*scores, padded), Matrix::transposed(&*grads, padded));
     let place = Within { row: d.row(task, first), column: d.column(task, 0), of: dqkv };
     let shape = (block, d.head_dim, d.tokens);

@@ -85,6 +85,35 @@ fn gelu_is_right_to_rounding_and_keeps_nan() {
     }
 }
 
+/// The whole range of bf16: steps of a thousandth near 0, then powers of it, and what lies beyond every float.
+fn whole_range() -> impl Iterator<Item = f32> {
+    let far = (0..270).map(|i| 9.0 * 1.37f32.powi(i));
+    let tiny = (0..270).map(|i| 0.7f32.powi(i));
+    let positive = || far.clone().chain(tiny.clone()).filter(|x| x.is_finite());
+    (-9_000..9_000).map(|i| i as f32 * 1e-3).chain(positive()).chain(positive().map(|x| -x))
+}
+
+#[test]
+fn gelu_for_bf16_is_right_to_a_fraction_of_its_rounding_and_keeps_nan() {
+    let cdf = |x: f64| crate::kernels::scalar::linear::normal_cdf(x);
+    let slope = |x: f64| cdf(x) + x * (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt();
+    // half a step of bf16 is 2^-9 of a number at least
+    let (value_bound, slope_bound) = ((-13f64).exp2(), (-12f64).exp2());
+    for (f, d) in [
+        (gelu_half::<Fused> as fn(f32) -> f32, gelu_slope_half::<Fused> as fn(f32) -> f32),
+        (gelu_half::<Portable>, gelu_slope_half::<Portable>),
+    ] {
+        check("gelu", whole_range(), f, |x| x * cdf(x), value_bound, 3e-10);
+        let (root, rest): (Vec<f32>, Vec<f32>) = whole_range().partition(|x| (-1.0..-0.5).contains(x));
+        check("gelu'", root.into_iter(), d, slope, slope_bound, 1e-5);
+        check("gelu'", rest.into_iter(), d, slope, slope_bound, 2e-9);
+        for nan in [f32::NAN, -f32::NAN, f32::from_bits(0x7fc0_0001), f32::from_bits(0xffff_ffff)] {
+            assert!(f(nan).is_nan() && d(nan).is_nan());
+        }
+        assert_eq!([f(f32::INFINITY), d(f32::INFINITY)], [f32::INFINITY, 1.0]);
+    }
+}
+
 vectorised! {
     fn maximum_of<I>(x: &[f32]) -> f32 {
         maximum::<I>(x)
@@ -94,6 +123,20 @@ vectorised! {
         let (plain, along) = weighted_sums::<I>(x, y, y, 0.5, 2.0);
         [sum::<I>(x) + dot::<I>(x, y), squares_around::<I>(x, 0.5), plain, along]
     }
+}
+
+vectorised! {
+    fn half_dot_of<I>(x: &[bf16], y: &[bf16]) -> f32 {
+        half_dot::<I>(x, y)
+    }
+}
+
+fn check_half_dot(n: usize) {
+    use crate::kernels::probe::{half, values};
+    let (x, y) = (half(&values("x", n)), half(&values("y", n)));
+    let want = x.iter().zip(&y).map(|(x, y)| x.to_f64() * y.to_f64()).sum::<f64>();
+    let got = f64::from(half_dot_of(&x, &y));
+    assert!((got - want).abs() <= 1e-5 * (n as f64).sqrt(), "{got} for {want}, {n} values");
 }
 
 fn check_folds(n: usize) {
@@ -128,6 +171,9 @@ fn folds_are_right_at_every_length_and_show_nan() {
     use crate::kernels::cpu::{Isa, force};
     for isa in [Isa::Avx512, Isa::Avx2, Isa::Portable] {
         force(isa);
-        [1, 3, 15, 16, 17, 31, 32, 33, 48, 64, 100, 385].into_iter().for_each(check_folds);
+        [1, 3, 15, 16, 17, 31, 32, 33, 48, 64, 100, 385].into_iter().for_each(|n| {
+            check_folds(n);
+            check_half_dot(n);
+        });
     }
 }

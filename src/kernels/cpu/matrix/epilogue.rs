@@ -2,7 +2,7 @@
 
 use super::Epilogue;
 use super::out::{In, Out, load};
-use crate::kernels::cpu::lanes::{gelu, gelu_slope};
+use crate::kernels::cpu::lanes::{gelu, gelu_half, gelu_slope, gelu_slope_half, map};
 use crate::kernels::cpu::vectors::{Vectors, WIDTH};
 use crate::kernels::{Numbers, NumbersMut, Rows};
 
@@ -136,15 +136,6 @@ fn biased<I: Vectors>(bias: Option<&[f32]>, col: usize, count: usize, c: I::V) -
     bias.map_or(c, |bias| I::add(c, load::<I>(&bias[col..col + count])))
 }
 
-/// Applies a function to each lane.
-#[inline(always)]
-fn map<I: Vectors>(v: I::V, to: impl Fn(f32) -> f32) -> I::V {
-    let mut lanes = [0.0; WIDTH];
-    I::store(v, &mut lanes);
-    lanes.iter_mut().for_each(|x| *x = to(*x));
-    I::load(&lanes)
-}
-
 impl Finish for Store<'_> {
     #[inline(always)]
     unsafe fn finish<I: Vectors>(&self, row: usize, col: usize, count: usize, c: I::V) {
@@ -165,10 +156,11 @@ impl Finish for Gelu<'_> {
     #[inline(always)]
     unsafe fn finish<I: Vectors>(&self, row: usize, col: usize, count: usize, c: I::V) {
         let pre = biased::<I>(self.bias, col, count, c);
+        let act = if self.act.is_half() { map::<I>(pre, gelu_half::<I>) } else { map::<I>(pre, gelu::<I>) };
         // SAFETY: handed on
         unsafe {
             self.pre.put::<I>(row, col, count, pre);
-            self.act.put::<I>(row, col, count, map::<I>(pre, gelu::<I>));
+            self.act.put::<I>(row, col, count, act);
         }
     }
 }
@@ -177,8 +169,13 @@ impl Finish for GeluBackward<'_> {
     #[inline(always)]
     unsafe fn finish<I: Vectors>(&self, row: usize, col: usize, count: usize, c: I::V) {
         let pre = self.pre.get::<I>(row, col, count);
+        let slope = if self.dpre.is_half() {
+            map::<I>(pre, gelu_slope_half::<I>)
+        } else {
+            map::<I>(pre, gelu_slope::<I>)
+        };
         // SAFETY: handed on
-        unsafe { self.dpre.put::<I>(row, col, count, I::mul(c, map::<I>(pre, gelu_slope::<I>))) }
+        unsafe { self.dpre.put::<I>(row, col, count, I::mul(c, slope)) }
     }
 }
 

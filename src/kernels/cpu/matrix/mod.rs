@@ -7,6 +7,7 @@ mod arithmetic;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod block;
+mod clock;
 mod cut;
 mod epilogue;
 mod out;
@@ -23,9 +24,11 @@ mod turn;
 use super::split::each_task;
 use crate::kernels::{Numbers, Products};
 use arithmetic::Arithmetic;
+use clock::counted;
 use cut::Cut;
 use task::Job;
 
+pub use clock::spent;
 pub use epilogue::{Add, Gelu, GeluBackward, Residual, Store, Through, Within};
 
 /// Rows of a register tile.
@@ -99,7 +102,7 @@ pub fn product(
     epilogue: &(impl Epilogue + ?Sized),
 ) {
     let wide = |lies: bool, steps: usize| Cut::of(m, n, steps, lies);
-    cut_and_run(products, (m, n, k), a, b, epilogue, wide);
+    counted(rayon::current_num_threads(), || cut_and_run(products, (m, n, k), a, b, epilogue, wide));
 }
 
 /// The same on this thread alone, in one piece: for the small products of a task, whose factors are in cache.
@@ -110,7 +113,8 @@ pub fn product_here(
     b: Matrix<'_>,
     epilogue: &(impl Epilogue + ?Sized),
 ) {
-    cut_and_run(products, (m, n, k), a, b, epilogue, |_, steps| Cut::whole(m, n, steps));
+    let whole = |_, steps: usize| Cut::whole(m, n, steps);
+    counted(1, || cut_and_run(products, (m, n, k), a, b, epilogue, whole));
 }
 
 /// Takes a product as `cut` says, which is told whether a is read where it lies, and the lanes of a sum.

@@ -35,6 +35,12 @@ impl<'a> Out<'a> {
         Out { place, len, width, lent: PhantomData }
     }
 
+    /// Whether what is written is rounded to bf16.
+    #[inline(always)]
+    pub fn is_half(&self) -> bool {
+        matches!(self.place, Place::Bf16(_))
+    }
+
     /// Panics unless a piece lies within.
     pub fn assert_holds(&self, first: usize, left: usize, (h, w): (usize, usize)) {
         let inside = h == 0 || left + w <= self.width && (first + h) * self.width <= self.len;
