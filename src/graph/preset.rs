@@ -25,7 +25,12 @@ built_in! {
     "stages/center/centering.ron"
     "stages/loss/cross_entropy.ron"
     "stages/optimizer/adamw.ron"
+    "stages/optimizer/sgd.ron"
+    "stages/optimizer/lars.ron"
     "stages/ema/momentum.ron"
+    "stages/ema/student_copy.ron"
+    "stages/ema/previous_iteration.ron"
+    "stages/ema/previous_epoch.ron"
     "stages/knn/knn.ron"
     "stages/checkpoint/checkpoint.ron"
 }

@@ -4,10 +4,12 @@ use super::stage::{Stage, StageError};
 use crate::graph::spec::GraphSpec;
 use crate::nn::weights::{self, failed};
 use crate::plan::{NodeId, Plan};
+use crate::stages::optimizer::recipe::Optimizer;
+use crate::stages::optimizer::rule::Rule;
 use crate::stages::registry::{Registered, Registry};
 use crate::stages::source::Pictures;
 use crate::stages::{
-    StageSpec, adamw, centering, collate, cross_entropy, decode, ema, knn, multi_crop, source, student,
+    StageSpec, centering, collate, cross_entropy, decode, ema, knn, multi_crop, optimizer, source, student,
     teacher,
 };
 use crate::tensor::Device;
@@ -56,11 +58,20 @@ impl<D: Registered> Build<D> for Workshop<'_, D> {
             StageSpec::Teacher(_) => Box::new(teacher::Running::default()),
             StageSpec::Centering(stage) => Box::new(centering::Running::new(stage, device)),
             StageSpec::CrossEntropy(stage) => Box::new(cross_entropy::Running::new(stage, batch, device)),
-            StageSpec::AdamW(stage) => {
-                Box::new(adamw::Running::new(stage, batch, first()?, device).map_err(failed)?)
-            }
+            StageSpec::AdamW(stage) => self.optimizer(stage)?,
+            StageSpec::Sgd(stage) => self.optimizer(stage)?,
+            StageSpec::Lars(stage) => self.optimizer(stage)?,
             StageSpec::Momentum(stage) => {
-                Box::new(ema::Running::new(stage, &first()?, device).map_err(failed)?)
+                Box::new(ema::running::Momentum::new(stage, &first()?, device).map_err(failed)?)
+            }
+            StageSpec::StudentCopy(_) => {
+                Box::new(ema::running::StudentCopy::new(&first()?, device).map_err(failed)?)
+            }
+            StageSpec::PreviousIteration(_) => {
+                Box::new(ema::running::PreviousIteration::new(&first()?, device).map_err(failed)?)
+            }
+            StageSpec::PreviousEpoch(_) => {
+                Box::new(ema::running::PreviousEpoch::new(&first()?, device).map_err(failed)?)
             }
             StageSpec::Knn(stage) => {
                 let rejections = self.pictures.map(|pictures| pictures.rejections.clone());
@@ -71,5 +82,19 @@ impl<D: Registered> Build<D> for Workshop<'_, D> {
             }
             StageSpec::Custom(custom) => self.registry.build(custom, graph, device)?,
         })
+    }
+}
+
+impl<D: Registered> Workshop<'_, D> {
+    /// The optimizer of these parameters, with its student's first weights.
+    fn optimizer<S: Optimizer + Rule<D> + Clone + 'static>(
+        &self,
+        stage: &S,
+    ) -> Result<Box<dyn Stage<D>>, StageError> {
+        let graph = &self.plan.graph;
+        let student = weights::first(self.device, &graph.network, self.plan.products(), graph.seed)?;
+        let (rule, recipe) = (Box::new(stage.clone()), stage.recipe());
+        let running = optimizer::Running::new(rule, recipe, graph.global_batch, student, self.device);
+        Ok(Box::new(running.map_err(failed)?))
     }
 }

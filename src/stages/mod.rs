@@ -3,7 +3,6 @@
 //! A stage's parameters are a plain value that the graph file holds ([`StageSpec`]). From it follow, before any data
 //! is read, what it declares ([`Declare`]) and later, on the thread that will run it, the running stage.
 
-pub mod adamw;
 pub mod centering;
 pub mod checkpoint;
 pub mod collate;
@@ -13,6 +12,7 @@ pub mod decode;
 pub mod ema;
 pub mod knn;
 pub mod multi_crop;
+pub mod optimizer;
 pub mod range;
 pub mod registry;
 pub mod source;
@@ -46,8 +46,13 @@ pub enum StageSpec {
     Centering(centering::Centering),
     CrossEntropy(cross_entropy::CrossEntropy),
     // who owns the weights
-    AdamW(adamw::AdamW),
+    AdamW(optimizer::AdamW),
+    Sgd(optimizer::Sgd),
+    Lars(optimizer::Lars),
     Momentum(ema::Momentum),
+    StudentCopy(ema::StudentCopy),
+    PreviousIteration(ema::PreviousIteration),
+    PreviousEpoch(ema::PreviousEpoch),
     // at the barrier
     Knn(knn::Knn),
     Checkpoint(checkpoint::Checkpoint),
@@ -81,7 +86,12 @@ impl StageSpec {
             StageSpec::Centering(stage) => stage,
             StageSpec::CrossEntropy(stage) => stage,
             StageSpec::AdamW(stage) => stage,
+            StageSpec::Sgd(stage) => stage,
+            StageSpec::Lars(stage) => stage,
             StageSpec::Momentum(stage) => stage,
+            StageSpec::StudentCopy(stage) => stage,
+            StageSpec::PreviousIteration(stage) => stage,
+            StageSpec::PreviousEpoch(stage) => stage,
             StageSpec::Knn(stage) => stage,
             StageSpec::Checkpoint(stage) => stage,
             StageSpec::Custom(_) => return None,
@@ -103,7 +113,12 @@ impl StageSpec {
             StageSpec::Centering(_) => "Centering",
             StageSpec::CrossEntropy(_) => "CrossEntropy",
             StageSpec::AdamW(_) => "AdamW",
+            StageSpec::Sgd(_) => "Sgd",
+            StageSpec::Lars(_) => "Lars",
             StageSpec::Momentum(_) => "Momentum",
+            StageSpec::StudentCopy(_) => "StudentCopy",
+            StageSpec::PreviousIteration(_) => "PreviousIteration",
+            StageSpec::PreviousEpoch(_) => "PreviousEpoch",
             StageSpec::Knn(_) => "Knn",
             StageSpec::Checkpoint(_) => "Checkpoint",
             StageSpec::Custom(custom) => &custom.kind,
