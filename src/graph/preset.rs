@@ -22,6 +22,7 @@ built_in! {
     "stages/collate/collate.ron"
     "stages/student/student.ron"
     "stages/teacher/teacher.ron"
+    "stages/predictor/predictor.ron"
     "stages/center/centering.ron"
     "stages/loss/cross_entropy.ron"
     "stages/optimizer/adamw.ron"

@@ -13,6 +13,7 @@ pub mod ema;
 pub mod knn;
 pub mod multi_crop;
 pub mod optimizer;
+pub mod predictor;
 pub mod range;
 pub mod registry;
 pub mod source;
@@ -42,6 +43,7 @@ pub enum StageSpec {
     // networks
     Student(student::Student),
     Teacher(teacher::Teacher),
+    Predictor(predictor::Predictor),
     // targets and loss
     Centering(centering::Centering),
     CrossEntropy(cross_entropy::CrossEntropy),
@@ -83,6 +85,7 @@ impl StageSpec {
             StageSpec::Collate(stage) => stage,
             StageSpec::Student(stage) => stage,
             StageSpec::Teacher(stage) => stage,
+            StageSpec::Predictor(stage) => stage,
             StageSpec::Centering(stage) => stage,
             StageSpec::CrossEntropy(stage) => stage,
             StageSpec::AdamW(stage) => stage,
@@ -110,6 +113,7 @@ impl StageSpec {
             StageSpec::Collate(_) => "Collate",
             StageSpec::Student(_) => "Student",
             StageSpec::Teacher(_) => "Teacher",
+            StageSpec::Predictor(_) => "Predictor",
             StageSpec::Centering(_) => "Centering",
             StageSpec::CrossEntropy(_) => "CrossEntropy",
             StageSpec::AdamW(_) => "AdamW",

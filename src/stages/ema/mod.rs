@@ -92,12 +92,12 @@ impl<D: Kernels> Owned<D> {
     }
 
     fn save(&self, prefix: &str) -> Result<State, StageError> {
-        weights::save(&self.device, self.weights.as_ref(), prefix)
+        weights::save(&self.device, self.weights.parameters(), prefix)
     }
 
     fn restore(&mut self, state: &mut State, prefix: &str) -> Result<(), StageError> {
         let device = self.device.clone();
-        weights::load(&device, self.alone()?, state, prefix)
+        weights::load(&device, self.alone()?.parameters_mut(), state, prefix)
     }
 }
 

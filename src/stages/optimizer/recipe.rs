@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::optim::schedule::{LrCourse, Schedule, Span};
 use crate::plan::cost;
 use crate::stages::declare::*;
+use crate::stages::StageSpec;
+use crate::stages::predictor::Predictor;
 use crate::stages::range::{Ranges, longer, word};
 use crate::stages::types::Types;
 
@@ -94,15 +96,16 @@ impl<O: Optimizer> Declare for O {
         let about = "the gradients of what `trains` names; wired by the plan, not in the file";
         Ports {
             inputs: self.trained().iter().map(|_| Port::new("gradients", about).mirrored()).collect(),
-            outputs: vec![Port::new("weights", "the student's weights after the update")],
+            outputs: vec![
+                Port::new("weights", "the student's weights after the update"),
+                Port::new("predictor", "a trained predictor's weights after the update").optional(),
+            ],
         }
     }
 
     fn problems(&self, scope: &Scope) -> Vec<Problem> {
         let mut ranges = Ranges::new(scope);
-        if self.trained().is_empty() {
-            ranges.push(Problem::parameter("trains", "at least one node", "none"));
-        }
+        ranges.extend(judge_trained(self.trained(), scope));
         self.recipe().judge(&mut ranges, scope);
         self.judge(&mut ranges);
         ranges.finish()
@@ -111,11 +114,14 @@ impl<O: Optimizer> Declare for O {
     fn infer(&self, _scope: &Scope, given: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
         let mut types = Types::new(given);
         types.only("gradients", &EdgeType::Gradients);
-        types.finish(vec![EdgeType::Weights])
+        types.finish(vec![EdgeType::Weights, EdgeType::PredictorWeights])
     }
 
     fn cost(&self, scope: &Scope, _given: &Given) -> Cost {
-        let parameters = cost::parameters(&scope.graph.network);
+        let network = &scope.graph.network;
+        let predictors = self.trained().iter().filter_map(|name| predictor(name, scope));
+        let predictors = predictors.map(|p| p.shape(network.head.out_dim).parameters()).sum::<u64>();
+        let parameters = cost::parameters(network) + predictors;
         let resident = (1.0 + self.kept()) * cost::FLOAT * parameters as f64;
         Cost { parameters, flops: self.flops() * parameters as f64, bytes: resident, resident }
     }
@@ -132,6 +138,25 @@ impl<O: Optimizer> Declare for O {
 
     fn trains(&self) -> &[String] {
         self.trained()
+    }
+}
+
+/// The predictor of this name.
+fn predictor<'s>(name: &str, scope: &Scope<'s>) -> Option<&'s Predictor> {
+    match &scope.graph.nodes.get(name)?.stage {
+        StageSpec::Predictor(predictor) => Some(predictor),
+        _ => None,
+    }
+}
+
+/// One student is trained, for there is one output for its weights, and likewise one predictor.
+fn judge_trained(trained: &[String], scope: &Scope) -> Option<Problem> {
+    let predictors = trained.iter().filter(|name| predictor(name, scope).is_some()).count();
+    let problem = |expected, found: String| Some(Problem::parameter("trains", expected, found));
+    match (trained.len() - predictors, predictors) {
+        (0, 0) => problem("at least one node", "none".into()),
+        (1, 0 | 1) => None,
+        _ => problem("one student, and at most one predictor", trained.join(", ")),
     }
 }
 
