@@ -132,6 +132,34 @@ fn twenty_kills_change_no_bit() {
 }
 
 #[test]
+fn every_optimizer_and_teachers_rule_goes_on_with_the_same_bits() {
+    let bench = Bench::new();
+    let swaps = [
+        "optimizer=Sgd(lr_course: Cosine(warmup: Steps(5)))",
+        "optimizer=Lars(lr_course: Cosine(warmup: Steps(5)), clip: Global(1.0))",
+        "ema=StudentCopy()",
+        "ema=PreviousIteration()",
+        "ema=PreviousEpoch()",
+    ];
+    let mut weights = vec![];
+    for (number, swap) in swaps.into_iter().enumerate() {
+        let (whole, parts) = (bench.out(&format!("whole-{number}")), bench.out(&format!("parts-{number}")));
+        let graph = ["--swap", swap, "--without", "knn"];
+        bench.succeed(&whole, &graph);
+        // within the second of four epochs of seven steps
+        bench.succeed(&parts, &[&graph[..], &["--steps", "9", "--sequential"]].concat());
+        bench.succeed(&parts, &[&graph[..], &["--resume", "--no-fuse"]].concat());
+        assert!(remains(&parts) == remains(&whole), "{swap}");
+        let (lines, files) = remains(&whole);
+        let momentum = |line: &serde_json::Value| line["teacher_momentum"].is_f64();
+        assert!(lines.iter().all(|line| momentum(line) == swap.starts_with("optimizer")), "{swap}");
+        weights.push(files[1].clone());
+    }
+    weights.dedup();
+    assert_eq!(weights.len(), swaps.len(), "two rules make the same teacher");
+}
+
+#[test]
 fn signals_leave_a_checkpoint_and_their_status() {
     let bench = Bench::new();
     bench.succeed(&bench.out("whole"), &[]);

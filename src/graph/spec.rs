@@ -236,3 +236,12 @@ impl Default for HeadSpec {
         HeadSpec { hidden: 2048, bottleneck: 256, out_dim: 65536, batch_norm: false, norm_last_layer: true }
     }
 }
+
+/// What follows the hidden layers of an MLP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Activation {
+    /// The exact (erf) GELU.
+    #[default]
+    Gelu,
+    Relu,
+}

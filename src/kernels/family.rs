@@ -77,6 +77,10 @@ family! {
         fn gelu = gelu_forward(x: any, y: any_write);
         /// dy *= gelu'(pre)
         fn gelu_backward = gelu_backward(pre: any, dy: write);
+        /// y = max(x, 0), NaN where x is
+        fn relu = relu_forward(x: read, y: write);
+        /// dy = 0 where pre is not above 0
+        fn relu_backward = relu_backward(pre: read, dy: write);
     }
 }
 
@@ -215,6 +219,12 @@ family! {
         /// and, of what has just been updated, average = momentum · average + (1 - momentum) · p
         fn adamw = adamw(p: write, g: read, m: write, v: write, lr: f64, decay: f64, beta1: f64, beta2: f64, eps: f64,
             step: u64, grad_scale: f32, average: maybe_write, momentum: f64);
+        /// b = velocity · b + g + decay · p, p -= lr · b, and the average as above
+        fn sgd = sgd(p: write, g: read, b: write, lr: f64, decay: f64, velocity: f64, grad_scale: f32, average: maybe_write,
+            momentum: f64);
+        /// the same with g + decay · p scaled to the length trust · |p|
+        fn lars = lars(p: write, g: read, b: write, lr: f64, decay: f64, velocity: f64, trust: f64, grad_scale: f32,
+            average: maybe_write, momentum: f64);
         /// target = momentum · target + (1 - momentum) · source
         fn lerp = lerp(target: write, source: read, momentum: f64);
         /// y += a x

@@ -5,6 +5,7 @@ pub mod layers;
 pub mod model;
 pub mod network;
 pub mod parameter;
+pub mod predictor;
 pub mod statistics;
 pub mod stem;
 pub mod vit;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use safetensors::{Dtype, SafeTensors};
 
 use super::architectures;
-use super::network::{Lent, Network};
+use super::network::Lent;
+use super::parameter::{Mut, Ref};
 use crate::graph::spec::{Init, NetworkSpec};
 use crate::kernels::{Kernels, Products};
 use crate::runtime::stage::{SavedTensor, StageError, State};
@@ -27,7 +28,7 @@ pub fn first<D: Kernels>(
         let owned = Arc::get_mut(&mut network)
             .ok_or_else(|| StageError::Bug("a network that was just made is shared".into()))?;
         let mut state = read(path)?;
-        load(device, owned, &mut state, "")
+        load(device, owned.parameters_mut(), &mut state, "")
             .map_err(|e| StageError::Data(format!("{}: {e}", path.display())))?;
         if let Some(key) = state.keys().find(|key| !is_statistic(key)) {
             let more = state.len() - 1;
@@ -50,22 +51,22 @@ fn is_statistic(key: &str) -> bool {
 }
 
 /// Every parameter as a saved tensor under `prefix` + its published key.
-pub fn save<D: Device>(device: &D, network: &dyn Network<D>, prefix: &str) -> Result<State, StageError> {
-    let entry = |p: super::parameter::Ref<'_, D>| {
+pub fn save<D: Device>(device: &D, parameters: Vec<Ref<'_, D>>, prefix: &str) -> Result<State, StageError> {
+    let entry = |p: Ref<'_, D>| {
         let values = device.read(p.tensor.view()).map_err(failed)?;
         Ok((format!("{prefix}{}", p.name), SavedTensor::F32 { dims: p.dims, values }))
     };
-    network.parameters().into_iter().map(entry).collect()
+    parameters.into_iter().map(entry).collect()
 }
 
 /// Takes every parameter out of `state`, where they stand under `prefix`.
 pub fn load<D: Device>(
     device: &D,
-    network: &mut dyn Network<D>,
+    parameters: Vec<Mut<'_, D>>,
     state: &mut State,
     prefix: &str,
 ) -> Result<(), StageError> {
-    for parameter in network.parameters_mut() {
+    for parameter in parameters {
         let key = format!("{prefix}{}", parameter.name);
         match state.remove(&key) {
             Some(SavedTensor::F32 { dims, values }) if dims == parameter.dims => {

@@ -11,7 +11,6 @@ use super::slots::Slot;
 use super::stage::{Moment, Outputs, StageError, Value};
 use super::trace::Track;
 use crate::plan::{Actor, EdgeId, NodeId};
-use crate::stages::EdgeType;
 use crate::tensor::Device;
 
 /// A value for each port of a firing.
@@ -28,7 +27,10 @@ impl<D: Device> Kept<D> {
     /// update them.
     pub(super) fn keep(&mut self, actor: Actor, micro: usize, values: &[Option<Value<D>>]) {
         if self.nodes.contains(&actor.node) {
-            let lent = |value: &Option<Value<D>>| value.clone().filter(|v| !matches!(v, Value::Weights(_)));
+            let lent = |value: &Option<Value<D>>| {
+                let own = |v: &Value<D>| !matches!(v, Value::Weights(_) | Value::Predictor(_));
+                value.clone().filter(own)
+            };
             self.handed.insert((actor, micro), values.iter().map(lent).collect());
         }
     }
@@ -76,7 +78,7 @@ impl<'a, D: Device> Island<'a, D> {
     ) -> Result<Handed<D>, Stopped> {
         let plan = self.run.plan;
         for (port, edges) in firing.inputs.iter().enumerate() {
-            let weights = |edge: &&EdgeId| plan.edges[edge.0].ty == EdgeType::Weights;
+            let weights = |edge: &&EdgeId| plan.edges[edge.0].ty.lent();
             let Some(EdgeId(edge)) = edges.iter().find(weights) else { continue };
             let from = plan.edges[*edge].from;
             let owner = Firing::forward(plan, from.node);

@@ -1,13 +1,19 @@
 //! From a stage's parameters to the stage that runs, on the thread that will own it.
 
+use std::sync::Arc;
+
 use super::stage::{Stage, StageError};
 use crate::graph::spec::GraphSpec;
+use crate::nn::predictor::Predictor;
 use crate::nn::weights::{self, failed};
 use crate::plan::{NodeId, Plan};
+use crate::stages::optimizer::Trained;
+use crate::stages::optimizer::recipe::Optimizer;
+use crate::stages::optimizer::rule::Rule;
 use crate::stages::registry::{Registered, Registry};
 use crate::stages::source::Pictures;
 use crate::stages::{
-    StageSpec, adamw, centering, collate, cross_entropy, decode, ema, knn, multi_crop, source, student,
+    EdgeType, StageSpec, centering, collate, cross_entropy, decode, ema, knn, multi_crop, optimizer, predictor, source, student,
     teacher,
 };
 use crate::tensor::Device;
@@ -53,14 +59,24 @@ impl<D: Registered> Build<D> for Workshop<'_, D> {
             StageSpec::MultiCrop(stage) => Box::new(multi_crop::Running::new(stage, graph.seed)),
             StageSpec::Collate(stage) => Box::new(collate::Running::new(stage, device)),
             StageSpec::Student(_) => Box::new(student::Running::new(graph)),
+            StageSpec::Predictor(_) => Box::new(predictor::Running::default()),
             StageSpec::Teacher(_) => Box::new(teacher::Running::default()),
             StageSpec::Centering(stage) => Box::new(centering::Running::new(stage, device)),
             StageSpec::CrossEntropy(stage) => Box::new(cross_entropy::Running::new(stage, batch, device)),
-            StageSpec::AdamW(stage) => {
-                Box::new(adamw::Running::new(stage, batch, first()?, device).map_err(failed)?)
-            }
+            StageSpec::AdamW(stage) => self.optimizer(stage)?,
+            StageSpec::Sgd(stage) => self.optimizer(stage)?,
+            StageSpec::Lars(stage) => self.optimizer(stage)?,
             StageSpec::Momentum(stage) => {
-                Box::new(ema::Running::new(stage, &first()?, device).map_err(failed)?)
+                Box::new(ema::running::Momentum::new(stage, &first()?, device).map_err(failed)?)
+            }
+            StageSpec::StudentCopy(_) => {
+                Box::new(ema::running::StudentCopy::new(&first()?, device).map_err(failed)?)
+            }
+            StageSpec::PreviousIteration(_) => {
+                Box::new(ema::running::PreviousIteration::new(&first()?, device).map_err(failed)?)
+            }
+            StageSpec::PreviousEpoch(_) => {
+                Box::new(ema::running::PreviousEpoch::new(&first()?, device).map_err(failed)?)
             }
             StageSpec::Knn(stage) => {
                 let rejections = self.pictures.map(|pictures| pictures.rejections.clone());
@@ -71,5 +87,33 @@ impl<D: Registered> Build<D> for Workshop<'_, D> {
             }
             StageSpec::Custom(custom) => self.registry.build(custom, graph, device)?,
         })
+    }
+}
+
+impl<D: Registered> Workshop<'_, D> {
+    /// The optimizer of these parameters, with the first weights of what it trains.
+    fn optimizer<S: Optimizer + Rule<D> + Clone + 'static>(
+        &self,
+        stage: &S,
+    ) -> Result<Box<dyn Stage<D>>, StageError> {
+        let graph = &self.plan.graph;
+        let weights = stage.trained().iter().map(|name| self.trained(name)).collect::<Result<_, _>>()?;
+        let (rule, recipe) = (Box::new(stage.clone()), stage.recipe());
+        let running = optimizer::Running::new(rule, recipe, graph.global_batch, weights, self.device);
+        Ok(Box::new(running.map_err(failed)?))
+    }
+
+    /// The first weights of a node that an optimizer trains.
+    fn trained(&self, name: &str) -> Result<Trained<D>, StageError> {
+        let (device, graph, products) = (self.device, &self.plan.graph, self.plan.products());
+        let node = self.plan.nodes.iter().find(|node| node.name == name);
+        match node.map(|node| (&node.stage, &node.produces[..])) {
+            Some((StageSpec::Predictor(stage), [(EdgeType::Tensor { dims, .. }, _), ..])) => {
+                let shape = stage.shape(dims.last().copied().unwrap_or_default());
+                let predictor = Predictor::new(device, shape, products, graph.seed).map_err(failed)?;
+                Ok(Trained::Predictor(Arc::new(predictor)))
+            }
+            _ => weights::first(device, &graph.network, products, graph.seed).map(Trained::Network),
+        }
     }
 }

@@ -6,6 +6,7 @@ use crate::data::augment::Crops;
 use crate::data::rgb::Rgb8;
 use crate::data::source::Raw;
 use crate::nn::network::Lent;
+use crate::nn::predictor::Predictor;
 use crate::optim::schedule::Horizon;
 use crate::tensor::{Batched, Device};
 
@@ -54,6 +55,8 @@ pub enum Value<D: Device> {
     Tensor(Batched<D>),
     /// A network's weights, lent for the step.
     Weights(Lent<D>),
+    /// A predictor's weights, lent for the step.
+    Predictor(std::sync::Arc<Predictor<D>>),
     /// The gradients of a network's parameters, in the order in which the network visits them.
     Gradients(std::sync::Arc<crate::nn::network::Gradients<D>>),
     /// What a stage at micro-batch rate gets from one at sample rate: the micro-batch's values in the sampler's order.
@@ -69,6 +72,7 @@ impl<D: Device> Value<D> {
             Value::Crops(..) => "a picture's crops",
             Value::Tensor(_) => "a tensor",
             Value::Weights(_) => "weights",
+            Value::Predictor(_) => "a predictor's weights",
             Value::Gradients(_) => "gradients",
             Value::Gathered(_) => "gathered values",
         }
@@ -120,6 +124,16 @@ impl<D: Device> Inputs<'_, D> {
         match self.values.get(port) {
             Some(Some(Value::Weights(weights))) => Ok(weights),
             _ => Err(StageError::Bug(format!("input {port} wants weights"))),
+        }
+    }
+}
+
+impl<D: Device> Inputs<'_, D> {
+    /// The predictor's weights lent at an input port.
+    pub fn predictor_weights(&self, port: usize) -> Result<&std::sync::Arc<Predictor<D>>, StageError> {
+        match self.values.get(port) {
+            Some(Some(Value::Predictor(weights))) => Ok(weights),
+            _ => Err(StageError::Bug(format!("input {port} wants a predictor's weights"))),
         }
     }
 }

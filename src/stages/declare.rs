@@ -165,11 +165,18 @@ pub enum EdgeType {
     Tensor { dims: Vec<usize>, batch: Option<(usize, Batch)> },
     /// A network's weights, lent for the step.
     Weights,
+    /// A predictor's weights, lent for the step.
+    PredictorWeights,
     /// The gradients of a network's weights.
     Gradients,
 }
 
 impl EdgeType {
+    /// Whether it is lent by its owner, who updates it in place.
+    pub fn lent(&self) -> bool {
+        matches!(self, EdgeType::Weights | EdgeType::PredictorWeights)
+    }
+
     /// Bytes of one value: tensors are 32-bit, crops 8-bit; 0 where that depends on the data.
     pub fn bytes(&self) -> f64 {
         match self {
@@ -177,7 +184,11 @@ impl EdgeType {
             EdgeType::Crops { global, global_size, local, local_size } => {
                 3.0 * (global * global_size * global_size + local * local_size * local_size) as f64
             }
-            EdgeType::Bytes | EdgeType::Image | EdgeType::Weights | EdgeType::Gradients => 0.0,
+            EdgeType::Bytes
+            | EdgeType::Image
+            | EdgeType::Weights
+            | EdgeType::PredictorWeights
+            | EdgeType::Gradients => 0.0,
         }
     }
 }
@@ -196,6 +207,7 @@ impl fmt::Display for EdgeType {
             EdgeType::Tensor { dims, .. } if dims.is_empty() => write!(f, "scalar"),
             EdgeType::Tensor { dims, .. } => write!(f, "{}", shape(dims)),
             EdgeType::Weights => write!(f, "weights"),
+            EdgeType::PredictorWeights => write!(f, "predictor's weights"),
             EdgeType::Gradients => write!(f, "gradients"),
         }
     }

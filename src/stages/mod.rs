@@ -3,7 +3,6 @@
 //! A stage's parameters are a plain value that the graph file holds ([`StageSpec`]). From it follow, before any data
 //! is read, what it declares ([`Declare`]) and later, on the thread that will run it, the running stage.
 
-pub mod adamw;
 pub mod centering;
 pub mod checkpoint;
 pub mod collate;
@@ -13,6 +12,8 @@ pub mod decode;
 pub mod ema;
 pub mod knn;
 pub mod multi_crop;
+pub mod optimizer;
+pub mod predictor;
 pub mod range;
 pub mod registry;
 pub mod source;
@@ -42,12 +43,18 @@ pub enum StageSpec {
     // networks
     Student(student::Student),
     Teacher(teacher::Teacher),
+    Predictor(predictor::Predictor),
     // targets and loss
     Centering(centering::Centering),
     CrossEntropy(cross_entropy::CrossEntropy),
     // who owns the weights
-    AdamW(adamw::AdamW),
+    AdamW(optimizer::AdamW),
+    Sgd(optimizer::Sgd),
+    Lars(optimizer::Lars),
     Momentum(ema::Momentum),
+    StudentCopy(ema::StudentCopy),
+    PreviousIteration(ema::PreviousIteration),
+    PreviousEpoch(ema::PreviousEpoch),
     // at the barrier
     Knn(knn::Knn),
     Checkpoint(checkpoint::Checkpoint),
@@ -78,10 +85,16 @@ impl StageSpec {
             StageSpec::Collate(stage) => stage,
             StageSpec::Student(stage) => stage,
             StageSpec::Teacher(stage) => stage,
+            StageSpec::Predictor(stage) => stage,
             StageSpec::Centering(stage) => stage,
             StageSpec::CrossEntropy(stage) => stage,
             StageSpec::AdamW(stage) => stage,
+            StageSpec::Sgd(stage) => stage,
+            StageSpec::Lars(stage) => stage,
             StageSpec::Momentum(stage) => stage,
+            StageSpec::StudentCopy(stage) => stage,
+            StageSpec::PreviousIteration(stage) => stage,
+            StageSpec::PreviousEpoch(stage) => stage,
             StageSpec::Knn(stage) => stage,
             StageSpec::Checkpoint(stage) => stage,
             StageSpec::Custom(_) => return None,
@@ -100,10 +113,16 @@ impl StageSpec {
             StageSpec::Collate(_) => "Collate",
             StageSpec::Student(_) => "Student",
             StageSpec::Teacher(_) => "Teacher",
+            StageSpec::Predictor(_) => "Predictor",
             StageSpec::Centering(_) => "Centering",
             StageSpec::CrossEntropy(_) => "CrossEntropy",
             StageSpec::AdamW(_) => "AdamW",
+            StageSpec::Sgd(_) => "Sgd",
+            StageSpec::Lars(_) => "Lars",
             StageSpec::Momentum(_) => "Momentum",
+            StageSpec::StudentCopy(_) => "StudentCopy",
+            StageSpec::PreviousIteration(_) => "PreviousIteration",
+            StageSpec::PreviousEpoch(_) => "PreviousEpoch",
             StageSpec::Knn(_) => "Knn",
             StageSpec::Checkpoint(_) => "Checkpoint",
             StageSpec::Custom(custom) => &custom.kind,

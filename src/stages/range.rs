@@ -18,6 +18,10 @@ impl<'s> Ranges<'s> {
         self.problems
     }
 
+    pub fn extend(&mut self, problems: impl IntoIterator<Item = Problem>) {
+        self.problems.extend(problems);
+    }
+
     pub fn push(&mut self, problem: Problem) {
         self.problems.push(problem);
     }

@@ -13,7 +13,7 @@ use dinoflow::runtime::build::{Build, Workshop};
 use dinoflow::runtime::execute::{Parts, execute};
 use dinoflow::runtime::options::Options;
 use dinoflow::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError, State, Value};
-use dinoflow::stages::adamw::{AdamW, Clip, LrScaling};
+use dinoflow::stages::optimizer::{AdamW, Clip, Lars, LrScaling, Sgd};
 use dinoflow::stages::registry::Registry;
 use dinoflow::stages::*;
 use dinoflow::tensor::{Batched, Device};
@@ -245,18 +245,42 @@ fn center(case: &Json) -> StageSpec {
 
 fn optimizer(case: &Json) -> StageSpec {
     let decay = numbers(&case["weight_decay"]);
-    StageSpec::AdamW(AdamW {
-        lr: number(&case["lr"]),
-        lr_scaling: LrScaling::None,
-        lr_course: LrCourse::Cosine {
-            warmup: Span::Epochs(number(&case["warmup_epochs"])),
-            end: number(&case["min_lr"]),
-        },
-        weight_decay: Schedule::Cosine { from: decay[0], to: decay[1] },
-        clip: case["clip_grad"].as_f64().map_or(Clip::None, Clip::PerParameter),
-        freeze_last_layer: Span::Epochs(number(&case["freeze_last_layer"])),
-        ..AdamW::default()
-    })
+    let (lr, lr_scaling) = (number(&case["lr"]), LrScaling::None);
+    let warmup = Span::Epochs(number(&case["warmup_epochs"]));
+    let lr_course = LrCourse::Cosine { warmup, end: number(&case["min_lr"]) };
+    let weight_decay = Schedule::Cosine { from: decay[0], to: decay[1] };
+    let clip = case["clip_grad"].as_f64().map_or(Clip::None, Clip::PerParameter);
+    let freeze_last_layer = Span::Epochs(number(&case["freeze_last_layer"]));
+    match case["optimizer"].as_str() {
+        Some("adamw") => StageSpec::AdamW(AdamW {
+            lr,
+            lr_scaling,
+            lr_course,
+            weight_decay,
+            clip,
+            freeze_last_layer,
+            ..AdamW::default()
+        }),
+        Some("sgd") => StageSpec::Sgd(Sgd {
+            lr,
+            lr_scaling,
+            lr_course,
+            weight_decay,
+            clip,
+            freeze_last_layer,
+            ..Sgd::default()
+        }),
+        Some("lars") => StageSpec::Lars(Lars {
+            lr,
+            lr_scaling,
+            lr_course,
+            weight_decay,
+            clip,
+            freeze_last_layer,
+            ..Lars::default()
+        }),
+        other => panic!("no optimizer {other:?}"),
+    }
 }
 
 /// Writes the formula's weights for a network to a file.
@@ -466,6 +490,20 @@ fn mixed_precision_stays_near_the_reference() {
 fn adamw() {
     for micro_batch in [None, Some(1), Some(2)] {
         check("trajectory_adamw.json", micro_batch);
+    }
+}
+
+#[test]
+fn sgd() {
+    for micro_batch in [None, Some(1), Some(2)] {
+        check("trajectory_sgd.json", micro_batch);
+    }
+}
+
+#[test]
+fn lars() {
+    for micro_batch in [None, Some(1), Some(2)] {
+        check("trajectory_lars.json", micro_batch);
     }
 }
 

@@ -4,6 +4,7 @@ use super::{Draft, DraftNode, Joint, Wire};
 use crate::graph::load::Loaded;
 use crate::graph::problem::{Diagnostic, listing};
 use crate::plan::EdgeKind;
+use crate::stages::Role;
 
 /// Mirrors the wires through which gradients flow back to what is trained, and leads those of the weights to their
 /// optimizer.
@@ -19,6 +20,7 @@ pub fn mirror(loaded: &Loaded, draft: &mut Draft) {
             }
         }
     }
+    found.extend(untrained(loaded, draft));
     let mirrored = mirrored(draft, &trained);
     for (optimizer, index, target) in trained {
         let Some(weights) = weights_port(&draft.nodes[target]) else { continue };
@@ -85,18 +87,49 @@ fn trainable(
     };
     let wire = draft.wires.iter().find(|wire| wire.node == target && wire.port == Some(weights))?;
     if wire.from.is_some_and(|from| from != optimizer) {
-        found.push(elsewhere(loaded, wire, owner, name, &path));
+        let predictor = draft.nodes[target].role() == Some(Role::Predictor);
+        found.push(elsewhere(loaded, wire, owner, (name, predictor), &path));
         return None;
     }
     Some(target)
 }
 
-fn elsewhere(loaded: &Loaded, wire: &Wire, owner: &str, name: &str, path: &[&str]) -> Diagnostic {
+/// Predictors that no optimizer names: nobody would own their weights.
+fn untrained(loaded: &Loaded, draft: &Draft) -> Vec<Diagnostic> {
+    let of_role = |role: Role| draft.nodes.iter().filter(move |node| node.role().as_ref() == Some(&role));
+    // an optimizer that could not be read might have named them
+    let sound = |node: &DraftNode| node.declared.is_some() && loaded.sound(&["nodes", node.name, "stage"]);
+    if !draft.nodes.iter().filter(|node| node.role() != Some(Role::Predictor)).all(sound) {
+        return Vec::new();
+    }
+    let names = |optimizer: &DraftNode, name: &str| {
+        optimizer.declared.as_ref().is_some_and(|declared| declared.trains().iter().any(|own| own == name))
+    };
+    let Some(optimizer) = of_role(Role::Optimizer).next() else { return Vec::new() };
+    let left = of_role(Role::Predictor).filter(|node| !of_role(Role::Optimizer).any(|o| names(o, node.name)));
+    let problem = |node: &DraftNode| {
+        let place = loaded.tree.key_place(&["nodes", node.name]).clone();
+        Diagnostic::error(place, format!("no optimizer trains `{}`", node.name))
+            .node(node.name)
+            .expected(format!("`{}.trains` to name it", optimizer.name))
+            .found("a predictor without an owner of its weights")
+    };
+    left.map(problem).collect()
+}
+
+fn elsewhere(
+    loaded: &Loaded,
+    wire: &Wire,
+    owner: &str,
+    (name, predictor): (&str, bool),
+    path: &[&str],
+) -> Diagnostic {
     let what = format!("`{owner}` trains `{name}`, which takes its weights from elsewhere");
+    let output = if predictor { "predictor" } else { "weights" };
     Diagnostic::error(wire.place.clone(), what)
         .node(name)
         .key("weights")
-        .expected(format!("`{owner}/weights`"))
+        .expected(format!("`{owner}/{output}`"))
         .found(format!("`{}`", wire.text))
         .also(loaded.place(path), "trained here")
 }

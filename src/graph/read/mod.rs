@@ -79,7 +79,7 @@ mod tests {
     use crate::graph::parse::parse;
     use crate::graph::spec::{HeadSpec, NetworkSpec};
     use crate::optim::schedule::Span;
-    use crate::stages::adamw::AdamW;
+    use crate::stages::optimizer::AdamW;
 
     fn check<T: DeserializeOwned + std::fmt::Debug>(text: &str, faults: &[&str]) -> Option<T> {
         let mut origins = Origins::default();

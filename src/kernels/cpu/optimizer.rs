@@ -79,13 +79,66 @@ struct Factors {
     grad: f32,
 }
 
-/// One step of SGD with momentum as PyTorch defines it: b = momentum · b + g + decay · p, p -= lr · b, with b 0 at first.
-pub fn sgd(p: &mut [f32], g: &[f32], b: &mut [f32], lr: f64, decay: f64, momentum: f64, grad_scale: f32) {
-    assert_eq!([g.len(), b.len()], [p.len(); 2], "gradient and momentum of a parameter");
-    let (lr, decay, momentum) = (lr as f32, decay as f32, momentum as f32);
-    each_part2((TASK, p), (TASK, b), |i, p, b| {
-        sgd_part(lr, decay, momentum, grad_scale, p, &g[i * TASK..][..p.len()], b);
+/// One step of SGD with momentum as PyTorch defines it: b = velocity · b + g + decay · p, p -= lr · b, with b 0 at first.
+///
+/// An average of p follows it as in [`adamw`].
+pub fn sgd(
+    p: &mut [f32],
+    g: &[f32],
+    b: &mut [f32],
+    lr: f64,
+    decay: f64,
+    velocity: f64,
+    grad_scale: f32,
+    average: Option<&mut [f32]>,
+    momentum: f64,
+) {
+    assert_eq!([g.len(), b.len()], [p.len(); 2], "gradient and velocity of a parameter");
+    let (lr, decay, velocity) = (lr as f32, decay as f32, velocity as f32);
+    let gradient = |i: usize, len: usize| &g[i * TASK..][..len];
+    let Some(average) = average else {
+        return each_part2((TASK, p), (TASK, b), |i, p, b| {
+            sgd_part(lr, decay, velocity, grad_scale, p, gradient(i, p.len()), b);
+        });
+    };
+    assert_eq!(average.len(), p.len(), "an average has the size of what it follows");
+    let share = (1.0 - momentum) as f32;
+    each_part3((TASK, p), (TASK, b), (TASK, average), |i, p, b, average| {
+        sgd_part(lr, decay, velocity, grad_scale, p, gradient(i, p.len()), b);
+        lerp_part(average, p, share);
     });
+}
+
+/// One step of LARS (You et al. 2017): [`sgd`] whose gradient and decay are scaled by the trust ratio
+/// trust · |p| / |g + decay · p|, or by 1 where one of the two is 0.
+pub fn lars(
+    p: &mut [f32],
+    g: &[f32],
+    b: &mut [f32],
+    lr: f64,
+    decay: f64,
+    velocity: f64,
+    trust: f64,
+    grad_scale: f32,
+    average: Option<&mut [f32]>,
+    momentum: f64,
+) {
+    let weights = sum_of_squares(p).sqrt();
+    let moves = sum_of_decayed_squares(p, g, decay as f32, grad_scale).sqrt();
+    let ratio = if weights > 0.0 && moves > 0.0 { trust * weights / moves } else { 1.0 };
+    let grad_scale = (ratio * f64::from(grad_scale)) as f32;
+    sgd(p, g, b, lr, ratio * decay, velocity, grad_scale, average, momentum);
+}
+
+/// Σ (scale · g + decay · p)², accumulated as [`sum_of_squares`] is.
+fn sum_of_decayed_squares(p: &[f32], g: &[f32], decay: f32, scale: f32) -> f64 {
+    assert_eq!(g.len(), p.len(), "gradient of a parameter");
+    if p.len() <= TASK {
+        return decayed_squares(p, g, decay, scale);
+    }
+    let parts = p.par_chunks(TASK).zip(g.par_chunks(TASK));
+    let parts: Vec<f64> = parts.map(|(p, g)| decayed_squares(p, g, decay, scale)).collect();
+    parts.iter().sum()
 }
 
 /// target = momentum · target + (1 - momentum) · source, as a step towards the source: equal weights stay equal.
@@ -138,10 +191,28 @@ vectorised! {
         }
     }
 
-    fn sgd_part<I>(lr: f32, decay: f32, momentum: f32, scale: f32, p: &mut [f32], g: &[f32], b: &mut [f32]) {
+    fn decayed_squares<I>(p: &[f32], g: &[f32], decay: f32, scale: f32) -> f64 {
+        let mut lanes = [0.0f64; 32];
+        let ((blocks, rest), (g_blocks, g_rest)) = (p.as_chunks::<32>(), g.as_chunks::<32>());
+        let square = |p: f32, g: f32| {
+            let moves = f64::from(mul_add::<I>(decay, p, g * scale));
+            moves * moves
+        };
+        for (p, g) in blocks.iter().zip(g_blocks) {
+            for l in 0..32 {
+                lanes[l] += square(p[l], g[l]);
+            }
+        }
+        for ((lane, p), g) in lanes.iter_mut().zip(rest).zip(g_rest) {
+            *lane += square(*p, *g);
+        }
+        lanes.iter().sum()
+    }
+
+    fn sgd_part<I>(lr: f32, decay: f32, velocity: f32, scale: f32, p: &mut [f32], g: &[f32], b: &mut [f32]) {
         for ((p, g), b) in p.iter_mut().zip(g).zip(b) {
             let g = mul_add::<I>(decay, *p, g * scale);
-            *b = mul_add::<I>(momentum, *b, g);
+            *b = mul_add::<I>(velocity, *b, g);
             *p = mul_add::<I>(-lr, *b, *p);
         }
     }
@@ -190,7 +261,37 @@ mod tests {
                 a = values("average", n)
             );
         }
-        twins!(5e-7, optimizer::sgd(p, &g, b, 0.03, 1e-4, 0.9, 0.5), p = p.clone(), b = m.clone());
+        for decay in [0.0, 1e-4] {
+            twins!(
+                5e-7,
+                optimizer::sgd(p, &g, b, 0.03, decay, 0.9, 0.5, None, 0.0),
+                p = p.clone(),
+                b = m.clone()
+            );
+            twins!(
+                5e-7,
+                optimizer::sgd(p, &g, b, 0.03, decay, 0.9, 0.5, Some(&mut *a), 0.996),
+                p = p.clone(),
+                b = m.clone(),
+                a = values("average", n)
+            );
+            // weights of 0 and gradients of 0 have no ratio
+            for (p, g) in [(&p, &g), (&vec![0.0; n], &g), (&p, &vec![0.0; n])] {
+                twins!(
+                    5e-7,
+                    optimizer::lars(p, g, b, 0.3, decay, 0.9, 0.001, 0.5, None, 0.0),
+                    p = p.clone(),
+                    b = m.clone()
+                );
+            }
+            twins!(
+                5e-7,
+                optimizer::lars(p, &g, b, 0.3, decay, 0.9, 0.001, 0.5, Some(&mut *a), 0.996),
+                p = p.clone(),
+                b = m.clone(),
+                a = values("average", n)
+            );
+        }
         twins!(5e-7, optimizer::lerp(p, &g, 0.996), p = p.clone());
         twins!(5e-7, optimizer::axpy(p, 0.7, &g), p = p.clone());
         twins!(0.0, optimizer::scale(p, 0.7), p = p.clone());

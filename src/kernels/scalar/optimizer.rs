@@ -42,11 +42,54 @@ pub fn adamw(
 }
 
 /// One step of SGD with momentum.
-pub fn sgd(p: &mut [f32], g: &[f32], b: &mut [f32], lr: f64, decay: f64, momentum: f64, grad_scale: f32) {
+pub fn sgd(
+    p: &mut [f32],
+    g: &[f32],
+    b: &mut [f32],
+    lr: f64,
+    decay: f64,
+    velocity: f64,
+    grad_scale: f32,
+    average: Option<&mut [f32]>,
+    momentum: f64,
+) {
     for i in 0..p.len() {
         let gradient = f64::from(g[i]) * f64::from(grad_scale) + decay * f64::from(p[i]);
-        let velocity = momentum * f64::from(b[i]) + gradient;
-        (p[i], b[i]) = ((f64::from(p[i]) - lr * velocity) as f32, velocity as f32);
+        let moving = velocity * f64::from(b[i]) + gradient;
+        (p[i], b[i]) = ((f64::from(p[i]) - lr * moving) as f32, moving as f32);
+    }
+    if let Some(average) = average {
+        lerp(average, p, momentum);
+    }
+}
+
+/// One step of LARS: the decayed gradient takes the length trust · |p|.
+pub fn lars(
+    p: &mut [f32],
+    g: &[f32],
+    b: &mut [f32],
+    lr: f64,
+    decay: f64,
+    velocity: f64,
+    trust: f64,
+    grad_scale: f32,
+    average: Option<&mut [f32]>,
+    momentum: f64,
+) {
+    let decayed = |(g, p): (&f32, &f32)| f64::from(*g) * f64::from(grad_scale) + decay * f64::from(*p);
+    let mut gradient: Vec<f64> = g.iter().zip(p.iter()).map(decayed).collect();
+    let length = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+    let (weights, moves) =
+        (length(&mut p.iter().map(|&p| f64::from(p))), length(&mut gradient.iter().copied()));
+    if weights > 0.0 && moves > 0.0 {
+        gradient.iter_mut().for_each(|g| *g *= trust * weights / moves);
+    }
+    for i in 0..p.len() {
+        let moving = velocity * f64::from(b[i]) + gradient[i];
+        (p[i], b[i]) = ((f64::from(p[i]) - lr * moving) as f32, moving as f32);
+    }
+    if let Some(average) = average {
+        lerp(average, p, momentum);
     }
 }
 

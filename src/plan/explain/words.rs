@@ -35,7 +35,7 @@ pub fn place(place: Place) -> String {
 /// What happens where the rates differ; nothing where they agree, or where a micro-batch is the whole batch.
 pub fn conversion(plan: &Plan, edge: &PlanEdge) -> String {
     match edge.conversion {
-        Conversion::Hold if edge.ty == EdgeType::Weights => "lent".into(),
+        Conversion::Hold if edge.ty.lent() => "lent".into(),
         _ if plan.batch.micros() == 1 => String::new(),
         Conversion::None => String::new(),
         Conversion::Concat { .. } => "joined to the whole batch".into(),
