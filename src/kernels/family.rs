@@ -202,6 +202,11 @@ family! {
         /// The weighted sum over pairs and rows, and its gradient in the student's logits.
         fn cross_entropy = cross_entropy(views: usize, batch: usize, k: usize, student: read, targets: read, temperature: f32,
             weight: f32, dstudent: write) -> f64;
+        /// logits - center, row by row
+        fn centered = centered(rows: usize, k: usize, logits: read, center: read, y: write);
+        /// Sinkhorn-Knopp over the rows of each group, and each row's entropy
+        fn sinkhorn = sinkhorn(groups: usize, rows: usize, k: usize, iterations: usize, temperature: f32, logits: read,
+            targets: write, entropy: write);
         fn column_mean = column_mean(rows: usize, k: usize, x: read, mean: write);
         fn entropy_of_mean = entropy_of_mean(rows: usize, k: usize, targets: read) -> f64;
     }

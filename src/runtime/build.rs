@@ -7,8 +7,7 @@ use crate::plan::{NodeId, Plan};
 use crate::stages::registry::{Registered, Registry};
 use crate::stages::source::Pictures;
 use crate::stages::{
-    StageSpec, adamw, centering, collate, cross_entropy, decode, ema, knn, multi_crop, source, student,
-    teacher,
+    StageSpec, adamw, center, collate, cross_entropy, decode, ema, knn, multi_crop, source, student, teacher,
 };
 use crate::tensor::Device;
 
@@ -54,7 +53,10 @@ impl<D: Registered> Build<D> for Workshop<'_, D> {
             StageSpec::Collate(stage) => Box::new(collate::Running::new(stage, device)),
             StageSpec::Student(_) => Box::new(student::Running::new(graph)),
             StageSpec::Teacher(_) => Box::new(teacher::Running::default()),
-            StageSpec::Centering(stage) => Box::new(centering::Running::new(stage, device)),
+            StageSpec::Centering(stage) => Box::new(center::Running::new(stage.recipe(), device)),
+            StageSpec::SinkhornKnopp(stage) => Box::new(center::Running::new(stage.recipe(), device)),
+            StageSpec::BatchSoftmax(stage) => Box::new(center::Running::new(stage.recipe(), device)),
+            StageSpec::Uncentered(stage) => Box::new(center::Running::new(stage.recipe(), device)),
             StageSpec::CrossEntropy(stage) => Box::new(cross_entropy::Running::new(stage, batch, device)),
             StageSpec::AdamW(stage) => {
                 Box::new(adamw::Running::new(stage, batch, first()?, device).map_err(failed)?)

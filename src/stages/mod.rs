@@ -4,7 +4,7 @@
 //! is read, what it declares ([`Declare`]) and later, on the thread that will run it, the running stage.
 
 pub mod adamw;
-pub mod centering;
+pub mod center;
 pub mod checkpoint;
 pub mod collate;
 pub mod cross_entropy;
@@ -43,7 +43,10 @@ pub enum StageSpec {
     Student(student::Student),
     Teacher(teacher::Teacher),
     // targets and loss
-    Centering(centering::Centering),
+    Centering(center::Centering),
+    SinkhornKnopp(center::SinkhornKnopp),
+    BatchSoftmax(center::BatchSoftmax),
+    Uncentered(center::Uncentered),
     CrossEntropy(cross_entropy::CrossEntropy),
     // who owns the weights
     AdamW(adamw::AdamW),
@@ -79,6 +82,9 @@ impl StageSpec {
             StageSpec::Student(stage) => stage,
             StageSpec::Teacher(stage) => stage,
             StageSpec::Centering(stage) => stage,
+            StageSpec::SinkhornKnopp(stage) => stage,
+            StageSpec::BatchSoftmax(stage) => stage,
+            StageSpec::Uncentered(stage) => stage,
             StageSpec::CrossEntropy(stage) => stage,
             StageSpec::AdamW(stage) => stage,
             StageSpec::Momentum(stage) => stage,
@@ -101,6 +107,9 @@ impl StageSpec {
             StageSpec::Student(_) => "Student",
             StageSpec::Teacher(_) => "Teacher",
             StageSpec::Centering(_) => "Centering",
+            StageSpec::SinkhornKnopp(_) => "SinkhornKnopp",
+            StageSpec::BatchSoftmax(_) => "BatchSoftmax",
+            StageSpec::Uncentered(_) => "Uncentered",
             StageSpec::CrossEntropy(_) => "CrossEntropy",
             StageSpec::AdamW(_) => "AdamW",
             StageSpec::Momentum(_) => "Momentum",

@@ -35,6 +35,12 @@ pub fn centered_softmax(
     });
 }
 
+/// y = logits - center, in each of `rows` rows of k.
+pub fn centered(rows: usize, k: usize, logits: &[f32], center: &[f32], y: &mut [f32]) {
+    assert_eq!([logits.len(), y.len(), center.len()], [rows * k, rows * k, k], "logits, y, centre");
+    each_part(k.max(1), y, |row, y| difference(&logits[row * k..][..k], center, y));
+}
+
 /// The sum over pairs (teacher view i of 2, student view v ≠ i) and over rows of -Σ q · log softmax(s / temperature), times
 /// `weight`, and its gradient. student (views, batch, k), targets (2, batch, k); dstudent is overwritten.
 pub fn cross_entropy(
@@ -159,6 +165,12 @@ vectorised! {
             }
         }
         mass * total.ln() - along
+    }
+
+    fn difference<I>(a: &[f32], b: &[f32], y: &mut [f32]) {
+        for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
+            *y = a - b;
+        }
     }
 
     fn add_to<I>(x: &[f32], sum: &mut [f32]) {

@@ -71,27 +71,44 @@ pub fn entropy_of_mean(rows: usize, k: usize, targets: &[f32]) -> f64 {
     mean.iter().map(|&p| f64::from(p)).filter(|&p| p != 0.0).map(|p| -p * p.ln()).sum()
 }
 
-/// Sinkhorn-Knopp: the matrix normalised in place, as it is written down.
+/// y = logits - center.
+pub fn centered(rows: usize, k: usize, logits: &[f32], center: &[f32], y: &mut [f32]) {
+    for i in 0..rows * k {
+        y[i] = logits[i] - center[i % k];
+    }
+}
+
+/// Sinkhorn-Knopp: each group's matrix normalised in place, as it is written down; and each row's entropy in nats.
 pub fn sinkhorn(
+    groups: usize,
     rows: usize,
     k: usize,
     iterations: usize,
     temperature: f32,
     logits: &[f32],
     targets: &mut [f32],
+    entropy: &mut [f32],
 ) {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut q: Vec<f64> =
-        logits.iter().map(|&l| (f64::from(l - max) / f64::from(temperature)).exp()).collect();
-    for _ in 0..iterations {
-        for c in 0..k {
-            let total: f64 = (0..rows).map(|r| q[r * k + c]).sum();
-            (0..rows).for_each(|r| q[r * k + c] /= total * k as f64);
+    for g in 0..groups {
+        let logits = &logits[g * rows * k..][..rows * k];
+        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let mut q: Vec<f64> =
+            logits.iter().map(|&l| (f64::from(l - max) / f64::from(temperature)).exp()).collect();
+        for _ in 0..iterations {
+            for c in 0..k {
+                let total: f64 = (0..rows).map(|r| q[r * k + c]).sum();
+                (0..rows).for_each(|r| q[r * k + c] /= total * k as f64);
+            }
+            for row in q.chunks_mut(k) {
+                let total: f64 = row.iter().sum();
+                row.iter_mut().for_each(|q| *q /= total * rows as f64);
+            }
         }
-        for row in q.chunks_mut(k) {
-            let total: f64 = row.iter().sum();
-            row.iter_mut().for_each(|q| *q /= total * rows as f64);
+        for (r, row) in q.chunks(k).enumerate() {
+            let p = row.iter().map(|q| q * rows as f64);
+            entropy[g * rows + r] =
+                p.clone().map(|p| if p == 0.0 { 0.0 } else { -p * p.ln() }).sum::<f64>() as f32;
+            p.enumerate().for_each(|(c, p)| targets[(g * rows + r) * k + c] = p as f32);
         }
     }
-    targets.iter_mut().zip(q).for_each(|(t, q)| *t = (q * rows as f64) as f32);
 }

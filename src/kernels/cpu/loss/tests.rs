@@ -15,7 +15,20 @@ fn check(views: usize, batch: usize, k: usize, temperature: f32) {
         );
     }
     twins!(1e-6, loss::column_mean(rows, k, &logits, mean), mean = poison(k));
-    twins!(tolerance, loss::sinkhorn(rows, k, 3, temperature, &logits, t), t = poison(size));
+    twins!(1e-6, loss::centered(rows, k, &logits, &center, y), y = poison(size));
+    // of logits that lie no further apart than cosines do: beyond that a prototype's whole total may vanish
+    let cosines: Vec<f32> = logits.iter().map(|l| l.tanh()).collect();
+    // one prototype takes all, and its entropy of 0 leaves nothing to be compared with
+    for (groups, rows) in [(1, rows), (2, batch)].into_iter().filter(|_| k > 1) {
+        for iterations in [1, 3] {
+            twins!(
+                tolerance,
+                loss::sinkhorn(groups, rows, k, iterations, temperature, &cosines, t, entropy),
+                t = poison(size),
+                entropy = poison(2 * batch)
+            );
+        }
+    }
     let (student, targets) = (values("student", views * batch * k), distributions("q", rows, k));
     agree(
         "cross_entropy",
@@ -61,4 +74,21 @@ fn a_nan_logit_reaches_the_loss() {
     let (mut t, mut entropy) = (poison(1024), poison(2));
     cpu::loss::centered_softmax(2, 512, &student, None, 0.1, &mut t, &mut entropy);
     assert!(entropy[0].is_finite() && entropy[1].is_nan());
+    cpu::loss::sinkhorn(1, 2, 512, 3, 0.1, &student, &mut t, &mut entropy);
+    assert!(entropy.iter().chain(&t).all(|x| x.is_nan()));
+}
+
+#[test]
+fn sinkhorn_uses_every_prototype_alike_and_its_rows_are_probabilities() {
+    let (rows, k) = (24, 6);
+    let logits: Vec<f32> = values("teacher", rows * k).iter().map(|l| l.tanh()).collect();
+    let (mut t, mut entropy) = (poison(rows * k), poison(rows));
+    cpu::loss::sinkhorn(1, rows, k, 50, 0.1, &logits, &mut t, &mut entropy);
+    for row in t.chunks(k) {
+        assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{row:?}");
+    }
+    for c in 0..k {
+        let used: f32 = t.iter().skip(c).step_by(k).sum();
+        assert!((used - (rows / k) as f32).abs() < 1e-2, "prototype {c} is used {used} times");
+    }
 }
