@@ -1,4 +1,4 @@
-//! The stages: one file each, with its parameters, its ports, what runs, and its tests.
+//! The stages: one file each, with its parameters, its ports, what runs, and its tests; a role of several variants is a folder.
 //!
 //! A stage's parameters are a plain value that the graph file holds ([`StageSpec`]). From it follow, before any data
 //! is read, what it declares ([`Declare`]) and later, on the thread that will run it, the running stage.
@@ -7,11 +7,11 @@ pub mod adamw;
 pub mod center;
 pub mod checkpoint;
 pub mod collate;
-pub mod cross_entropy;
 pub mod declare;
 pub mod decode;
 pub mod ema;
 pub mod knn;
+pub mod loss;
 pub mod multi_crop;
 pub mod range;
 pub mod registry;
@@ -23,7 +23,9 @@ pub mod types;
 use ron::value::RawValue;
 use serde::{Deserialize, Serialize};
 
-pub use declare::{Batch, Cost, Declare, EdgeType, Fault, Given, Port, Ports, Problem, Rate, Role, Scope};
+pub use declare::{
+    Batch, Cost, Declare, EdgeType, Fault, Given, Port, Ports, Problem, Rate, Role, Scope, Use,
+};
 pub use registry::Registry;
 
 /// Every stage a graph file can name: the variant, the preset's file name in snake case and the word on the command
@@ -47,7 +49,10 @@ pub enum StageSpec {
     SinkhornKnopp(center::SinkhornKnopp),
     BatchSoftmax(center::BatchSoftmax),
     Uncentered(center::Uncentered),
-    CrossEntropy(cross_entropy::CrossEntropy),
+    CrossEntropy(loss::CrossEntropy),
+    MeanSquaredError(loss::MeanSquaredError),
+    InfoNce(loss::InfoNce),
+    SwappedPrediction(loss::SwappedPrediction),
     // who owns the weights
     AdamW(adamw::AdamW),
     Momentum(ema::Momentum),
@@ -86,6 +91,9 @@ impl StageSpec {
             StageSpec::BatchSoftmax(stage) => stage,
             StageSpec::Uncentered(stage) => stage,
             StageSpec::CrossEntropy(stage) => stage,
+            StageSpec::MeanSquaredError(stage) => stage,
+            StageSpec::InfoNce(stage) => stage,
+            StageSpec::SwappedPrediction(stage) => stage,
             StageSpec::AdamW(stage) => stage,
             StageSpec::Momentum(stage) => stage,
             StageSpec::Knn(stage) => stage,
@@ -111,6 +119,9 @@ impl StageSpec {
             StageSpec::BatchSoftmax(_) => "BatchSoftmax",
             StageSpec::Uncentered(_) => "Uncentered",
             StageSpec::CrossEntropy(_) => "CrossEntropy",
+            StageSpec::MeanSquaredError(_) => "MeanSquaredError",
+            StageSpec::InfoNce(_) => "InfoNce",
+            StageSpec::SwappedPrediction(_) => "SwappedPrediction",
             StageSpec::AdamW(_) => "AdamW",
             StageSpec::Momentum(_) => "Momentum",
             StageSpec::Knn(_) => "Knn",

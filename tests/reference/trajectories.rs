@@ -201,10 +201,11 @@ fn graph(case: &Json, weights: &Path, micro_batch: Option<usize>, precision: Pre
         (
             "loss",
             node(
-                StageSpec::CrossEntropy(cross_entropy::CrossEntropy {
+                StageSpec::CrossEntropy(loss::CrossEntropy {
                     temperature: number(&case["student_temp"]),
+                    koleo: number(&case["koleo_weight"]),
                 }),
-                &[("logits", "student/logits"), ("targets", "center/targets")],
+                &[("logits", "student/logits"), ("targets", "center/targets"), ("cls", "student/cls")],
                 &[],
             ),
         ),
@@ -360,6 +361,11 @@ fn check_steps(name: &str, case: &Json, run: &Path, near: Near) {
             let what = format!("{name}, step {}: {ours}", expected["step"]);
             close(&what, number(&found[ours]), number(&expected[theirs]), tolerance, 1e-12);
         }
+        if number(&case["koleo_weight"]) > 0.0 {
+            // a sum of logarithms that may come to nearly nothing: held against their size
+            let what = format!("{name}, step {}: koleo", expected["step"]);
+            close(&what, number(&found["koleo"]), number(&expected["koleo"]), near.loss, near.loss);
+        }
     }
 }
 
@@ -506,4 +512,9 @@ fn sinkhorn() {
     for micro_batch in [None, Some(1), Some(2)] {
         check("trajectory_sinkhorn.json", micro_batch);
     }
+}
+
+#[test]
+fn koleo() {
+    check("trajectory_koleo.json", None);
 }
