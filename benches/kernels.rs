@@ -169,7 +169,7 @@ fn losses(c: &mut Criterion) {
         })
     });
     group.throughput(elements(2 * ours + theirs)).bench_function("cross-entropy and gradient", |b| {
-        b.iter(|| loss::cross_entropy(VIEWS, BATCH, OUT, &student, &targets, 0.1, 1e-2, &mut gradient))
+        b.iter(|| loss::cross_entropy(2, VIEWS, BATCH, OUT, &student, &targets, 0.1, 1e-2, &mut gradient))
     });
     group.throughput(elements(theirs)).bench_function("mean of the teacher", |b| {
         b.iter(|| loss::column_mean(2 * BATCH, OUT, &teacher, &mut mean))

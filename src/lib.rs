@@ -21,7 +21,7 @@
 //! | [`error`] | what ends a command early, and its exit status |
 //! | [`graph`] | RON text to a checked specification: parse, load (presets, `--without`, `--swap`, `--set`), check, report, write |
 //! | [`plan`] | who runs where and in which order, what each edge carries, what it costs; plans in print and in pictures |
-//! | [`stages`] | one file a stage: its parameters, what it declares, what runs, its tests; the registry of a user's own |
+//! | [`stages`] | one file a stage, a folder for a role of many (`center`, `loss`): parameters, what is declared, what runs, tests; the registry of a user's own |
 //! | [`runtime`] | threads, bounded channels, the island, the step barrier, faults, signals, traces |
 //! | [`mod@bench`] | what a graph's steps cost on this machine: the runtime's threads and stages, timed |
 //! | [`data`] | images: sources, the epoch's order, decoding, crops and augmentations. A library without threads |
@@ -57,7 +57,7 @@
 //! - Every random draw is keyed by what it is for (seed, epoch, picture, crop, operation). The number of workers, a resume and another order of
 //!   execution change nothing.
 //! - The same inputs give the same bits on any number of threads: work is cut by shape alone, and sums are joined in order.
-//! - Who reads state alone owns it (centre, moments, statistics). Weights are owned by `optimizer` and `ema`, lent along wires for one step.
+//! - Who reads state alone owns it (centre, queue, moments, statistics). Weights are owned by `optimizer` and `ema`, lent along wires for one step.
 //! - Every stage with state saves and restores it, and a run that is killed and resumed ends with the bits of one that was not.
 //! - A step commits whole or not at all. A loss or gradient that is not finite reaches no weight, moment, centre, statistic or teacher.
 //! - When a stage fails or panics, the first cause is reported with node and step, its neighbours stop quietly, and all threads join.

@@ -285,6 +285,69 @@ fn stages_of_one_role_have_the_same_ports() {
     }
 }
 
+/// What a preset in its role's place is refused for, by graph and preset.
+const REFUSED: [(&str, &str, &str); 0] = [];
+
+#[test]
+fn every_preset_takes_its_roles_place() {
+    for graph in ["quickstart", "vits16"] {
+        for (path, text) in BUILT_IN {
+            let role = preset(path, text).1.built_in().unwrap().role();
+            let request = Request {
+                graph: format!("graphs/{graph}.ron").into(),
+                swaps: vec![format!("{}={path}", role.word())],
+                ..Request::default()
+            };
+            let loaded = load(&request).unwrap();
+            let refused = match build::plan(&loaded, &Registry::default()) {
+                Ok(_) => None,
+                Err(problems) => Some(dinoflow::graph::report::text(&problems, &loaded.origins)),
+            };
+            let why = REFUSED.iter().find(|(g, p, _)| (*g, *p) == (graph, *path)).map(|(.., why)| *why);
+            match (&refused, why) {
+                (None, None) => {}
+                (Some(text), Some(why)) if text.contains(why) => {}
+                _ => panic!("{path} in {graph}: {refused:?}, expected {why:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_loss_costs_nothing_that_it_does_not_use() {
+    for (loss, inputs) in [
+        ("CrossEntropy()", vec!["student/logits", "center/targets"]),
+        ("CrossEntropy(koleo: 0.1)", vec!["student/logits", "center/targets", "student/cls"]),
+        ("MeanSquaredError()", vec!["student/logits", "center/centered"]),
+        ("InfoNce(queue: 64)", vec!["student/logits", "center/centered"]),
+        ("SwappedPrediction()", vec!["student/logits"]),
+    ] {
+        let request = Request {
+            graph: "graphs/quickstart.ron".into(),
+            swaps: vec![format!("loss={loss}")],
+            ..Request::default()
+        };
+        let (plan, _) = build::plan(&load(&request).unwrap(), &Registry::default()).unwrap();
+        let port = |end: dinoflow::plan::PortRef| {
+            let node = &plan.nodes[end.node.0];
+            format!("{}/{}", node.name, node.outputs[end.port].name)
+        };
+        let of_loss = |e: &&dinoflow::plan::PlanEdge| {
+            e.kind == EdgeKind::Forward && plan.nodes[e.to.node.0].name == "loss"
+        };
+        let mut found: Vec<String> = plan.edges.iter().filter(of_loss).map(|e| port(e.from)).collect();
+        found.sort_by_key(|port| inputs.iter().position(|input| input == port));
+        assert_eq!(found, inputs, "{loss}");
+        // gradients flow back through those alone
+        let back = |e: &&dinoflow::plan::PlanEdge| {
+            e.kind == EdgeKind::Gradient && plan.nodes[e.from.node.0].name == "loss"
+        };
+        let expected = inputs.iter().filter(|input| input.starts_with("student")).count();
+        assert_eq!(plan.edges.iter().filter(back).count(), expected, "{loss}");
+        assert_eq!(plan.global_views(), Some(2));
+    }
+}
+
 #[test]
 fn checking_is_quick() {
     let start = std::time::Instant::now();

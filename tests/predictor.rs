@@ -111,14 +111,14 @@ fn wiring_it_wrong_is_refused_at_its_place() {
     );
     check(
         &[(trains, "trains: [\"student\", \"predictor\", \"student\"]")],
-        &[(
-            "[\"student\", \"predictor\", \"student\"]",
-            "expected one student, and at most one predictor",
-        )],
+        &[("[\"student\", \"predictor\", \"student\"]", "expected one student, and at most one predictor")],
     );
     check(
         &[("\"optimizer/predictor\"", "\"optimizer/weights\"")],
-        &[("\"optimizer/weights\"", "what arrives at `predictor/weights` does not fit; expected predictor's weights")],
+        &[(
+            "\"optimizer/weights\"",
+            "what arrives at `predictor/weights` does not fit; expected predictor's weights",
+        )],
     );
     check(
         &[("\"optimizer/weights\"", "\"optimizer/predictor\"")],
@@ -145,8 +145,7 @@ fn wiring_it_wrong_is_refused_at_its_place() {
 
 fn run(graph: &Path, out: &Path, arguments: &[&str]) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dinoflow"));
-    let output =
-        command.arg("run").arg(graph).arg("--out").arg(out).args(arguments).output().unwrap();
+    let output = command.arg("run").arg(graph).arg("--out").arg(out).args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -193,6 +192,9 @@ fn it_trains_and_goes_on_with_the_same_bits() {
     };
     check(&[]);
     // without batch norm the batch may be cut
-    check(&[("hidden: 48", "hidden: 48, batch_norm: false, activation: Relu"), ("micro_batch: 4", "micro_batch: 2")]);
+    check(&[
+        ("hidden: 48", "hidden: 48, batch_norm: false, activation: Relu"),
+        ("micro_batch: 4", "micro_batch: 2"),
+    ]);
     check(&[("AdamW(", "Sgd("), ("lr_scaling: None,", "lr_scaling: None, clip: Global(1.0),")]);
 }

@@ -199,13 +199,28 @@ family! {
 }
 
 family! {
-    /// The teacher's targets and the cross-entropy to them.
+    /// The teacher's targets, and the losses against them.
     LossKernels in loss {
         fn centered_softmax = centered_softmax(rows: usize, k: usize, logits: read, center: maybe, temperature: f32,
             targets: write, entropy: write);
         /// The weighted sum over pairs and rows, and its gradient in the student's logits.
-        fn cross_entropy = cross_entropy(views: usize, batch: usize, k: usize, student: read, targets: read, temperature: f32,
+        fn cross_entropy = cross_entropy(globals: usize, views: usize, batch: usize, k: usize, student: read, targets: read, temperature: f32,
             weight: f32, dstudent: write) -> f64;
+        /// The same of squared distances between unit rows.
+        fn squared_distances = squared_distances(globals: usize, views: usize, batch: usize, k: usize, student: read, teacher: read,
+            weight: f32, dstudent: write) -> f64;
+        /// The same of InfoNCE between unit rows, against a queue of negatives.
+        fn info_nce = info_nce(globals: usize, views: usize, batch: usize, k: usize, negatives: usize, student: read, teacher: read,
+            queue: read, temperature: f32, weight: f32, dstudent: write) -> f64;
+        /// Rows onto the queue's places from `next` on, around its end.
+        fn enqueue = enqueue(next: usize, length: usize, k: usize, rows: read, queue: write);
+        /// KoLeo of each group's unit rows, and its gradient times `weight`.
+        fn koleo = koleo(groups: usize, rows: usize, dim: usize, x: read, weight: f32, dx: write) -> f64;
+        /// logits - center, row by row
+        fn centered = centered(rows: usize, k: usize, logits: read, center: read, y: write);
+        /// Sinkhorn-Knopp over the rows of each group, and each row's entropy
+        fn sinkhorn = sinkhorn(groups: usize, rows: usize, k: usize, iterations: usize, temperature: f32, logits: read,
+            targets: write, entropy: write);
         fn column_mean = column_mean(rows: usize, k: usize, x: read, mean: write);
         fn entropy_of_mean = entropy_of_mean(rows: usize, k: usize, targets: read) -> f64;
     }

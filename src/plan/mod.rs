@@ -58,6 +58,16 @@ impl Plan {
         self.graph.precision.products()
     }
 
+    /// Views of a picture that the teacher sees too: those of the student's input `global`, where there is a student.
+    pub fn global_views(&self) -> Option<usize> {
+        let student = self.nodes.iter().find(|node| node.role == Role::Student)?;
+        let port = student.inputs.iter().position(|port| port.name == "global")?;
+        match &self.edges[student.wired[port]?.0].ty {
+            EdgeType::Tensor { dims, .. } => dims.first().copied(),
+            _ => None,
+        }
+    }
+
     /// What is worth printing beside the tables: words and their values, as the learning rate after scaling.
     pub fn facts(&self) -> Vec<(String, String)> {
         let scope = Scope {

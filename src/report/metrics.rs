@@ -21,6 +21,10 @@ const STEP_KEYS: [&str; 11] = [
     "images_per_second",
 ];
 
+/// The name under which a loss reports itself when it is the cross-entropy to the center's targets. It is no key of the record: what is
+/// left of it without the targets' own entropy is `kl`, the divergence of the student from the teacher. Other losses have none.
+pub const CROSS_ENTROPY: &str = "cross_entropy";
+
 /// Appends to a run's record.
 pub struct Recorder {
     file: File,
@@ -45,13 +49,14 @@ impl Recorder {
         for key in STEP_KEYS {
             line.insert(key.into(), Value::Null);
         }
-        for (name, value) in metrics {
+        for (name, value) in metrics.iter().filter(|(name, _)| *name != CROSS_ENTROPY) {
             line.insert((*name).into(), Value::from(*value));
         }
-        // the divergence of the student from the teacher: what is left of a cross-entropy without the targets' own entropy
         let number = |name| metrics.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
-        if let (None, Some(loss), Some(entropy)) = (number("kl"), number("loss"), number("teacher_entropy")) {
-            line.insert("kl".into(), Value::from(loss - entropy));
+        if let (None, Some(crossed), Some(entropy)) =
+            (number("kl"), number(CROSS_ENTROPY), number("teacher_entropy"))
+        {
+            line.insert("kl".into(), Value::from(crossed - entropy));
         }
         self.write(&line)
     }
@@ -88,7 +93,9 @@ mod tests {
         let path = folder.path().join("metrics.jsonl");
         let mut recorder = Recorder::open(&path).unwrap();
         recorder.step(3, 1, &[("koleo", 0.5), ("lr", 0.1), ("kl", f64::NAN), ("loss", 5.25)]).unwrap();
-        recorder.step(4, 1, &[("loss", 5.25), ("teacher_entropy", 4.0)]).unwrap();
+        let crossed = [("loss", 5.25), (CROSS_ENTROPY, 5.25), ("teacher_entropy", 4.0)];
+        recorder.step(4, 1, &crossed).unwrap();
+        recorder.step(5, 1, &[("loss", 0.5), ("teacher_entropy", 4.0)]).unwrap();
         let mut fields = Map::new();
         fields.insert("network".into(), "teacher".into());
         fields.insert("k".into(), 20.into());
@@ -100,6 +107,10 @@ mod tests {
             "\n",
             r#"{"event":"step","step":4,"epoch":1,"loss":5.25,"lr":null,"weight_decay":null,"teacher_momentum":null,"#,
             r#""teacher_temperature":null,"teacher_entropy":4.0,"batch_entropy":null,"kl":1.25,"center_norm":null,"#,
+            r#""grad_norm":null,"images_per_second":null}"#,
+            "\n",
+            r#"{"event":"step","step":5,"epoch":1,"loss":0.5,"lr":null,"weight_decay":null,"teacher_momentum":null,"#,
+            r#""teacher_temperature":null,"teacher_entropy":4.0,"batch_entropy":null,"kl":null,"center_norm":null,"#,
             r#""grad_norm":null,"images_per_second":null}"#,
             "\n",
             r#"{"event":"knn","step":4,"network":"teacher","k":20}"#,

@@ -13,8 +13,8 @@ use crate::stages::optimizer::rule::Rule;
 use crate::stages::registry::{Registered, Registry};
 use crate::stages::source::Pictures;
 use crate::stages::{
-    EdgeType, StageSpec, centering, collate, cross_entropy, decode, ema, knn, multi_crop, optimizer, predictor, source, student,
-    teacher,
+    EdgeType, StageSpec, center, collate, decode, ema, knn, loss, multi_crop, optimizer, predictor, source,
+    student, teacher,
 };
 use crate::tensor::Device;
 
@@ -42,6 +42,15 @@ pub struct Workshop<'a, D: Device> {
     pub registry: &'a Registry,
 }
 
+impl<D: Registered> Workshop<'_, D> {
+    fn loss(&self, measure: impl loss::Measure<D> + 'static, koleo: f64) -> Box<dyn Stage<D>> {
+        // a student of another crate may not say how many views the teacher sees: the paper's two
+        let globals = self.plan.global_views().unwrap_or(2);
+        let batch = self.plan.graph.global_batch;
+        Box::new(loss::Running::new(measure, koleo, globals, batch, self.device))
+    }
+}
+
 impl<D: Registered> Build<D> for Workshop<'_, D> {
     fn build(&self, node: NodeId) -> Result<Box<dyn Stage<D>>, StageError> {
         let (graph, device): (&GraphSpec, &D) = (&self.plan.graph, self.device);
@@ -61,8 +70,16 @@ impl<D: Registered> Build<D> for Workshop<'_, D> {
             StageSpec::Student(_) => Box::new(student::Running::new(graph)),
             StageSpec::Predictor(_) => Box::new(predictor::Running::default()),
             StageSpec::Teacher(_) => Box::new(teacher::Running::default()),
-            StageSpec::Centering(stage) => Box::new(centering::Running::new(stage, device)),
-            StageSpec::CrossEntropy(stage) => Box::new(cross_entropy::Running::new(stage, batch, device)),
+            StageSpec::Centering(stage) => Box::new(center::Running::new(stage.recipe(), device)),
+            StageSpec::SinkhornKnopp(stage) => Box::new(center::Running::new(stage.recipe(), device)),
+            StageSpec::BatchSoftmax(stage) => Box::new(center::Running::new(stage.recipe(), device)),
+            StageSpec::Uncentered(stage) => Box::new(center::Running::new(stage.recipe(), device)),
+            StageSpec::CrossEntropy(stage) => self.loss(loss::Against::new(stage, device), stage.koleo),
+            StageSpec::MeanSquaredError(stage) => self.loss(loss::Between::new(device), stage.koleo),
+            StageSpec::InfoNce(stage) => {
+                self.loss(loss::Contrast::new(stage, graph.seed, device), stage.koleo)
+            }
+            StageSpec::SwappedPrediction(stage) => self.loss(loss::Swapped::new(stage, device), stage.koleo),
             StageSpec::AdamW(stage) => self.optimizer(stage)?,
             StageSpec::Sgd(stage) => self.optimizer(stage)?,
             StageSpec::Lars(stage) => self.optimizer(stage)?,

@@ -1,4 +1,4 @@
-//! `collate`: crops of pictures to normalised tensors, `global` (2, B, 3, H, W) and `local` (L, B, 3, h, w).
+//! `collate`: crops of pictures to normalised tensors, `global` (G, B, 3, H, W) and `local` (L, B, 3, h, w).
 use super::declare::*;
 use super::range::Ranges;
 use super::types::Types;
@@ -41,7 +41,7 @@ impl Declare for Collate {
         Ports {
             inputs: vec![Port::new("crops", "the crops of one picture after the other")],
             outputs: vec![
-                Port::new("global", "normalised global crops (2, B, 3, H, W)"),
+                Port::new("global", "normalised global crops (G, B, 3, H, W)"),
                 Port::new("local", "normalised local crops (L, B, 3, h, w)").optional(),
             ],
         }

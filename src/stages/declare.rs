@@ -133,6 +133,17 @@ impl Port {
     }
 }
 
+/// What a stage makes of an input that its role has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// What its port says: needed unless it is optional.
+    AsDeclared,
+    /// Needed, although the role's variants may do without.
+    Needed,
+    /// Of no use: a wire there counts for nothing, and costs nothing.
+    Ignored,
+}
+
 /// A stage's ports; their order is the order of its inputs and outputs everywhere.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ports {
@@ -339,6 +350,11 @@ pub trait Declare {
     fn ports(&self) -> Ports;
     /// Parameters out of range, NaN, impossible together or with the graph's own keys.
     fn problems(&self, scope: &Scope) -> Vec<Problem>;
+    /// What it makes of an input, by the port's name: variants of a role have the same inputs, and each needs its own.
+    fn uses(&self, input: &str) -> Use {
+        let _ = input;
+        Use::AsDeclared
+    }
     /// The types of the outputs, in the order of `ports().outputs`, for the types of the inputs.
     ///
     /// # Errors

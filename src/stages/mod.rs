@@ -1,16 +1,16 @@
-//! The stages: one file each, with its parameters, its ports, what runs, and its tests.
+//! The stages: one file each, with its parameters, its ports, what runs, and its tests; a role of several variants is a folder.
 //!
 //! A stage's parameters are a plain value that the graph file holds ([`StageSpec`]). From it follow, before any data
 //! is read, what it declares ([`Declare`]) and later, on the thread that will run it, the running stage.
 
-pub mod centering;
+pub mod center;
 pub mod checkpoint;
 pub mod collate;
-pub mod cross_entropy;
 pub mod declare;
 pub mod decode;
 pub mod ema;
 pub mod knn;
+pub mod loss;
 pub mod multi_crop;
 pub mod optimizer;
 pub mod predictor;
@@ -24,7 +24,9 @@ pub mod types;
 use ron::value::RawValue;
 use serde::{Deserialize, Serialize};
 
-pub use declare::{Batch, Cost, Declare, EdgeType, Fault, Given, Port, Ports, Problem, Rate, Role, Scope};
+pub use declare::{
+    Batch, Cost, Declare, EdgeType, Fault, Given, Port, Ports, Problem, Rate, Role, Scope, Use,
+};
 pub use registry::Registry;
 
 /// Every stage a graph file can name: the variant, the preset's file name in snake case and the word on the command
@@ -45,8 +47,14 @@ pub enum StageSpec {
     Teacher(teacher::Teacher),
     Predictor(predictor::Predictor),
     // targets and loss
-    Centering(centering::Centering),
-    CrossEntropy(cross_entropy::CrossEntropy),
+    Centering(center::Centering),
+    SinkhornKnopp(center::SinkhornKnopp),
+    BatchSoftmax(center::BatchSoftmax),
+    Uncentered(center::Uncentered),
+    CrossEntropy(loss::CrossEntropy),
+    MeanSquaredError(loss::MeanSquaredError),
+    InfoNce(loss::InfoNce),
+    SwappedPrediction(loss::SwappedPrediction),
     // who owns the weights
     AdamW(optimizer::AdamW),
     Sgd(optimizer::Sgd),
@@ -87,7 +95,13 @@ impl StageSpec {
             StageSpec::Teacher(stage) => stage,
             StageSpec::Predictor(stage) => stage,
             StageSpec::Centering(stage) => stage,
+            StageSpec::SinkhornKnopp(stage) => stage,
+            StageSpec::BatchSoftmax(stage) => stage,
+            StageSpec::Uncentered(stage) => stage,
             StageSpec::CrossEntropy(stage) => stage,
+            StageSpec::MeanSquaredError(stage) => stage,
+            StageSpec::InfoNce(stage) => stage,
+            StageSpec::SwappedPrediction(stage) => stage,
             StageSpec::AdamW(stage) => stage,
             StageSpec::Sgd(stage) => stage,
             StageSpec::Lars(stage) => stage,
@@ -115,7 +129,13 @@ impl StageSpec {
             StageSpec::Teacher(_) => "Teacher",
             StageSpec::Predictor(_) => "Predictor",
             StageSpec::Centering(_) => "Centering",
+            StageSpec::SinkhornKnopp(_) => "SinkhornKnopp",
+            StageSpec::BatchSoftmax(_) => "BatchSoftmax",
+            StageSpec::Uncentered(_) => "Uncentered",
             StageSpec::CrossEntropy(_) => "CrossEntropy",
+            StageSpec::MeanSquaredError(_) => "MeanSquaredError",
+            StageSpec::InfoNce(_) => "InfoNce",
+            StageSpec::SwappedPrediction(_) => "SwappedPrediction",
             StageSpec::AdamW(_) => "AdamW",
             StageSpec::Sgd(_) => "Sgd",
             StageSpec::Lars(_) => "Lars",

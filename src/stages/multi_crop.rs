@@ -22,7 +22,7 @@ impl Declare for MultiCrop {
     fn ports(&self) -> Ports {
         Ports {
             inputs: vec![Port::new("images", "a picture, 8-bit RGB")],
-            outputs: vec![Port::new("crops", "its two global and its local crops, 8-bit")],
+            outputs: vec![Port::new("crops", "its global and its local crops, 8-bit")],
         }
     }
 
@@ -54,7 +54,7 @@ impl Declare for MultiCrop {
             return Err(types.finish(Vec::new()).err().unwrap_or_default());
         }
         types.finish(vec![EdgeType::Crops {
-            global: 2,
+            global: self.global_crops,
             global_size: self.global_size,
             local: self.local_crops,
             local_size: self.local_size,

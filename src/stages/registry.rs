@@ -35,7 +35,10 @@
 //!     fn ports(&self) -> Ports {
 //!         Ports {
 //!             inputs: vec![Port::new("logits", "the teacher's logits (2, B, K)")],
-//!             outputs: vec![Port::new("targets", "a probability for each prototype (2, B, K)")],
+//!             outputs: vec![
+//!                 Port::new("targets", "a probability for each prototype (2, B, K)"),
+//!                 Port::new("centered", "the logits less a centre (2, B, K)").optional(),
+//!             ],
 //!         }
 //!     }
 //!     fn problems(&self, _: &Scope) -> Vec<Problem> {
@@ -45,7 +48,7 @@
 //!     fn infer(&self, _: &Scope, given: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
 //!         match given.get("logits") {
 //!             Some(EdgeType::Tensor { dims, .. }) if dims.len() == 3 => {
-//!                 Ok(vec![EdgeType::Tensor { dims: dims.clone(), batch: Some((1, Batch::Whole)) }])
+//!                 Ok(vec![EdgeType::Tensor { dims: dims.clone(), batch: Some((1, Batch::Whole)) }; 2])
 //!             }
 //!             other => Err(vec![Problem::input("logits", "a tensor (views, batch, K)", format!("{other:?}"))]),
 //!         }
@@ -69,6 +72,7 @@
 //!         }
 //!         let targets = Batched::from_host(&Cpu::default(), targets, logits.dims.clone(), logits.batch);
 //!         outputs.values[0] = Some(Value::Tensor(targets.map_err(device)?));
+//!         outputs.values[1] = Some(Value::Tensor(logits.clone()));
 //!         Ok(())
 //!     }
 //! }

@@ -15,7 +15,7 @@ use crate::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError, State, V
 use crate::tensor::Device;
 
 /// Sends every crop through the student network (backbone and head of the graph's `network`).
-/// Inputs `global`, `local?`, `weights*`; outputs `logits` (2+L, B, K), `cls` (2+L, B, D).
+/// Inputs `global`, `local?`, `weights*`; outputs `logits` (G+L, B, K), `cls` (G+L, B, D).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Student {}
@@ -32,13 +32,13 @@ impl Declare for Student {
     fn ports(&self) -> Ports {
         Ports {
             inputs: vec![
-                Port::new("global", "global crops (2, B, 3, H, W)"),
+                Port::new("global", "global crops (G, B, 3, H, W)"),
                 Port::new("local", "local crops (L, B, 3, h, w)").optional(),
                 Port::new("weights", "the student's weights, which the optimizer owns").feedback(),
             ],
             outputs: vec![
-                Port::new("logits", "the head's output for every crop (2+L, B, K)"),
-                Port::new("cls", "the backbone's CLS token for every crop (2+L, B, D)").optional(),
+                Port::new("logits", "the head's output for every crop (G+L, B, K)"),
+                Port::new("cls", "the backbone's CLS token for every crop (G+L, B, D)").optional(),
             ],
         }
     }

@@ -10,7 +10,7 @@ use crate::plan::cost;
 use crate::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError, State, Value};
 use crate::tensor::Device;
 
-/// Sends the global crops through the teacher network. Inputs `global`, `weights*`; outputs `logits` (2, B, K), `cls` (2, B, D).
+/// Sends the global crops through the teacher network. Inputs `global`, `weights*`; outputs `logits` (G, B, K), `cls` (G, B, D).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Teacher {}
@@ -27,12 +27,12 @@ impl Declare for Teacher {
     fn ports(&self) -> Ports {
         Ports {
             inputs: vec![
-                Port::new("global", "global crops (2, B, 3, H, W)"),
+                Port::new("global", "global crops (G, B, 3, H, W)"),
                 Port::new("weights", "the teacher's weights, which its rule owns").feedback(),
             ],
             outputs: vec![
-                Port::new("logits", "the head's output for the global crops (2, B, K)"),
-                Port::new("cls", "the backbone's CLS token for the global crops (2, B, D)").optional(),
+                Port::new("logits", "the head's output for the global crops (G, B, K)"),
+                Port::new("cls", "the backbone's CLS token for the global crops (G, B, D)").optional(),
             ],
         }
     }

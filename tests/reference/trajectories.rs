@@ -201,10 +201,11 @@ fn graph(case: &Json, weights: &Path, micro_batch: Option<usize>, precision: Pre
         (
             "loss",
             node(
-                StageSpec::CrossEntropy(cross_entropy::CrossEntropy {
+                StageSpec::CrossEntropy(loss::CrossEntropy {
                     temperature: number(&case["student_temp"]),
+                    koleo: number(&case["koleo_weight"]),
                 }),
-                &[("logits", "student/logits"), ("targets", "center/targets")],
+                &[("logits", "student/logits"), ("targets", "center/targets"), ("cls", "student/cls")],
                 &[],
             ),
         ),
@@ -237,10 +238,15 @@ fn center(case: &Json) -> StageSpec {
     let [from, to, epochs] = numbers(&case["teacher_temp"])[..] else {
         panic!("teacher_temp has three entries")
     };
-    StageSpec::Centering(centering::Centering {
-        momentum: number(&case["center_momentum"]),
-        temperature: Schedule::Linear { from, to, over: Span::Epochs(epochs), every: Every::Epoch },
-    })
+    let momentum = number(&case["center_momentum"]);
+    let temperature = Schedule::Linear { from, to, over: Span::Epochs(epochs), every: Every::Epoch };
+    match case["target"].as_str() {
+        Some("center") => StageSpec::Centering(center::Centering { momentum, temperature }),
+        Some("sinkhorn") => {
+            StageSpec::SinkhornKnopp(center::SinkhornKnopp { iterations: 3, temperature, momentum })
+        }
+        other => panic!("targets by {other:?}"),
+    }
 }
 
 fn optimizer(case: &Json) -> StageSpec {
@@ -379,6 +385,11 @@ fn check_steps(name: &str, case: &Json, run: &Path, near: Near) {
             let what = format!("{name}, step {}: {ours}", expected["step"]);
             close(&what, number(&found[ours]), number(&expected[theirs]), tolerance, 1e-12);
         }
+        if number(&case["koleo_weight"]) > 0.0 {
+            // a sum of logarithms that may come to nearly nothing: held against their size
+            let what = format!("{name}, step {}: koleo", expected["step"]);
+            close(&what, number(&found["koleo"]), number(&expected["koleo"]), near.loss, near.loss);
+        }
     }
 }
 
@@ -459,13 +470,18 @@ fn check(fixture: &str, micro_batch: Option<usize>) {
 
 /// Mixed precision: losses within 5e-3 of the reference's, first gradients of two axes and more within 2e-2 by length.
 fn check_bf16(fixture: &str, micro_batch: Option<usize>) {
+    check_bf16_within(5e-3, fixture, micro_batch);
+}
+
+/// The same with losses within `loss`.
+fn check_bf16_within(loss: f64, fixture: &str, micro_batch: Option<usize>) {
     let case = json(fixture);
     let name = format!("{fixture} in bf16 at micro_batch {micro_batch:?}");
     let (folder, seen) = run(&case, micro_batch, Precision::Bf16);
     let run = folder.path().join("run");
     // targets see the teacher's rounding through a temperature that is less than half the student's, and the largest of
     // many norms, twelve steps apart, sees all that came before; the first step's norms are held closer below
-    check_steps(&name, &case, &run, Near { loss: 5e-3, targets: 2e-2, gradient: 5e-2 });
+    check_steps(&name, &case, &run, Near { loss, targets: 2e-2, gradient: 5e-2 });
     let last = case["steps"].as_array().unwrap().len() as u64;
     let student = tensors(&run, last, "student");
     let seen = seen.lock().unwrap();
@@ -484,6 +500,9 @@ fn mixed_precision_stays_near_the_reference() {
     check_bf16("trajectory_no_clip_no_local.json", None);
     check_bf16("trajectory_free_last_layer.json", None);
     check_bf16("trajectory_head_bn.json", None);
+    // Sinkhorn-Knopp passes a prototype's rounding on to all pictures of the batch
+    check_bf16_within(1e-2, "trajectory_sinkhorn.json", None);
+    check_bf16_within(1e-2, "trajectory_sinkhorn.json", Some(2));
 }
 
 #[test]
@@ -524,4 +543,16 @@ fn free_last_layer() {
 #[test]
 fn head_bn() {
     check("trajectory_head_bn.json", None);
+}
+
+#[test]
+fn sinkhorn() {
+    for micro_batch in [None, Some(1), Some(2)] {
+        check("trajectory_sinkhorn.json", micro_batch);
+    }
+}
+
+#[test]
+fn koleo() {
+    check("trajectory_koleo.json", None);
 }

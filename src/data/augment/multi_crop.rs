@@ -10,7 +10,7 @@ use crate::keyed::Key;
 /// The crops of one picture, 8-bit until they are collated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crops {
-    /// Two of (global_size, global_size).
+    /// `global_crops` of (global_size, global_size).
     pub global: Vec<Rgb8>,
     /// `local_crops` of (local_size, local_size).
     pub local: Vec<Rgb8>,
@@ -23,8 +23,8 @@ pub fn multi_crop(image: &Rgb8, spec: &MultiCropSpec, key: Key, scratch: &mut Sc
         let drawn = draw(&spec.view(index), key.with(index as u64), image.height, image.width);
         apply(image, &drawn, scratch)
     };
-    let global = (0..MultiCropSpec::GLOBAL).map(&mut crop).collect();
-    let local = (MultiCropSpec::GLOBAL..spec.crops()).map(&mut crop).collect();
+    let global = (0..spec.global_crops).map(&mut crop).collect();
+    let local = (spec.global_crops..spec.crops()).map(&mut crop).collect();
     Crops { global, local }
 }
 
@@ -55,15 +55,17 @@ mod tests {
     fn any_picture_and_any_size_will_do() {
         let mut scratch = Scratch::default();
         for (h, w) in [(0, 0), (0, 9), (1, 1), (1, 300), (300, 1), (2, 3), (31, 33)] {
-            for (global, local, crops) in [(1, 1, 1), (7, 3, 2), (64, 1, 0)] {
+            for (globals, global, local, crops) in [(2, 1, 1, 1), (3, 7, 3, 2), (1, 64, 1, 0)] {
                 let spec = MultiCropSpec {
+                    global_crops: globals,
                     global_size: global,
                     local_size: local,
                     local_crops: crops,
                     ..Default::default()
                 };
                 let got = multi_crop(&Rgb8::new(h, w), &spec, Key::new(1), &mut scratch);
-                assert_eq!((got.global[1].pixels.len(), got.local.len()), (global * global * 3, crops));
+                assert_eq!((got.global.len(), got.local.len()), (globals, crops));
+                assert!(got.global.iter().all(|crop| crop.pixels.len() == global * global * 3));
             }
         }
     }

@@ -2,12 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Multi-crop: two global views and a number of local ones, each with its augmentations. A probability or a
+/// Multi-crop: some global views (the paper's two) and a number of local ones, each with its augmentations. A probability or a
 /// strength of 0 switches an augmentation off.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MultiCropSpec {
-    /// Side of the two global crops, in pixels.
+    /// Number of global crops, which the teacher sees as well; 1 or more.
+    pub global_crops: usize,
+    /// Side of the global crops, in pixels.
     pub global_size: usize,
     /// Share of the picture's area that a global crop covers, drawn uniformly.
     pub global_scale: (f64, f64),
@@ -33,11 +35,11 @@ pub struct MultiCropSpec {
     pub hue: f64,
     /// Probability of grey.
     pub grayscale: f64,
-    /// Probability of blur for the first global, the second global and the local crops.
+    /// Probability of blur for the first global crop, the other global ones, and the local ones.
     pub blur: (f64, f64, f64),
     /// Deviation of the blur in pixels, drawn uniformly.
     pub blur_radius: (f64, f64),
-    /// Probability of solarization for the first global, the second global and the local crops.
+    /// Probability of solarization for the first global crop, the other global ones, and the local ones.
     pub solarize: (f64, f64, f64),
     /// Levels from here up are inverted by solarization.
     pub solarize_threshold: u8,
@@ -48,6 +50,7 @@ pub struct MultiCropSpec {
 impl Default for MultiCropSpec {
     fn default() -> Self {
         MultiCropSpec {
+            global_crops: 2,
             global_size: 224,
             global_scale: (0.4, 1.0),
             local_crops: 8,
@@ -99,18 +102,20 @@ pub struct SpecFault {
 }
 
 impl MultiCropSpec {
-    /// Global crops, always: the teacher sees these two.
-    pub const GLOBAL: usize = 2;
-
     /// Crops in all, the global ones first.
     pub fn crops(&self) -> usize {
-        Self::GLOBAL + self.local_crops
+        self.global_crops + self.local_crops
     }
 
-    /// What may happen to crop `index`: 0 and 1 are the global ones.
+    /// What may happen to crop `index`, the global ones first. Among these the first has augmentations of its own, as in the paper;
+    /// all others have the second's.
     pub fn view(&self, index: usize) -> ViewSpec {
-        let global = index < Self::GLOBAL;
-        let of = |kinds: (f64, f64, f64)| [kinds.0, kinds.1, kinds.2][index.min(2)];
+        let global = index < self.global_crops;
+        let of = |kinds: (f64, f64, f64)| match index {
+            _ if !global => kinds.2,
+            0 => kinds.0,
+            _ => kinds.1,
+        };
         ViewSpec {
             size: if global { self.global_size } else { self.local_size },
             scale: if global { self.global_scale } else { self.local_scale },
@@ -148,6 +153,12 @@ impl MultiCropSpec {
             (1..=16_384).contains(&self.local_size),
             "1 to 16384",
             self.local_size.to_string(),
+        );
+        need(
+            "global_crops",
+            (1..=1024).contains(&self.global_crops),
+            "1 to 1024",
+            self.global_crops.to_string(),
         );
         need("local_crops", self.local_crops <= 1024, "at most 1024", self.local_crops.to_string());
         for (field, scale) in [("global_scale", self.global_scale), ("local_scale", self.local_scale)] {
@@ -208,8 +219,26 @@ mod tests {
     }
 
     #[test]
+    fn the_first_global_crop_has_its_own_augmentations_and_all_others_the_seconds() {
+        for (global_crops, local_crops) in [(1, 0), (1, 2), (3, 0), (4, 5)] {
+            let spec = MultiCropSpec { global_crops, local_crops, ..Default::default() };
+            assert_eq!((spec.faults(), spec.crops()), (vec![], global_crops + local_crops));
+            for index in 0..spec.crops() {
+                let expected = match index {
+                    0 => (224, 1.0, 0.0),
+                    _ if index < global_crops => (224, 0.1, 0.2),
+                    _ => (96, 0.5, 0.0),
+                };
+                let view = spec.view(index);
+                assert_eq!((view.size, view.blur, view.solarize), expected, "{index} of {global_crops}");
+            }
+        }
+    }
+
+    #[test]
     fn every_bad_value_is_reported() {
         let spec = MultiCropSpec {
+            global_crops: 0,
             global_size: 0,
             global_scale: (0.5, f64::NAN),
             ratio: (2.0, 1.0),
@@ -219,6 +248,9 @@ mod tests {
             ..Default::default()
         };
         let fields: Vec<_> = spec.faults().iter().map(|f| f.field).collect();
-        assert_eq!(fields, ["flip", "blur", "blur", "global_size", "global_scale", "ratio", "hue"]);
+        assert_eq!(
+            fields,
+            ["flip", "blur", "blur", "global_size", "global_crops", "global_scale", "ratio", "hue"]
+        );
     }
 }

@@ -27,7 +27,7 @@ pub fn mirror(loaded: &Loaded, draft: &mut Draft) {
         let reached = mirrored.iter().any(|joint| joint.to.0 == target);
         // a loss that could not be read might have been what sends it back, and a wire without an end what carries it
         let known = draft.nodes.iter().all(|node| node.declared.is_some())
-            && draft.wires.iter().all(|wire| wire.joint().is_some());
+            && draft.wires.iter().all(|wire| wire.ignored || wire.joint().is_some());
         if !reached && known {
             found.push(no_gradient(loaded, draft, optimizer, index, target));
         }
@@ -151,7 +151,7 @@ fn mirrored(draft: &Draft, trained: &[(usize, usize, usize)]) -> Vec<Joint> {
     // a node passes a gradient on when one of its own differentiable inputs leads to something trained
     loop {
         let before = out.len();
-        for wire in draft.wires.iter().filter(|wire| !wire.feedback) {
+        for wire in draft.wires.iter().filter(|wire| !wire.feedback && !wire.ignored) {
             let (Some(from), Some(from_port), Some(port)) = (wire.from, wire.from_port, wire.port) else {
                 continue;
             };

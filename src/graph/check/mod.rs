@@ -14,7 +14,7 @@ use super::problem::{Diagnostic, Severity};
 use super::spec::{GraphSpec, NodeSpec};
 use crate::plan::{BatchPlan, EdgeKind, Phase};
 use crate::stages::registry::Declared;
-use crate::stages::{EdgeType, Port, Ports, Registry, Role, Scope};
+use crate::stages::{EdgeType, Port, Ports, Registry, Role, Scope, Use};
 
 /// What is known of a graph, right or wrong: what a picture of it shows, and what a plan is made of.
 pub struct Draft<'g> {
@@ -61,6 +61,8 @@ pub struct Wire {
     pub feedback: bool,
     pub from: Option<usize>,
     pub from_port: Option<usize>,
+    /// Whether both ends are there and the consumer has no use for what arrives.
+    pub ignored: bool,
     /// Where the producer is written.
     pub place: Place,
 }
@@ -101,7 +103,11 @@ impl Draft<'_> {
 }
 
 impl Wire {
+    /// What it joins; none when an end is not there, or the consumer ignores it.
     fn joint(&self) -> Option<Joint> {
+        if self.ignored {
+            return None;
+        }
         let kind = if self.feedback { EdgeKind::Feedback } else { EdgeKind::Forward };
         Some(Joint { from: (self.from?, self.from_port?), to: (self.node, self.port?), kind })
     }
@@ -110,6 +116,12 @@ impl Wire {
 impl DraftNode<'_> {
     pub fn role(&self) -> Option<Role> {
         self.declared.as_ref().map(|declared| declared.role())
+    }
+
+    /// Whether something must be wired to an input.
+    pub fn needs(&self, port: &Port) -> bool {
+        let used = self.declared.as_ref().map_or(Use::AsDeclared, |declared| declared.uses(port.name));
+        !port.mirrored && (!port.optional || used == Use::Needed)
     }
 
     fn port<'p>(ports: &'p [Port], name: &str) -> Option<(usize, &'p Port)> {

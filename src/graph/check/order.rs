@@ -36,8 +36,9 @@ fn cycle(loaded: &Loaded, draft: &Draft, walk: &[Actor]) -> Diagnostic {
     words.extend(words.first().cloned());
     let steps: Vec<(usize, usize)> =
         walk.iter().zip(walk.iter().cycle().skip(1)).map(|(a, b)| (a.node.0, b.node.0)).collect();
-    let on_cycle =
-        |wire: &&Wire| !wire.feedback && wire.from.is_some_and(|from| steps.contains(&(from, wire.node)));
+    let on_cycle = |wire: &&Wire| {
+        !wire.feedback && !wire.ignored && wire.from.is_some_and(|from| steps.contains(&(from, wire.node)))
+    };
     let takes_feedback =
         |wire: &Wire| wire.port.is_some_and(|port| draft.nodes[wire.node].ports.inputs[port].feedback);
     let wires: Vec<&Wire> = draft.wires.iter().filter(on_cycle).collect();

@@ -52,7 +52,7 @@ pub fn arriving(draft: &Draft, index: usize) -> Vec<Option<EdgeType>> {
     let node = &draft.nodes[index];
     let mut arriving = vec![None; node.ports.inputs.len()];
     let Some(consumer) = &node.declared else { return arriving };
-    for wire in draft.wires.iter().filter(|wire| wire.node == index) {
+    for wire in draft.wires.iter().filter(|wire| wire.node == index && !wire.ignored) {
         let (Some(port), Some(from), Some(from_port)) = (wire.port, wire.from, wire.from_port) else {
             continue;
         };

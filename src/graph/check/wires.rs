@@ -3,7 +3,8 @@
 use super::{Draft, DraftNode, Wire};
 use crate::graph::load::Loaded;
 use crate::graph::problem::{Diagnostic, listing};
-use crate::stages::Port;
+use crate::stages::registry::Declared;
+use crate::stages::{Port, Use};
 
 /// Finds both ends of every wire, and judges them.
 pub fn resolve(loaded: &Loaded, draft: &mut Draft) {
@@ -43,6 +44,7 @@ fn wire(
         feedback,
         from: None,
         from_port: None,
+        ignored: false,
         place: loaded.place(&path),
     };
     if wire.port.is_none() && node.declared.is_some() {
@@ -53,6 +55,9 @@ fn wire(
     if loaded.sound(&path) {
         producer(loaded, draft, &mut wire, found);
     }
+    let useless = |declared: &Declared| declared.uses(port_name) == Use::Ignored;
+    wire.ignored =
+        wire.port.is_some() && wire.from_port.is_some() && node.declared.as_ref().is_some_and(useless);
     wire
 }
 
@@ -121,11 +126,7 @@ fn unwired(loaded: &Loaded, index: usize, node: &DraftNode, wires: &[Wire], foun
                 problem.found(format!("`{}` too", second.text)).also(first.place.clone(), "first here"),
             );
         }
-        if here.is_empty()
-            && !declared.optional
-            && !declared.mirrored
-            && loaded.sound(&["nodes", node.name, map])
-        {
+        if here.is_empty() && node.needs(declared) && loaded.sound(&["nodes", node.name, map]) {
             let place = loaded.tree.key_place(&["nodes", node.name]).clone();
             let problem = Diagnostic::error(
                 place,

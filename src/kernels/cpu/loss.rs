@@ -4,7 +4,16 @@ use super::lanes::{dot, exp_negative, maximum, mul_add, sum};
 use super::split::{each_part, each_part2};
 use rayon::prelude::*;
 
+mod distance;
+mod info_nce;
+mod koleo;
+mod partners;
 mod sinkhorn;
+
+pub use distance::squared_distances;
+pub use info_nce::{enqueue, info_nce};
+pub use koleo::koleo;
+use partners::Partners;
 pub use sinkhorn::sinkhorn;
 
 /// Prototypes whose exponentials are made and added up while they are in the L1 cache.
@@ -35,9 +44,16 @@ pub fn centered_softmax(
     });
 }
 
-/// The sum over pairs (teacher view i of 2, student view v ≠ i) and over rows of -Σ q · log softmax(s / temperature), times
-/// `weight`, and its gradient. student (views, batch, k), targets (2, batch, k); dstudent is overwritten.
+/// y = logits - center, in each of `rows` rows of k.
+pub fn centered(rows: usize, k: usize, logits: &[f32], center: &[f32], y: &mut [f32]) {
+    assert_eq!([logits.len(), y.len(), center.len()], [rows * k, rows * k, k], "logits, y, centre");
+    each_part(k.max(1), y, |row, y| difference(&logits[row * k..][..k], center, y));
+}
+
+/// The sum over pairs (teacher view i, student view v ≠ i) and over rows of -Σ q · log softmax(s / temperature), times
+/// `weight`, and its gradient. student (views, batch, k), targets (globals, batch, k); dstudent is overwritten.
 pub fn cross_entropy(
+    globals: usize,
     views: usize,
     batch: usize,
     k: usize,
@@ -52,19 +68,12 @@ pub fn cross_entropy(
         [views * batch * k; 2],
         "student logits are (views, batch, k)"
     );
-    assert_eq!(targets.len(), 2 * batch * k, "targets are (2, batch, k)");
+    assert_eq!(targets.len(), globals * batch * k, "targets are (globals, batch, k)");
     let mut losses = vec![0.0f64; views * batch];
     each_part2((k, dstudent), (1, &mut losses), |row, dstudent, loss| {
-        let (view, sample) = (row / batch, row % batch);
-        let of = |teacher: usize| &targets[(teacher * batch + sample) * k..][..k];
-        // a global view is not compared with itself
-        let (first, second) = match view {
-            0 => (of(1), None),
-            1 => (of(0), None),
-            _ => (of(0), Some(of(1))),
-        };
+        let partners = Partners::of(targets, globals, batch, k, row);
         let inverse = 1.0 / temperature;
-        loss[0] = pair_row(&student[row * k..][..k], first, second, inverse, weight * inverse, dstudent);
+        loss[0] = pair_row(&student[row * k..][..k], partners, inverse, weight * inverse, dstudent);
     });
     // in row order, whatever the threads did
     losses.iter().sum::<f64>() * f64::from(weight)
@@ -123,9 +132,9 @@ vectorised! {
         (total.ln() - along / total) as f32
     }
 
-    /// The loss of one student row against one or two target rows, and its gradient times `scale`.
+    /// The loss of one student row against its partners' rows, and its gradient times `scale`.
     fn pair_row<I>(
-        student: &[f32], first: &[f32], second: Option<&[f32]>, inverse: f32, scale: f32, dstudent: &mut [f32],
+        student: &[f32], partners: Partners<'_>, inverse: f32, scale: f32, dstudent: &mut [f32],
     ) -> f64 {
         let max = maximum::<I>(student);
         let (mut total, mut mass, mut along) = (0.0f64, 0.0f64, 0.0f64);
@@ -138,7 +147,7 @@ vectorised! {
                 *d = exp_negative::<I>(*z);
             }
             total += f64::from(sum::<I>(d));
-            for q in [Some(first), second].into_iter().flatten() {
+            for q in partners.rows() {
                 let q = &q[span.clone()];
                 mass += f64::from(sum::<I>(q));
                 along += f64::from(dot::<I>(q, &scaled[..q.len()]));
@@ -146,19 +155,33 @@ vectorised! {
             at = span.end;
         }
         let share = (f64::from(scale) * mass / total) as f32;
-        match second {
-            Some(second) => {
+        let mut rows = partners.rows();
+        match (rows.next(), rows.next()) {
+            // the paper's two global crops leave one partner or two, which the row is joined with in one pass
+            (Some(first), Some(second)) => {
                 for ((d, a), b) in dstudent.iter_mut().zip(first).zip(second) {
                     *d = mul_add::<I>(*d, share, -scale * (a + b));
                 }
             }
-            None => {
+            (Some(first), None) => {
                 for (d, a) in dstudent.iter_mut().zip(first) {
                     *d = mul_add::<I>(*d, share, -scale * a);
                 }
             }
+            (None, _) => dstudent.fill(0.0),
+        }
+        for more in rows {
+            for (d, a) in dstudent.iter_mut().zip(more) {
+                *d = mul_add::<I>(-scale, *a, *d);
+            }
         }
         mass * total.ln() - along
+    }
+
+    fn difference<I>(a: &[f32], b: &[f32], y: &mut [f32]) {
+        for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
+            *y = a - b;
+        }
     }
 
     fn add_to<I>(x: &[f32], sum: &mut [f32]) {

@@ -135,7 +135,7 @@ impl Line {
 pub fn picture(draft: &Draft) -> Picture {
     let mut nodes: Vec<Node> = (0..draft.nodes.len()).map(|index| node(draft, index)).collect();
     let mut wires: Vec<Line> = Vec::new();
-    for wire in &draft.wires {
+    for wire in draft.wires.iter().filter(|wire| !wire.ignored) {
         wires.push(line(draft, wire, &mut nodes));
     }
     for joint in &draft.gradients {
@@ -272,7 +272,7 @@ fn unwired(draft: &Draft, nodes: &mut Vec<Node>, wires: &mut Vec<Line>) {
     for (index, node) in draft.nodes.iter().enumerate() {
         for (port, declared) in node.ports.inputs.iter().enumerate() {
             let wired = draft.wires.iter().any(|wire| wire.node == index && wire.port == Some(port));
-            if wired || declared.optional || declared.mirrored {
+            if wired || !node.needs(declared) {
                 continue;
             }
             let nowhere = format!("? {}", declared.name);

@@ -92,12 +92,7 @@ fn every_rule_lends_the_weights_that_it_says() {
 #[test]
 fn only_an_average_is_moved_along_by_the_optimizer() {
     let (cpu, first) = (Cpu::default(), network(0.0));
-    let at = Moment {
-        step: 0,
-        micro: 0,
-        micros: 1,
-        horizon: Horizon { steps_per_epoch: 3, total_steps: 9 },
-    };
+    let at = Moment { step: 0, micro: 0, micros: 1, horizon: Horizon { steps_per_epoch: 3, total_steps: 9 } };
     let half = Momentum { momentum: Schedule::Constant(0.5) };
     let mut rules: [(Box<dyn Stage<Cpu>>, bool); 4] = [
         (Box::new(running::Momentum::new(&half, &first, &cpu).unwrap()), true),
