@@ -332,7 +332,7 @@ pub enum Fault {
 pub struct Cost {
     /// Trained or averaged numbers that the stage's network holds.
     pub parameters: u64,
-    /// Floating-point operations a step (a multiply-add is two).
+    /// Floating-point operations that a step does (a multiply-add is two); their expected number where draws decide.
     pub flops: f64,
     /// Bytes held at the peak by this stage alone: state, activations for backward, outputs.
     pub bytes: f64,
