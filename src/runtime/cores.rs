@@ -1,11 +1,12 @@
 //! The cores that kernels and host stages share: one pool of threads, as many as the run may use.
 //!
 //! A host stage waits on a thread of its own and fires on a borrowed core: a thread of the pool that finds no more work of a kernel
-//! lends its core, and sleeps until it has it back. So never more threads work than the pool has, and kernels come first: the
-//! pool's threads look for their own work before they look for somebody to lend to. While the island waits for pictures, its
-//! core is lent as well.
+//! lends its core, and sleeps until it has it back. So never more threads work than the pool has. The island's own thread, for which
+//! all others would wait, lends its core only while it waits for pictures.
 
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crossbeam::channel::{Receiver, Sender, bounded, select_biased, unbounded};
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -44,7 +45,12 @@ pub struct Cores {
     pool: ThreadPool,
     ask: Sender<Borrower>,
     asking: Receiver<Borrower>,
+    /// The index of the pool's thread that the island is on.
+    island: Arc<AtomicUsize>,
 }
+
+/// No thread's index.
+const NOBODY: usize = usize::MAX;
 
 impl Cores {
     /// A pool of so many threads.
@@ -55,16 +61,21 @@ impl Cores {
         let pool = ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK).build();
         let pool = pool.map_err(|e| RunError::Threads(e.to_string()))?;
         let (ask, asking) = unbounded();
-        Ok(Cores { pool, ask, asking })
+        Ok(Cores { pool, ask, asking, island: Arc::new(AtomicUsize::new(NOBODY)) })
     }
 
     pub fn threads(&self) -> usize {
         self.pool.current_num_threads()
     }
 
-    /// Does work, and the kernels in it, on the pool's threads.
+    /// Does the island's work, and the kernels in it, on the pool's threads.
     pub fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        self.pool.install(work)
+        self.pool.install(|| {
+            self.island.store(rayon::current_thread_index().unwrap_or(NOBODY), Relaxed);
+            let done = work();
+            self.island.store(NOBODY, Relaxed);
+            done
+        })
     }
 
     /// Who asks for a core; for a thread of the pool that waits for something else meanwhile.
@@ -77,9 +88,13 @@ impl Cores {
         let (borrower, loan) = bounded(1);
         // both ends of this channel live as long as `self`
         let _ = self.ask.send(borrower);
-        let asking = self.asking.clone();
-        // nobody may ask any more: the island lent its core before a thread of the pool came to it
-        self.pool.spawn(move || asking.try_iter().take(1).for_each(|borrower| lend(&borrower)));
+        let (asking, island) = (self.asking.clone(), self.island.clone());
+        self.pool.spawn_broadcast(move |thread| {
+            // one thread lends; when the others come to it, nobody asks any more
+            if thread.index() != island.load(Relaxed) {
+                asking.try_iter().take(1).for_each(|borrower| lend(&borrower));
+            }
+        });
         let stop = fault.closed();
         select_biased! {
             recv(stop) -> _ => Err(Stopped),
