@@ -111,14 +111,14 @@ fn wiring_it_wrong_is_refused_at_its_place() {
     );
     check(
         &[(trains, "trains: [\"student\", \"predictor\", \"student\"]")],
-        &[(
-            "[\"student\", \"predictor\", \"student\"]",
-            "expected one student, and at most one predictor",
-        )],
+        &[("[\"student\", \"predictor\", \"student\"]", "expected one student, and at most one predictor")],
     );
     check(
         &[("\"optimizer/predictor\"", "\"optimizer/weights\"")],
-        &[("\"optimizer/weights\"", "what arrives at `predictor/weights` does not fit; expected predictor's weights")],
+        &[(
+            "\"optimizer/weights\"",
+            "what arrives at `predictor/weights` does not fit; expected predictor's weights",
+        )],
     );
     check(
         &[("\"optimizer/weights\"", "\"optimizer/predictor\"")],
@@ -145,8 +145,7 @@ fn wiring_it_wrong_is_refused_at_its_place() {
 
 fn run(graph: &Path, out: &Path, arguments: &[&str]) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dinoflow"));
-    let output =
-        command.arg("run").arg(graph).arg("--out").arg(out).args(arguments).output().unwrap();
+    let output = command.arg("run").arg(graph).arg("--out").arg(out).args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -180,8 +179,9 @@ fn it_trains_and_goes_on_with_the_same_bits() {
         assert!(lines.len() == 12 && lines.iter().all(|line| line["loss"].is_f64()));
         // its weights are in the state alone, and they move
         let names = |bytes: &[u8]| {
-            let names = SafeTensors::deserialize(bytes).unwrap().names().into_iter();
-            names.map(str::to_owned).filter(|name| name.contains("predictor")).collect::<Vec<_>>()
+            let file = SafeTensors::deserialize(bytes).unwrap();
+            let names = file.names().into_iter().map(str::to_owned);
+            names.filter(|name| name.contains("predictor")).collect::<Vec<_>>()
         };
         assert!(names(&files[0]).is_empty() && names(&files[1]).is_empty());
         let weights = |bytes: &[u8]| {
@@ -193,6 +193,9 @@ fn it_trains_and_goes_on_with_the_same_bits() {
     };
     check(&[]);
     // without batch norm the batch may be cut
-    check(&[("hidden: 48", "hidden: 48, batch_norm: false, activation: Relu"), ("micro_batch: 4", "micro_batch: 2")]);
+    check(&[
+        ("hidden: 48", "hidden: 48, batch_norm: false, activation: Relu"),
+        ("micro_batch: 4", "micro_batch: 2"),
+    ]);
     check(&[("AdamW(", "Sgd("), ("lr_scaling: None,", "lr_scaling: None, clip: Global(1.0),")]);
 }

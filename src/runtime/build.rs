@@ -13,8 +13,8 @@ use crate::stages::optimizer::rule::Rule;
 use crate::stages::registry::{Registered, Registry};
 use crate::stages::source::Pictures;
 use crate::stages::{
-    EdgeType, StageSpec, centering, collate, cross_entropy, decode, ema, knn, multi_crop, optimizer, predictor, source, student,
-    teacher,
+    EdgeType, StageSpec, centering, collate, cross_entropy, decode, ema, knn, multi_crop, optimizer,
+    predictor, source, student, teacher,
 };
 use crate::tensor::Device;
 

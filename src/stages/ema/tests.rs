@@ -9,7 +9,6 @@ use crate::graph::spec::NetworkSpec;
 use crate::kernels::Products;
 use crate::optim::schedule::{Horizon, Schedule};
 use crate::runtime::stage::{Inputs, Moment, Stage};
-use crate::tensor::Device as _;
 
 /// A network all of whose weights are this number.
 fn network(value: f32) -> Lent<Cpu> {
@@ -92,12 +91,7 @@ fn every_rule_lends_the_weights_that_it_says() {
 #[test]
 fn only_an_average_is_moved_along_by_the_optimizer() {
     let (cpu, first) = (Cpu::default(), network(0.0));
-    let at = Moment {
-        step: 0,
-        micro: 0,
-        micros: 1,
-        horizon: Horizon { steps_per_epoch: 3, total_steps: 9 },
-    };
+    let at = Moment { step: 0, micro: 0, micros: 1, horizon: Horizon { steps_per_epoch: 3, total_steps: 9 } };
     let half = Momentum { momentum: Schedule::Constant(0.5) };
     let mut rules: [(Box<dyn Stage<Cpu>>, bool); 4] = [
         (Box::new(running::Momentum::new(&half, &first, &cpu).unwrap()), true),

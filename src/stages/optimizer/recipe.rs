@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::optim::schedule::{LrCourse, Schedule, Span};
 use crate::plan::cost;
-use crate::stages::declare::*;
 use crate::stages::StageSpec;
+use crate::stages::declare::*;
 use crate::stages::predictor::Predictor;
 use crate::stages::range::{Ranges, longer, word};
 use crate::stages::types::Types;
@@ -177,8 +177,7 @@ impl Recipe {
         if ranges.span("freeze_last_layer", frozen) && longer(frozen, scope) == Some(true) {
             let expected = "less than the whole run";
             let help = "the head's last layer never trains";
-            let problem =
-                Problem::parameter("freeze_last_layer", expected, word(frozen)).help(help).note();
+            let problem = Problem::parameter("freeze_last_layer", expected, word(frozen)).help(help).note();
             ranges.push(problem.by(Fault::Graph("duration".into())));
         }
     }

@@ -36,7 +36,14 @@ fn gradients(step: u64) -> Gradients<Cpu> {
 }
 
 fn running<S: Optimizer + Rule<Cpu> + Clone + 'static>(stage: &S) -> Running<Cpu> {
-    Running::new(Box::new(stage.clone()), stage.recipe(), 256, vec![Trained::Network(network())], &Cpu::default()).unwrap()
+    Running::new(
+        Box::new(stage.clone()),
+        stage.recipe(),
+        256,
+        vec![Trained::Network(network())],
+        &Cpu::default(),
+    )
+    .unwrap()
 }
 
 /// One firing; the weights that it gave are let go.
