@@ -250,6 +250,26 @@ const BROKEN: &[Broken] = &[
         &[("Fraction(1.5)", "`freeze_last_layer` of `optimizer` does not fit")],
     ),
     set(
+        "a bound of nothing on all gradients",
+        &["optimizer.clip=Global(0.0)"],
+        &[("0.0", "`clip.0` of `optimizer` does not fit")],
+    ),
+    swap(
+        "a velocity that never fades",
+        &["optimizer=Sgd(momentum: 1.0, lr_course: Constant)"],
+        &[("1.0", "`momentum` of `optimizer` does not fit")],
+    ),
+    swap(
+        "no trust at all",
+        &["optimizer=Lars(trust: 0.0, momentum: NaN, lr_course: Constant)"],
+        &[("0.0", "`trust` of `optimizer` does not fit"), ("NaN", "`momentum` of `optimizer` does not fit")],
+    ),
+    swap(
+        "a teacher's rule with a parameter that it has not",
+        &["ema=StudentCopy(momentum: 0.9)"],
+        &[("momentum", "unknown key `momentum`")],
+    ),
+    set(
         "a run that is a fraction",
         &["duration=Fraction(0.5)"],
         &[("Fraction(0.5)", "`duration` does not fit")],

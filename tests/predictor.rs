@@ -37,7 +37,7 @@ const GRAPH: &str = r#"(
             feedback: {"weights": "optimizer/predictor"},
         ),
         "teacher": (stage: Teacher(), inputs: {"global": "collate/global"}, feedback: {"weights": "ema/weights"}),
-        "center": (stage: Centering(), inputs: {"logits": "teacher/logits"}),
+        "center": (stage: Centering(temperature: Constant(0.04)), inputs: {"logits": "teacher/logits"}),
         "loss": (stage: CrossEntropy(), inputs: {"logits": "predictor/logits", "targets": "center/targets"}),
         "optimizer": (
             stage: AdamW(
@@ -117,18 +117,21 @@ fn wiring_it_wrong_is_refused_at_its_place() {
         &[("\"optimizer/predictor\"", "\"optimizer/weights\"")],
         &[(
             "\"optimizer/weights\"",
-            "what arrives at `predictor/weights` does not fit; expected predictor's weights",
+            "what arrives at `predictor/weights`, from `optimizer/weights`, does not fit; expected predictor's weights",
         )],
     );
     check(
         &[("\"optimizer/weights\"", "\"optimizer/predictor\"")],
-        &[("\"optimizer/predictor\"", "what arrives at `student/weights` does not fit; expected weights")],
+        &[(
+            "\"optimizer/predictor\"",
+            "what arrives at `student/weights`, from `optimizer/predictor`, does not fit; expected weights",
+        )],
     );
     check(
         &[("\"optimizer/predictor\"", "\"ema/weights\"")],
         &[
             ("\"ema/weights\"", "takes its weights from elsewhere; expected `optimizer/predictor`"),
-            ("\"ema/weights\"", "what arrives at `predictor/weights` does not fit"),
+            ("\"ema/weights\"", "what arrives at `predictor/weights`, from `ema/weights`, does not fit"),
         ],
     );
     check(
@@ -137,7 +140,10 @@ fn wiring_it_wrong_is_refused_at_its_place() {
     );
     check(
         &[("{\"student\": \"optimizer/weights\"}", "{\"student\": \"optimizer/predictor\"}")],
-        &[("\"optimizer/predictor\"", "what arrives at `ema/student` does not fit")],
+        &[(
+            "\"optimizer/predictor\"",
+            "what arrives at `ema/student`, from `optimizer/predictor`, does not fit",
+        )],
     );
     check(&[("hidden: 48", "hidden: 0")], &[("0", "`hidden` of `predictor` does not fit")]);
     check(&[("micro_batch: 4", "micro_batch: 2")], &[("2", "`micro_batch` does not fit `predictor`")]);
@@ -179,8 +185,9 @@ fn it_trains_and_goes_on_with_the_same_bits() {
         assert!(lines.len() == 12 && lines.iter().all(|line| line["loss"].is_f64()));
         // its weights are in the state alone, and they move
         let names = |bytes: &[u8]| {
-            let names = SafeTensors::deserialize(bytes).unwrap().names().into_iter();
-            names.map(str::to_owned).filter(|name| name.contains("predictor")).collect::<Vec<_>>()
+            let file = SafeTensors::deserialize(bytes).unwrap();
+            let names = file.names().into_iter().map(str::to_owned);
+            names.filter(|name| name.contains("predictor")).collect::<Vec<_>>()
         };
         assert!(names(&files[0]).is_empty() && names(&files[1]).is_empty());
         let weights = |bytes: &[u8]| {

@@ -55,7 +55,6 @@ impl<D: Registered> Build<D> for Workshop<'_, D> {
     fn build(&self, node: NodeId) -> Result<Box<dyn Stage<D>>, StageError> {
         let (graph, device): (&GraphSpec, &D) = (&self.plan.graph, self.device);
         let first = || weights::first(device, &graph.network, self.plan.products(), graph.seed);
-        let batch = graph.global_batch;
         let pictures = || {
             let opened = self.pictures.cloned();
             opened.ok_or_else(|| StageError::Bug("a host stage is built before the source is opened".into()))

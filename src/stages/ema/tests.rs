@@ -9,7 +9,6 @@ use crate::graph::spec::NetworkSpec;
 use crate::kernels::Products;
 use crate::optim::schedule::{Horizon, Schedule};
 use crate::runtime::stage::{Inputs, Moment, Stage};
-use crate::tensor::Device as _;
 
 /// A network all of whose weights are this number.
 fn network(value: f32) -> Lent<Cpu> {
