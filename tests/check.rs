@@ -187,7 +187,48 @@ const BROKEN: &[Broken] = &[
         &[("\"logits\": \"student/logits\"", "\"logits\": \"teacher/logits\"")],
         &[("AdamW", "`optimizer` trains `student`, but no gradient reaches it")],
     ),
+    // what a loss needs
+    Broken {
+        name: "a loss with nothing to be held against",
+        edits: &[(", \"teacher\": \"center/centered\"", "")],
+        without: &[],
+        swaps: &["loss=MeanSquaredError()"],
+        sets: &[],
+        errors: &[("\"loss\"", "the input `teacher` of `loss` is not wired")],
+    },
+    Broken {
+        name: "KoLeo without features",
+        edits: &[(", \"cls\": \"student/cls\"", "")],
+        without: &[],
+        swaps: &["loss=SwappedPrediction(koleo: 0.1)"],
+        sets: &[],
+        errors: &[("\"loss\"", "the input `cls` of `loss` is not wired")],
+    },
+    set(
+        "KoLeo of micro-batches",
+        &["network.head.batch_norm=false", "micro_batch=16", "loss.koleo=0.1"],
+        &[("16", "`micro_batch` does not fit `loss`")],
+    ),
+    Broken {
+        name: "codes of micro-batches",
+        edits: &[],
+        without: &[],
+        swaps: &["loss=SwappedPrediction()"],
+        sets: &["network.head.batch_norm=false", "micro_batch=16"],
+        errors: &[("16", "`micro_batch` does not fit `loss`")],
+    },
+    set(
+        "a single view",
+        &["multi_crop.global_crops=1", "multi_crop.local_crops=0"],
+        &[("\"student/logits\"", "what arrives at `loss/logits`")],
+    ),
+    swap("an empty queue", &["loss=InfoNce(queue: 0)"], &[("0", "`queue` of `loss` does not fit")]),
     // sizes
+    set(
+        "no crop for the teacher",
+        &["multi_crop.global_crops=0"],
+        &[("0", "`global_crops` of `multi_crop` does not fit")],
+    ),
     file(
         "a crop that the patch does not divide",
         &[("global_size: 32", "global_size: 36")],

@@ -286,11 +286,11 @@ fn stages_of_one_role_have_the_same_ports() {
 }
 
 /// What a preset in its role's place is refused for, by graph and preset.
-const REFUSED: [(&str, &str, &str); 0] = [];
+const REFUSED: &[(&str, &str, &str)] = &[];
 
 #[test]
 fn every_preset_takes_its_roles_place() {
-    for graph in ["quickstart", "vits16"] {
+    for graph in GRAPHS {
         for (path, text) in BUILT_IN {
             let role = preset(path, text).1.built_in().unwrap().role();
             let request = Request {

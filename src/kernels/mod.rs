@@ -15,7 +15,7 @@
 //! | `attention` | scores, softmax and values of one head in one cache | multiply-adds, exponentials |
 //! | `conv` | the convolutional stem, by `linear` | multiply-adds, copies of windows |
 //! | `layer_norm`, `batch_norm`, `normalize` | normalisation of rows and of columns | memory |
-//! | `loss` | targets; the loss and its gradient in one pass over the logits | exponentials, memory |
+//! | `loss` | targets; each loss and its gradient in one pass over the logits; KoLeo | exponentials, memory |
 //! | `optimizer` | norms and finiteness; AdamW and the teacher's average in one pass over the weights | memory |
 //! | `patch`, `tokens`, `position` | pixels to tokens, parts of tensors | memory |
 //! | `peak` | nothing: a loop in registers that says what multiply-adds could reach | multiply-adds |

@@ -57,7 +57,8 @@ fn uses(input: &str, against: Option<&str>, koleo: f64) -> Use {
 fn judge_koleo(weight: f64, ranges: &mut Ranges, scope: &Scope) {
     ranges.number("koleo", weight, |w| (0.0..1e6).contains(&w), "a number, 0 or more");
     if weight > 0.0 {
-        whole_batch("koleo", "a picture's nearest neighbour is one of the whole batch", ranges, scope);
+        let why = "a picture's nearest neighbour is one of the whole batch";
+        whole_batch("koleo", why, "set `koleo` to 0", ranges, scope);
         if scope.global_batch < 2 {
             let found = scope.global_batch.to_string();
             ranges.push(Problem::graph("global_batch", "2 or more: KoLeo looks for neighbours", found));
@@ -65,14 +66,14 @@ fn judge_koleo(weight: f64, ranges: &mut Ranges, scope: &Scope) {
     }
 }
 
-/// Refuses micro-batches to a loss that has to see all rows at once, on account of `parameter`.
-fn whole_batch(parameter: &str, why: &str, ranges: &mut Ranges, scope: &Scope) {
+/// Refuses micro-batches to a loss that has to see all rows at once, on account of `parameter`; `way` is another way out.
+fn whole_batch(parameter: &str, why: &str, way: &str, ranges: &mut Ranges, scope: &Scope) {
     if scope.micro_batch != scope.global_batch {
         let whole = format!("{}, all of global_batch: {why}", scope.global_batch);
         let problem = Problem::graph("micro_batch", whole, scope.micro_batch.to_string());
         let by = [Fault::Graph("global_batch".into()), Fault::Parameter(parameter.into())];
         let problem = by.into_iter().fold(problem, Problem::by);
-        ranges.push(problem.help("leave `micro_batch` out, or choose another loss"));
+        ranges.push(problem.help(format!("leave `micro_batch` out, or {way}")));
     }
 }
 

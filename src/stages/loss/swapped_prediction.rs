@@ -55,12 +55,8 @@ impl Declare for SwappedPrediction {
         ranges.number("temperature", self.temperature, |t| t > 0.0 && t < 1e6, "a number above 0");
         ranges.number("epsilon", self.epsilon, |t| t > 0.0 && t < 1e6, "a number above 0");
         ranges.count("iterations", self.iterations, 1, 1000);
-        super::whole_batch(
-            "iterations",
-            "codes use every prototype alike within the whole batch",
-            &mut ranges,
-            scope,
-        );
+        let why = "codes use every prototype alike within the whole batch";
+        super::whole_batch("iterations", why, "choose another loss", &mut ranges, scope);
         super::judge_koleo(self.koleo, &mut ranges, scope);
         ranges.finish()
     }

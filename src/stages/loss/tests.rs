@@ -66,11 +66,12 @@ fn fire(
     at: &Moment,
 ) -> (Vec<(&'static str, f64)>, Vec<Option<Vec<f32>>>) {
     // what a plan hands over: nothing at the inputs that a variant ignores
-    let used = |port: usize| match (name, port) {
-        (_, LOGITS | CLS) | ("CrossEntropy", TARGETS) => true,
-        ("MeanSquaredError" | "InfoNce", TEACHER) => true,
-        _ => false,
+    let against = match name {
+        "CrossEntropy" => Some(TARGETS),
+        "SwappedPrediction" => None,
+        _ => Some(TEACHER),
     };
+    let used = |port: usize| port == LOGITS || port == CLS || against == Some(port);
     let tensor = |(port, (values, dims)): (usize, &(Vec<f32>, Vec<usize>))| {
         let tensor = Batched::from_host(&Cpu::default(), values.clone(), dims.clone(), Some(1)).unwrap();
         used(port).then_some(Value::Tensor(tensor))
