@@ -219,20 +219,59 @@ impl Stem {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HeadSpec {
+    /// Linear layers of the MLP, 1 to 4: all before the bottleneck's are followed by the activation.
+    pub layers: usize,
     /// Width of the MLP's hidden layers.
     pub hidden: usize,
-    /// Width of the L2-normalised bottleneck.
+    /// Width of the bottleneck, where the MLP ends.
     pub bottleneck: usize,
-    /// Number of prototypes, K.
+    /// Number of prototypes, K. Without a last layer it says nothing.
     pub out_dim: usize,
     /// Batch norm after the MLP's hidden layers.
     pub batch_norm: bool,
+    /// What follows the MLP's hidden layers.
+    pub activation: Activation,
+    /// Scales the bottleneck to length 1.
+    pub l2: bool,
     /// Keeps the magnitude of each prototype at 1 (the paper's `norm_last_layer`).
     pub norm_last_layer: bool,
+    /// The weight-normalised last layer. Without it the bottleneck is the head's output, as in BYOL and MoCo.
+    pub prototypes: bool,
+}
+
+impl HeadSpec {
+    /// Width of the head's output, K.
+    pub fn outputs(&self) -> usize {
+        if self.prototypes { self.out_dim } else { self.bottleneck }
+    }
+
+    /// Hidden layers of the MLP: those before its last.
+    pub fn hidden_layers(&self) -> usize {
+        self.layers.saturating_sub(1)
+    }
 }
 
 impl Default for HeadSpec {
     fn default() -> Self {
-        HeadSpec { hidden: 2048, bottleneck: 256, out_dim: 65536, batch_norm: false, norm_last_layer: true }
+        HeadSpec {
+            layers: 3,
+            hidden: 2048,
+            bottleneck: 256,
+            out_dim: 65536,
+            batch_norm: false,
+            activation: Activation::Gelu,
+            l2: true,
+            norm_last_layer: true,
+            prototypes: true,
+        }
     }
+}
+
+/// What follows the hidden layers of an MLP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Activation {
+    /// The exact (erf) GELU.
+    #[default]
+    Gelu,
+    Relu,
 }

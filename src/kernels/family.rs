@@ -77,6 +77,10 @@ family! {
         fn gelu = gelu_forward(x: any, y: any_write);
         /// dy *= gelu'(pre)
         fn gelu_backward = gelu_backward(pre: any, dy: write);
+        /// y = max(x, 0), NaN where x is
+        fn relu = relu_forward(x: read, y: write);
+        /// dy = 0 where pre is not above 0
+        fn relu_backward = relu_backward(pre: read, dy: write);
     }
 }
 

@@ -73,7 +73,8 @@ impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: 
             use dfdx::prelude::PutTape;
             let (out, seen) = self.head.forward(cls.clone().put_tape(tape))?;
             let (out, rest) = out.split_tape();
-            (logits, statistics, tape) = (Some(out), seen, rest);
+            statistics.extend(self.head.norm_keys().into_iter().zip(seen));
+            (logits, tape) = (Some(out), rest);
         }
         let answer = Answer {
             logits: logits.clone().map(|l| flat(l, &[views, batch])).transpose()?,
@@ -152,10 +153,6 @@ impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: 
 
     fn width(&self) -> usize {
         W
-    }
-
-    fn norm_keys(&self) -> &'static [&'static str] {
-        self.head.norm_keys()
     }
 
     fn forward(&self, groups: &[&Batched<D>], asked: Asked) -> Result<Answer<D>, D::Err> {

@@ -37,8 +37,8 @@ pub struct Answer<D: Device> {
     pub tokens: Vec<Batched<D>>,
     /// For each group: (views, batch, heads, 1 + patches), when asked.
     pub attention: Vec<Batched<D>>,
-    /// What the batch norms saw, in the order of [`Network::norm_keys`].
-    pub statistics: Vec<Statistics>,
+    /// What the batch norms saw, by their published keys, in the order in which they saw it.
+    pub statistics: Vec<(String, Statistics)>,
 }
 
 /// Stochastic depth for one pass. Its draws are keyed, so a pass can be repeated exactly.
@@ -102,9 +102,6 @@ pub trait Network<D: Device>: Send + Sync {
 
     /// Width of the features.
     fn width(&self) -> usize;
-
-    /// The published keys of the batch norms whose statistics a pass reports.
-    fn norm_keys(&self) -> &'static [&'static str];
 
     /// The untraced pass over groups of crops, each (views, batch, 3, height, width).
     fn forward(&self, groups: &[&Batched<D>], asked: Asked) -> Result<Answer<D>, D::Err>;

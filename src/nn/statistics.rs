@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::network::Network;
 use crate::ops::Statistics;
 use crate::runtime::stage::{SavedTensor, StageError, State};
-use crate::tensor::{Device, Float};
+use crate::tensor::Float;
 
 /// PyTorch's default: how much of the running value a batch replaces.
 const MOMENTUM: Float = 0.1;
@@ -28,8 +27,8 @@ struct Running {
 
 impl RunningStatistics {
     /// Notes what a pass saw. Nothing changes before [`RunningStatistics::commit`].
-    pub fn saw<D: Device>(&mut self, network: &dyn Network<D>, seen: Vec<Statistics>) {
-        self.pending.extend(network.norm_keys().iter().map(|key| key.to_string()).zip(seen));
+    pub fn saw(&mut self, seen: Vec<(String, Statistics)>) {
+        self.pending.extend(seen);
     }
 
     /// Forgets what a step saw that did not come to its end.

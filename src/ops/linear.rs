@@ -80,6 +80,23 @@ fn linear_backward<I: Dim, O: Dim, D: Kernels>(
     device.linear_backward_input_add(products, rows, inp, out, dy, D::view(weight), D::buffer_mut(dx))
 }
 
+/// What is above 0 of each number, and 0 of the others. PyTorch equivalent: `F.relu(x)`.
+pub fn relu<W: Dim, D: Kernels, T: Tape<Float, D>>(x: Rows<W, D, T>) -> Result<Rows<W, D, T>, D::Err> {
+    let (x, mut tape) = x.split_tape();
+    let device = x.device().clone();
+    let mut y = device.empty(*x.shape())?;
+    device.relu(D::view(&x), D::view_mut(&mut y))?;
+    if T::OWNS_TAPE {
+        let y_ghost = y.ghost();
+        tape.add_backward_op(move |grads| {
+            let mut dy = take(&device, grads.get_or_alloc_mut(&y_ghost)?)?;
+            device.relu_backward(D::view(&x), D::buffer_mut(&mut dy))?;
+            device.axpy(D::buffer_mut(grads.get_or_alloc_mut(&x)?), 1.0, D::buffer(&dy))
+        });
+    }
+    Ok(y.put_tape(tape))
+}
+
 /// The exact (erf) GELU of each number. PyTorch equivalent: `F.gelu(x)`.
 pub fn gelu<W: Dim, D: Kernels, T: Tape<Float, D>>(x: Rows<W, D, T>) -> Result<Rows<W, D, T>, D::Err> {
     let (x, mut tape) = x.split_tape();

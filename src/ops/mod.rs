@@ -19,7 +19,7 @@ pub use conv_layer::{Extent, Maps, conv_layer};
 pub use embed::{Grid, embed};
 pub use head::{Statistics, batch_norm, l2_normalize, weight_normed};
 pub use layer_norm::layer_norm;
-pub use linear::{gelu, linear, linear_gelu};
+pub use linear::{gelu, linear, linear_gelu, relu};
 pub use mlp_residual::mlp_residual;
 pub use rows::{concat_rows, first_token};
 pub use survivors::Survivors;

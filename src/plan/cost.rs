@@ -28,8 +28,8 @@ pub mod kept {
     pub const ATTENTION: f64 = 1.0;
     /// For backward, a position of the stem's convolutions, in output channels: before the norm and after the GELU.
     pub const CONV: f64 = 2.0;
-    /// For backward, a row of the head, in hidden widths: both layers' outputs before and after GELU.
-    pub const HEAD_HIDDEN: f64 = 4.0;
+    /// For backward, a row and hidden layer of the head, in hidden widths: before and after the activation.
+    pub const HEAD_HIDDEN: f64 = 2.0;
     /// For backward, a row of the head, in bottleneck widths: before and after normalisation.
     pub const HEAD_BOTTLENECK: f64 = 2.0;
     /// Without backward, a token, in widths: a block's input and output; and, in the precision of products, the hidden layer
@@ -67,13 +67,25 @@ pub fn backbone_parameters(backbone: &Backbone) -> u64 {
 
 /// Parameters of the head on features of this width, the last layer's magnitudes among them.
 pub fn head_parameters(head: &HeadSpec, width: usize) -> u64 {
-    let linear = |from: usize, to: usize| (from * to + to) as u64;
-    let norms = if head.batch_norm { 4 * head.hidden as u64 } else { 0 };
-    linear(width, head.hidden)
-        + linear(head.hidden, head.hidden)
-        + linear(head.hidden, head.bottleneck)
-        + norms
-        + (head.out_dim + head.out_dim * head.bottleneck) as u64
+    let linears: u64 = mlp(head, width).map(|(from, to)| (from * to + to) as u64).sum();
+    let norms = if head.batch_norm { 2 * head.hidden_layers() * head.hidden } else { 0 };
+    let prototypes = if head.prototypes { head.out_dim + head.out_dim * head.bottleneck } else { 0 };
+    linears + (norms + prototypes) as u64
+}
+
+/// Widths before and after each linear layer of the head's MLP.
+fn mlp(head: &HeadSpec, width: usize) -> impl Iterator<Item = (usize, usize)> {
+    let (hidden, last) = (head.hidden, head.hidden_layers());
+    let bottleneck = head.bottleneck;
+    (0..=last).map(move |layer| {
+        (if layer == 0 { width } else { hidden }, if layer == last { bottleneck } else { hidden })
+    })
+}
+
+/// The forward work of the head on one row.
+fn head_flops(head: &HeadSpec, width: usize) -> f64 {
+    let prototypes = if head.prototypes { head.bottleneck * head.out_dim } else { 0 };
+    2.0 * (mlp(head, width).map(|(from, to)| from * to).sum::<usize>() + prototypes) as f64
 }
 
 /// Parameters of backbone and head.
@@ -145,8 +157,6 @@ pub fn crop_flops(network: &NetworkSpec, side: usize) -> CropFlops {
     let queries = |block: usize| if block + 1 == depth { 1.0 } else { tokens };
     let block = |block: usize| block_flops(width, tokens, queries(block));
     let stays = |block: usize| 1.0 - NetworkSpec::drop_probability(network.drop_path, block, depth);
-    let (hidden, bottleneck) = (head.hidden as f64, head.bottleneck as f64);
-    let mlp = width * hidden + hidden * hidden + hidden * bottleneck;
     CropFlops {
         stem: match backbone.vit().stem {
             Stem::Patch => 2.0 * (tokens - 1.0) * pixels * width,
@@ -157,7 +167,7 @@ pub fn crop_flops(network: &NetworkSpec, side: usize) -> CropFlops {
         },
         blocks: (0..depth).map(block).sum(),
         kept: (0..depth).map(|i| stays(i) * block(i)).sum(),
-        head: 2.0 * (mlp + bottleneck * head.out_dim as f64),
+        head: head_flops(head, backbone.shape().width),
     }
 }
 
@@ -167,9 +177,9 @@ pub fn crop_kept(network: &NetworkSpec, products: Products, side: usize) -> f64 
     let widths = FLOAT * kept::INPUTS + activation(products) * kept::BLOCK;
     let sums = FLOAT * kept::ATTENTION * backbone.shape().heads as f64;
     let block = widths * backbone.shape().width as f64 + sums;
-    let row = kept::HEAD_HIDDEN * head.hidden as f64
+    let row = kept::HEAD_HIDDEN * (head.hidden_layers() * head.hidden) as f64
         + kept::HEAD_BOTTLENECK * head.bottleneck as f64
-        + head.out_dim as f64;
+        + head.outputs() as f64;
     let stem: f64 = layers(backbone, side).map(|l| kept::CONV * l.out * l.positions).sum();
     FLOAT * (stem + row) + tokens(backbone, side) * backbone.shape().depth as f64 * block
 }
@@ -177,7 +187,7 @@ pub fn crop_kept(network: &NetworkSpec, products: Products, side: usize) -> f64 
 /// Bytes that a crop's pass without a backward half needs at its widest.
 pub fn crop_untraced(network: &NetworkSpec, products: Products, side: usize) -> f64 {
     let (backbone, head) = (&network.backbone, &network.head);
-    let row = (2 * head.hidden + head.out_dim) as f64;
+    let row = (2 * head.hidden + head.outputs()) as f64;
     let widths = FLOAT * kept::UNTRACED_INPUTS + activation(products) * kept::UNTRACED;
     widths * tokens(backbone, side) * backbone.shape().width as f64 + FLOAT * row
 }

@@ -73,7 +73,7 @@ impl Declare for Student {
         }
         let tensor =
             |width| EdgeType::Tensor { dims: vec![views, batch, width], batch: Some((1, Batch::Micro)) };
-        types.finish(vec![tensor(network.head.out_dim), tensor(network.backbone.shape().width)])
+        types.finish(vec![tensor(network.head.outputs()), tensor(network.backbone.shape().width)])
     }
 
     fn cost(&self, scope: &Scope, given: &Given) -> Cost {
@@ -144,7 +144,7 @@ impl<D: Device> Stage<D> for Running<D> {
         let first_image = at.micro * global.dims[1];
         let drop_path = DropPath { rate: self.drop_path, key: self.key.with(at.step), first_image };
         let (answer, backward) = weights.forward_traced(&groups, asked, Some(drop_path)).map_err(failed)?;
-        self.statistics.saw(weights.as_ref(), answer.statistics);
+        self.statistics.saw(answer.statistics);
         self.pass = Some((backward, weights.clone()));
         outputs.values[LOGITS] = answer.logits.map(Value::Tensor);
         outputs.values[CLS] = Some(Value::Tensor(answer.cls));

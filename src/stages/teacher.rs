@@ -51,7 +51,7 @@ impl Declare for Teacher {
         let (views, batch) = (global.dims[0], global.dims[1]);
         let tensor =
             |width| EdgeType::Tensor { dims: vec![views, batch, width], batch: Some((1, Batch::Micro)) };
-        types.finish(vec![tensor(network.head.out_dim), tensor(network.backbone.shape().width)])
+        types.finish(vec![tensor(network.head.outputs()), tensor(network.backbone.shape().width)])
     }
 
     fn cost(&self, scope: &Scope, given: &Given) -> Cost {
@@ -93,7 +93,7 @@ impl<D: Device> Stage<D> for Running {
         let weights = inputs.weights(WEIGHTS)?;
         let asked = Asked { logits: outputs.wanted[LOGITS], ..Asked::default() };
         let answer = weights.forward(&[inputs.tensor(GLOBAL)?], asked).map_err(failed)?;
-        self.statistics.saw(weights.as_ref(), answer.statistics);
+        self.statistics.saw(answer.statistics);
         outputs.values[LOGITS] = answer.logits.map(Value::Tensor);
         outputs.values[CLS] = Some(Value::Tensor(answer.cls));
         Ok(())

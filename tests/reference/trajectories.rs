@@ -160,6 +160,7 @@ fn graph(case: &Json, weights: &Path, micro_batch: Option<usize>, precision: Pre
         out_dim: count(&case["out_dim"]),
         batch_norm: case["head_bn"].as_bool().unwrap(),
         norm_last_layer: case["norm_last_layer"].as_bool().unwrap(),
+        ..HeadSpec::default()
     };
     let mut network = backbones::network(
         case["arch"].as_str().unwrap(),

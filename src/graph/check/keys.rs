@@ -5,7 +5,7 @@ use std::path::Path as FilePath;
 use super::{Draft, DraftNode};
 use crate::graph::load::Loaded;
 use crate::graph::problem::Diagnostic;
-use crate::graph::spec::{DeviceChoice, GraphSpec, Init, Precision, Stem};
+use crate::graph::spec::{DeviceChoice, GraphSpec, HeadSpec, Init, Precision, Stem};
 use crate::optim::schedule::{Horizon, Span};
 use crate::plan::BatchPlan;
 use crate::stages::range::{impossible, word};
@@ -154,6 +154,14 @@ impl Judge<'_> {
                 self.unfit(key, format!("1 to {most}"), width);
             }
         }
+        if !(1..=4).contains(&network.head.layers) {
+            self.unfit(
+                "network.head.layers",
+                "1 to 4 linear layers before the prototypes",
+                network.head.layers,
+            );
+        }
+        self.unused(&network.head);
         if !(0.0..1.0).contains(&network.drop_path) {
             self.unfit(
                 "network.drop_path",
@@ -168,6 +176,34 @@ impl Judge<'_> {
             let problem = self.unfit("network.init", "a file that exists by the time of the run", shown);
             if let Some(problem) = problem {
                 *problem = problem.clone().as_note();
+            }
+        }
+    }
+
+    /// Notes what is written of the head and says nothing.
+    fn unused(&mut self, head: &HeadSpec) {
+        let (bare, flat) = (!head.prototypes, head.layers == 1);
+        for (name, value, unused, why) in [
+            (
+                "out_dim",
+                head.out_dim.to_string(),
+                bare,
+                "the outputs are those of `bottleneck` without prototypes",
+            ),
+            (
+                "norm_last_layer",
+                head.norm_last_layer.to_string(),
+                bare,
+                "there is no last layer without prototypes",
+            ),
+            ("hidden", head.hidden.to_string(), flat, "an MLP of one layer has none that is hidden"),
+        ] {
+            let path: Vec<String> = ["network", "head", name].map(str::to_owned).into();
+            if unused && self.loaded.tree.find(&path).is_some() {
+                let problem = self.unfit(&format!("network.head.{name}"), format!("nothing: {why}"), value);
+                if let Some(problem) = problem {
+                    *problem = problem.clone().as_note();
+                }
             }
         }
     }

@@ -14,6 +14,12 @@ pub fn mul_add<I: Vectors>(a: f32, b: f32, c: f32) -> f32 {
     if I::FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
+/// max(x, 0), NaN where x is.
+#[inline(always)]
+pub fn positive(x: f32) -> f32 {
+    if x < 0.0 { 0.0 } else { x }
+}
+
 /// Applies a function to each lane.
 #[inline(always)]
 pub fn map<I: Vectors>(v: I::V, to: impl Fn(f32) -> f32) -> I::V {

@@ -1,7 +1,7 @@
 //! Linear layers in PyTorch's layout: x (rows, inp), w (out, inp), y (rows, out).
 
 use super::convert::{Widened, each_chunk, nearest, read, wide, write};
-use super::lanes::{gelu, gelu_half, gelu_slope, map};
+use super::lanes::{gelu, gelu_half, gelu_slope, map, positive};
 use super::matrix::{Add, Gelu, GeluBackward, Matrix, Residual, Store, Through, product};
 use super::split::{TASK, each_part, sum_over_rows};
 use super::vectors::WIDTH;
@@ -166,7 +166,31 @@ pub fn gelu_forward(x: Numbers<'_>, y: NumbersMut<'_>) {
     });
 }
 
+/// y = max(x, 0), NaN where x is.
+pub fn relu_forward(x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len(), "x and y of a ReLU");
+    each_part(TASK, y, |i, y| relu_part(&x[i * TASK..][..y.len()], y));
+}
+
+/// dy = 0 where pre is not above 0, in place.
+pub fn relu_backward(pre: &[f32], dy: &mut [f32]) {
+    assert_eq!(pre.len(), dy.len(), "pre and dy of a ReLU");
+    each_part(TASK, dy, |i, dy| relu_backward_part(&pre[i * TASK..][..dy.len()], dy));
+}
+
 vectorised! {
+    fn relu_part<I>(x: &[f32], y: &mut [f32]) {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y = positive(*x);
+        }
+    }
+
+    fn relu_backward_part<I>(pre: &[f32], dy: &mut [f32]) {
+        for (dy, x) in dy.iter_mut().zip(pre) {
+            *dy = if *x > 0.0 { *dy } else { 0.0 };
+        }
+    }
+
     fn add_rows<I>(x: &[f32], sum: &mut [f32]) {
         for row in x.chunks_exact(sum.len()) {
             for (s, v) in sum.iter_mut().zip(row) {
@@ -247,6 +271,8 @@ mod tests {
         }
         stored_twins!(5e-7, p, linear::gelu_forward(pre; y: rows * inp));
         twins!(5e-7, linear::gelu_backward(pre, y), y = values("dgelu", rows * inp));
+        twins!(0.0, linear::relu_forward(&x, y), y = poison(x.len()));
+        twins!(0.0, linear::relu_backward(&x, y), y = values("drelu", x.len()));
     }
 
     /// The rows among `total`; what is written in others shows.
@@ -308,6 +334,13 @@ mod tests {
         scalar::linear::backward_weight(p, rows, inp, out, dpre[..].into(), x[..].into(), &mut dw);
         differentiates("dx", &x, &dx, |x| loss(x, &w));
         differentiates("dw", &w, &dw, |w| loss(&x, w));
+    }
+
+    #[test]
+    fn a_relu_hides_no_nan() {
+        let mut y = [1.0; 3];
+        crate::kernels::cpu::linear::relu_forward(&[f32::NAN, -1.0, 2.0], &mut y);
+        assert!(y[0].is_nan() && y[1..] == [0.0, 2.0]);
     }
 
     #[test]

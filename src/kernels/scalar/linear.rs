@@ -165,6 +165,20 @@ pub fn gelu_forward(x: Numbers<'_>, y: NumbersMut<'_>) {
     store(wide(x).into_iter().map(|x| x * normal_cdf(x)), y);
 }
 
+/// y = max(x, 0), NaN where x is.
+pub fn relu_forward(x: &[f32], y: &mut [f32]) {
+    for i in 0..x.len() {
+        y[i] = if x[i] < 0.0 { 0.0 } else { x[i] };
+    }
+}
+
+/// dy = 0 where pre is not above 0, in place.
+pub fn relu_backward(pre: &[f32], dy: &mut [f32]) {
+    for i in 0..pre.len() {
+        dy[i] = if pre[i] > 0.0 { dy[i] } else { 0.0 };
+    }
+}
+
 /// The normal distribution function in f64: its Taylor-like series near 0, its continued fraction in the tail.
 pub fn normal_cdf(x: f64) -> f64 {
     let density = (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt();

@@ -25,9 +25,10 @@ fn title(plan: &Plan) -> String {
     let backbone = &graph.network.backbone;
     let (name, patch, image) = (backbone.name(), backbone.vit().patch, backbone.vit().image);
     format!(
-        "{}: {name}/{patch} at {image} pixels, {} prototypes, {:?} on {}, seed {}",
+        "{}: {name}/{patch} at {image} pixels, {} {}, {:?} on {}, seed {}",
         graph.name,
-        graph.network.head.out_dim,
+        graph.network.head.outputs(),
+        if graph.network.head.prototypes { "prototypes" } else { "outputs" },
         plan.precision(),
         words::device(plan.graph.device),
         graph.seed
