@@ -2,10 +2,11 @@
 
 use dfdx::prelude::{Const, Dim, HasShape, Tape, Tensor};
 
+use super::batch_norm::{BatchNorm, Norms};
 use super::parameter::{Mut, Parameter, Parameters, Ref, parameters};
 use crate::graph::spec::{Activation, HeadSpec};
 use crate::kernels::{Kernels, Products};
-use crate::ops::{self, Statistics};
+use crate::ops;
 use crate::tensor::{Device, Float};
 
 type Rows<W, D, T> = Tensor<(usize, W), Float, D, T>;
@@ -26,17 +27,6 @@ impl<I: Dim, D: Device> Linear<I, D> {
 impl<I: Dim, D: Device> Parameters<D> for Linear<I, D> {
     parameters!(self: weight "weight" [self.weight.shape().0, self.weight.shape().1.size()],
         bias "bias" [self.bias.shape().0]);
-}
-
-/// One batch norm of the MLP.
-#[derive(Clone, Debug)]
-struct BatchNorm<D: Device> {
-    gain: Tensor<(usize,), Float, D>,
-    bias: Tensor<(usize,), Float, D>,
-}
-
-impl<D: Device> Parameters<D> for BatchNorm<D> {
-    parameters!(self: gain "weight" [self.gain.shape().0], bias "bias" [self.bias.shape().0]);
 }
 
 /// Directions and magnitudes of the prototypes.
@@ -67,7 +57,7 @@ impl<const W: usize, D: Kernels> Head<W, D> {
         let hidden = spec.hidden_layers();
         let out = |layer: usize| if layer < hidden { spec.hidden } else { spec.bottleneck };
         let norms = if spec.batch_norm { hidden } else { 0 };
-        let norm = |_| Ok(BatchNorm { gain: row(spec.hidden)?, bias: row(spec.hidden)? });
+        let norm = |_| BatchNorm::zeros(device, spec.hidden);
         let prototypes = || {
             let weight_v = device.try_zeros_like(&(spec.out_dim, spec.bottleneck))?;
             Ok(Prototypes { weight_v, weight_g: row(spec.out_dim)? })
@@ -77,30 +67,32 @@ impl<const W: usize, D: Kernels> Head<W, D> {
             rest: (1..=hidden)
                 .map(|layer| Linear::zeros(device, spec.hidden, out(layer)))
                 .collect::<Result<_, _>>()?,
-            norms: (0..norms).map(norm).collect::<Result<_, D::Err>>()?,
+            norms: (0..norms).map(norm).collect::<Result<_, _>>()?,
             prototypes: if spec.prototypes { Some(prototypes()?) } else { None },
             spec: spec.clone(),
             products,
         })
     }
 
-    /// Features (rows, W) to logits (rows, outputs), with the statistics of the batch norms.
+    /// Features (rows, W) to logits (rows, outputs).
     pub fn forward<T: Tape<Float, D>>(
         &self,
         x: Rows<Const<W>, D, T>,
-    ) -> Result<(Rows<usize, D, T>, Vec<Statistics>), D::Err> {
-        let mut statistics = Vec::new();
-        let mut x = self.layer(0, x, &self.first, &mut statistics)?;
+        norms: &mut Norms<'_>,
+    ) -> Result<Rows<usize, D, T>, D::Err> {
+        let mut x = self.layer(0, x, &self.first, norms)?;
         for (i, layer) in self.rest.iter().enumerate() {
-            x = self.layer(i + 1, x, layer, &mut statistics)?;
+            x = self.layer(i + 1, x, layer, norms)?;
         }
         if self.spec.l2 {
             x = ops::l2_normalize(x)?;
         }
-        if let Some(Prototypes { weight_v, weight_g }) = &self.prototypes {
-            x = ops::weight_normed(x, weight_v, weight_g, self.spec.norm_last_layer, self.products)?;
+        match &self.prototypes {
+            None => Ok(x),
+            Some(Prototypes { weight_v, weight_g }) => {
+                ops::weight_normed(x, weight_v, weight_g, self.spec.norm_last_layer, self.products)
+            }
         }
-        Ok((x, statistics))
     }
 
     /// One layer of the MLP, and what follows it: norm and activation where it is a hidden one.
@@ -109,27 +101,25 @@ impl<const W: usize, D: Kernels> Head<W, D> {
         index: usize,
         x: Rows<I, D, T>,
         Linear { weight, bias }: &Linear<I, D>,
-        statistics: &mut Vec<Statistics>,
+        norms: &mut Norms<'_>,
     ) -> Result<Rows<usize, D, T>, D::Err> {
         let (hidden, products) = (index < self.spec.hidden_layers(), self.products);
-        match (self.norms.get(index), self.spec.activation) {
+        let relu = self.spec.activation == Activation::Relu;
+        match self.norms.get(index) {
             _ if !hidden => ops::linear(x, weight, bias, products),
-            (None, Activation::Gelu) => ops::linear_gelu(x, weight, bias, products),
-            (None, Activation::Relu) => ops::relu(ops::linear(x, weight, bias, products)?),
-            (Some(BatchNorm { gain, bias: shift }), activation) => {
-                let (x, seen) = ops::batch_norm(ops::linear(x, weight, bias, products)?, gain, shift)?;
-                statistics.push(seen);
-                match activation {
-                    Activation::Gelu => ops::gelu(x),
-                    Activation::Relu => ops::relu(x),
-                }
+            None if relu => ops::relu(ops::linear(x, weight, bias, products)?),
+            None => ops::linear_gelu(x, weight, bias, products),
+            Some(norm) => {
+                let (x, key) = (ops::linear(x, weight, bias, products)?, self.norm_key(index));
+                let x = norm.forward(x, None, relu, key, norms)?;
+                if relu { Ok(x) } else { ops::gelu(x) }
             }
         }
     }
 
-    /// The published keys of the batch norms: `head.mlp.1`, `head.mlp.4`.
-    pub fn norm_keys(&self) -> Vec<String> {
-        (0..self.norms.len()).map(|layer| format!("head.mlp.{}", self.place(layer) + 1)).collect()
+    /// The published key of the batch norm behind a layer: `head.mlp.1`, `head.mlp.4`.
+    fn norm_key(&self, layer: usize) -> String {
+        format!("head.mlp.{}", self.place(layer) + 1)
     }
 
     /// The position of a linear layer in the published `mlp`, which counts norms and activations too.

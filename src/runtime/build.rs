@@ -2,12 +2,13 @@
 
 use super::stage::{Stage, StageError};
 use crate::graph::spec::GraphSpec;
+use crate::nn::statistics::Averages;
 use crate::nn::weights::{self, failed};
 use crate::plan::{NodeId, Plan};
 use crate::stages::registry::{Registered, Registry};
 use crate::stages::source::Pictures;
 use crate::stages::{
-    StageSpec, adamw, centering, collate, cross_entropy, decode, ema, knn, multi_crop, source, student,
+    Role, StageSpec, adamw, centering, collate, cross_entropy, decode, ema, knn, multi_crop, source, student,
     teacher,
 };
 use crate::tensor::Device;
@@ -34,6 +35,29 @@ pub struct Workshop<'a, D: Device> {
     /// The opened source; none for a graph whose own stages bring crops.
     pub pictures: Option<&'a Pictures>,
     pub registry: &'a Registry,
+    /// What batch norms saw, for the stages that write it and those that evaluate by it.
+    pub statistics: NormStatistics,
+}
+
+/// What the batch norms of student and teacher saw in training.
+#[derive(Default)]
+pub struct NormStatistics {
+    student: Averages,
+    teacher: Averages,
+}
+
+impl NormStatistics {
+    /// Those of the network whose weights arrive at an input: of the node that the same weights are lent to for training.
+    fn at(&self, plan: &Plan, node: NodeId, input: usize) -> Averages {
+        let lent = plan.nodes[node.0].wired[input].map(|edge| plan.edges[edge.0].from);
+        let same = plan.edges.iter().filter(|edge| Some(edge.from) == lent);
+        let of = |role: &Role| match role {
+            Role::Student => Some(self.student.clone()),
+            Role::Teacher => Some(self.teacher.clone()),
+            _ => None,
+        };
+        same.filter_map(|edge| of(&plan.nodes[edge.to.node.0].role)).next().unwrap_or_default()
+    }
 }
 
 impl<D: Registered> Build<D> for Workshop<'_, D> {
@@ -52,8 +76,8 @@ impl<D: Registered> Build<D> for Workshop<'_, D> {
             StageSpec::Decode(stage) => Box::new(decode::Running::new(stage, pictures()?)),
             StageSpec::MultiCrop(stage) => Box::new(multi_crop::Running::new(stage, graph.seed)),
             StageSpec::Collate(stage) => Box::new(collate::Running::new(stage, device)),
-            StageSpec::Student(_) => Box::new(student::Running::new(graph)),
-            StageSpec::Teacher(_) => Box::new(teacher::Running::default()),
+            StageSpec::Student(_) => Box::new(student::Running::new(graph, self.statistics.student.clone())),
+            StageSpec::Teacher(_) => Box::new(teacher::Running::new(self.statistics.teacher.clone())),
             StageSpec::Centering(stage) => Box::new(centering::Running::new(stage, device)),
             StageSpec::CrossEntropy(stage) => Box::new(cross_entropy::Running::new(stage, batch, device)),
             StageSpec::AdamW(stage) => {
@@ -64,7 +88,8 @@ impl<D: Registered> Build<D> for Workshop<'_, D> {
             }
             StageSpec::Knn(stage) => {
                 let rejections = self.pictures.map(|pictures| pictures.rejections.clone());
-                Box::new(knn::Running::new(stage, graph, rejections.unwrap_or_default(), device)?)
+                let averages = [0, 1].map(|input| self.statistics.at(self.plan, node, input));
+                Box::new(knn::Running::new(stage, graph, rejections.unwrap_or_default(), averages, device)?)
             }
             StageSpec::Checkpoint(_) => {
                 return Err(StageError::Bug("a checkpoint is no stage: the run writes it".into()));

@@ -292,7 +292,13 @@ fn run(case: &Json, micro_batch: Option<usize>, precision: Precision) -> (tempfi
     let plan = plan(&graph, &registry);
     let seen = FirstGradients::default();
     let device = Cpu::default();
-    let workshop = Workshop { plan: &plan, device: &device, pictures: None, registry: &registry };
+    let workshop = Workshop {
+        plan: &plan,
+        device: &device,
+        pictures: None,
+        registry: &registry,
+        statistics: Default::default(),
+    };
     let build = |node: NodeId| -> Result<Box<dyn Stage<Cpu>>, StageError> {
         let inner = workshop.build(node)?;
         if plan.nodes[node.0].role != Role::Optimizer {

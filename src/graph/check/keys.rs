@@ -5,7 +5,7 @@ use std::path::Path as FilePath;
 use super::{Draft, DraftNode};
 use crate::graph::load::Loaded;
 use crate::graph::problem::Diagnostic;
-use crate::graph::spec::{DeviceChoice, GraphSpec, HeadSpec, Init, Precision, Stem};
+use crate::graph::spec::{Backbone, DeviceChoice, GraphSpec, HeadSpec, Init, Precision, Stem};
 use crate::optim::schedule::{Horizon, Span};
 use crate::plan::BatchPlan;
 use crate::stages::range::{impossible, word};
@@ -133,18 +133,7 @@ impl Judge<'_> {
 
     fn network(&mut self, graph: &GraphSpec) {
         let network = &graph.network;
-        let vit = network.backbone.vit();
-        if !PATCHES.contains(&vit.patch) {
-            self.unfit("network.backbone.patch", "4, 8, 14 or 16", vit.patch);
-        } else if vit.image == 0 || vit.image > 1 << 14 || !vit.image.is_multiple_of(vit.patch) {
-            let near = ((vit.image as f64 / vit.patch as f64).round() as usize).clamp(1, 1024) * vit.patch;
-            let expected = format!("a multiple of the patch, {}, up to 16384", vit.patch);
-            let problem = self.unfit("network.backbone.image", expected, vit.image);
-            Self::help(problem, format!("for instance {near}"));
-        } else if vit.stem == Stem::Conv && !vit.patch.is_power_of_two() {
-            let expected = "4, 8 or 16 under a convolutional stem, which halves the picture again and again";
-            self.unfit("network.backbone.patch", expected, vit.patch);
-        }
+        self.vit(&network.backbone);
         for (key, width, most) in [
             ("network.head.hidden", network.head.hidden, 1 << 20),
             ("network.head.bottleneck", network.head.bottleneck, 1 << 20),
@@ -168,6 +157,9 @@ impl Judge<'_> {
                 "a probability, 0 to below 1",
                 format!("{:?}", network.drop_path),
             );
+        } else if network.drop_path > 0.0 && network.backbone.resnet().is_some() {
+            let expected = "0: stochastic depth leaves out a transformer's blocks, not a residual network's";
+            self.unfit("network.drop_path", expected, format!("{:?}", network.drop_path));
         }
         if let Init::Weights(path) = &network.init
             && !FilePath::exists(path)
@@ -177,6 +169,22 @@ impl Judge<'_> {
             if let Some(problem) = problem {
                 *problem = problem.clone().as_note();
             }
+        }
+    }
+
+    /// Patch and picture of a vision transformer.
+    fn vit(&mut self, backbone: &Backbone) {
+        let Some((vit, _)) = backbone.vit() else { return };
+        if !PATCHES.contains(&vit.patch) {
+            self.unfit("network.backbone.patch", "4, 8, 14 or 16", vit.patch);
+        } else if vit.image == 0 || vit.image > 1 << 14 || !vit.image.is_multiple_of(vit.patch) {
+            let near = ((vit.image as f64 / vit.patch as f64).round() as usize).clamp(1, 1024) * vit.patch;
+            let expected = format!("a multiple of the patch, {}, up to 16384", vit.patch);
+            let problem = self.unfit("network.backbone.image", expected, vit.image);
+            Self::help(problem, format!("for instance {near}"));
+        } else if vit.stem == Stem::Conv && !vit.patch.is_power_of_two() {
+            let expected = "4, 8 or 16 under a convolutional stem, which halves the picture again and again";
+            self.unfit("network.backbone.patch", expected, vit.patch);
         }
     }
 
