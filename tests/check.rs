@@ -274,6 +274,26 @@ const BROKEN: &[Broken] = &[
         &["micro_batch=16"],
         &[("16", "`micro_batch` does not fit `student`")],
     ),
+    set(
+        "micro-batches under a residual network",
+        &[
+            "network.backbone=ResNet18(stem: Small)",
+            "network.head.batch_norm=false",
+            "network.drop_path=0.0",
+            "micro_batch=16",
+        ],
+        &[("16", "`micro_batch` does not fit `student`")],
+    ),
+    set(
+        "stochastic depth in a residual network",
+        &["network.backbone=ResNet50()", "network.drop_path=0.125"],
+        &[("0.125", "`network.drop_path` does not fit")],
+    ),
+    set(
+        "a head of more layers than there are",
+        &["network.head.layers=5"],
+        &[("5", "`network.head.layers` does not fit")],
+    ),
     // schedules
     file(
         "a warm-up longer than the run",
@@ -642,4 +662,25 @@ fn a_value_that_can_not_be_read_is_one_error() {
         }
     }
     assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+#[test]
+fn a_residual_network_takes_crops_of_any_size_and_unused_keys_are_noted() {
+    let check = |sets: &[&str], noted: &[&str]| {
+        let sets = sets.iter().map(|set| (*set).to_owned()).collect();
+        let loaded = load_text(GOOD, &Request { graph: "graph.ron".into(), sets, ..Request::default() });
+        let (_, notes) = judge(&loaded).unwrap();
+        let keys: Vec<_> = notes.iter().filter_map(|note| note.key.as_deref()).collect();
+        assert_eq!(keys, noted);
+    };
+    let sizes = ["network.drop_path=0.0", "multi_crop.global_size=33", "multi_crop.local_size=17"];
+    for backbone in ["ResNet18(stem: Small)", "ResNet50()", "ResNet50(stem: ImageNet)"] {
+        let backbone = format!("network.backbone={backbone}");
+        check(&[&sizes[..], &[&backbone]].concat(), &[]);
+    }
+    let bare = ["network.head.prototypes=false", "network.head.layers=1", "network.head.out_dim=8"];
+    check(
+        &[&bare[..], &["network.head.hidden=8"]].concat(),
+        &["network.head.out_dim", "network.head.hidden"],
+    );
 }

@@ -135,7 +135,13 @@ fn a_nan_anywhere_leaves_every_state_as_before_the_step() {
     let (pictures, horizon) = open(&plan).unwrap();
     let device = Cpu::default();
     let registry = Registry::default();
-    let workshop = Workshop { plan: &plan, device: &device, pictures: Some(&pictures), registry: &registry };
+    let workshop = Workshop {
+        plan: &plan,
+        device: &device,
+        pictures: Some(&pictures),
+        registry: &registry,
+        statistics: Default::default(),
+    };
     let places = [
         ("collate", "fire", 0),
         ("collate", "fire", 1),
@@ -172,7 +178,13 @@ fn go(plan: &Plan, tamper: &Tamper, options: &Options) -> Result<Outcome, RunErr
     let (pictures, horizon) = open(plan).unwrap();
     let device = Cpu::default();
     let registry = Registry::default();
-    let workshop = Workshop { plan, device: &device, pictures: Some(&pictures), registry: &registry };
+    let workshop = Workshop {
+        plan,
+        device: &device,
+        pictures: Some(&pictures),
+        registry: &registry,
+        statistics: Default::default(),
+    };
     let build = tampered(&workshop, tamper);
     let rejections = &pictures.rejections;
     let parts = Parts { plan, graph: "()", horizon, device: &device, build: &build, rejections };

@@ -114,7 +114,13 @@ pub fn bench<D: Registered>(
     retain_freed_memory();
     let chosen = chosen(plan, &request.stages)?;
     let (pictures, horizon) = open(plan).map_err(|error| advised(plan, error))?;
-    let build = Unobserved(Workshop { plan, device, pictures: Some(&pictures), registry });
+    let build = Unobserved(Workshop {
+        plan,
+        device,
+        pictures: Some(&pictures),
+        registry,
+        statistics: Default::default(),
+    });
     let parts = Parts { plan, graph: "", horizon, device, build: &build, rejections: &pictures.rejections };
     let on_host = |node: &NodeId| plan.nodes[node.0].place != Place::Island;
     let measured = match chosen.iter().filter(|node| on_host(node)).count() {

@@ -7,6 +7,7 @@ use crate::data::augment::{Scratch, eval_view, normalize_into};
 use crate::data::source::{Images, Raw};
 use crate::data::{DecodeOptions, Rgb8, decode};
 use crate::nn::network::{Asked, Network};
+use crate::nn::statistics::Averages;
 use crate::nn::weights::failed;
 use crate::runtime::stage::StageError;
 use crate::tensor::{Batched, Device};
@@ -22,6 +23,20 @@ pub struct View {
     pub mean: [f32; 3],
     pub deviation: [f32; 3],
 }
+
+/// A network that is judged, with what its batch norms saw in training.
+pub struct Judged<'n, D: Device> {
+    pub network: &'n dyn Network<D>,
+    pub averages: &'n Averages,
+}
+
+impl<D: Device> Clone for Judged<'_, D> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<D: Device> Copy for Judged<'_, D> {}
 
 /// A labelled picture that can't be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +93,7 @@ pub fn extract<D: Device>(
     device: &D,
     images: &dyn Images,
     view: View,
-    network: Option<&dyn Network<D>>,
+    network: Option<Judged<'_, D>>,
     batch: usize,
 ) -> Result<(Labelled, Vec<Unreadable>), StageError> {
     let (mut features, mut labels, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
@@ -91,11 +106,11 @@ pub fn extract<D: Device>(
         }
         match network {
             None => features.extend(shown.pixels),
-            Some(network) => {
+            Some(Judged { network, averages }) => {
                 dim = network.width();
                 let dims = vec![1, shown.labels.len(), 3, view.crop, view.crop];
                 let pictures = Batched::from_host(device, shown.pixels, dims, Some(1)).map_err(failed)?;
-                let answer = network.forward(&[&pictures], Asked::default()).map_err(failed)?;
+                let answer = network.evaluate(&[&pictures], Asked::default(), averages).map_err(failed)?;
                 features.extend(answer.cls.to_host().map_err(failed)?);
             }
         }

@@ -9,6 +9,7 @@ pub mod preset;
 pub mod problem;
 pub mod read;
 pub mod report;
+pub mod resnet;
 pub mod spec;
 pub mod tree;
 pub mod write;

@@ -111,6 +111,14 @@ pub struct NetworkSpec {
 }
 
 impl NetworkSpec {
+    /// What of it normalises over the batch, and so needs all of it at once.
+    pub fn batch_norm(&self) -> Option<&'static str> {
+        if self.backbone.resnet().is_some() {
+            return Some("the backbone");
+        }
+        (self.head.batch_norm && self.head.hidden_layers() > 0).then_some("the head")
+    }
+
     /// With which probability stochastic depth leaves out a picture in block `block` of `depth`, of either of its branches.
     pub fn drop_probability(rate: f64, block: usize, depth: usize) -> f64 {
         rate * block as f64 / (depth.max(2) - 1) as f64
@@ -138,17 +146,23 @@ pub enum Backbone {
     VitSmall(VitSpec),
     /// Width 768, 12 blocks, 12 heads.
     VitBase(VitSpec),
+    /// Residual network of 18 layers, width 512.
+    ResNet18(ResNetSpec),
+    /// Residual network of 50 layers, width 2048.
+    ResNet50(ResNetSpec),
 }
 
 impl Backbone {
-    /// What may vary at run time.
-    pub fn vit(&self) -> &VitSpec {
-        match self {
-            Backbone::VitMicro(vit)
-            | Backbone::VitTiny(vit)
-            | Backbone::VitSmall(vit)
-            | Backbone::VitBase(vit) => vit,
-        }
+    /// Of a vision transformer: what may vary at run time, and what its name fixes.
+    pub fn vit(&self) -> Option<(&VitSpec, VitShape)> {
+        let (vit, (width, depth, heads)) = match self {
+            Backbone::VitMicro(vit) => (vit, (128, 4, 2)),
+            Backbone::VitTiny(vit) => (vit, (192, 12, 3)),
+            Backbone::VitSmall(vit) => (vit, (384, 12, 6)),
+            Backbone::VitBase(vit) => (vit, (768, 12, 12)),
+            Backbone::ResNet18(_) | Backbone::ResNet50(_) => return None,
+        };
+        Some((vit, VitShape { width, depth, heads }))
     }
 
     /// The published name: `vit_small`.
@@ -158,19 +172,58 @@ impl Backbone {
             Backbone::VitTiny(_) => "vit_tiny",
             Backbone::VitSmall(_) => "vit_small",
             Backbone::VitBase(_) => "vit_base",
+            Backbone::ResNet18(_) => "resnet18",
+            Backbone::ResNet50(_) => "resnet50",
         }
     }
 
-    /// Width, blocks and heads of the published architectures.
-    pub fn shape(&self) -> VitShape {
-        let (width, depth, heads) = match self {
-            Backbone::VitMicro(_) => (128, 4, 2),
-            Backbone::VitTiny(_) => (192, 12, 3),
-            Backbone::VitSmall(_) => (384, 12, 6),
-            Backbone::VitBase(_) => (768, 12, 12),
-        };
-        VitShape { width, depth, heads }
+    /// The name as people write it: `vit_small/16`.
+    pub fn label(&self) -> String {
+        match self.vit() {
+            Some((vit, _)) => format!("{}/{}", self.name(), vit.patch),
+            None => self.name().to_owned(),
+        }
     }
+
+    /// Width of the features.
+    pub fn width(&self) -> usize {
+        self.vit()
+            .map(|(_, shape)| shape.width)
+            .or(self.resnet().map(|(_, shape)| shape.width()))
+            .unwrap_or(0)
+    }
+
+    /// What divides the sides of its pictures: a transformer's patch. A residual network takes any.
+    pub fn patch(&self) -> usize {
+        self.vit().map_or(1, |(vit, _)| vit.patch)
+    }
+
+    /// Side in pixels of the pictures that it is meant for.
+    pub fn image(&self) -> usize {
+        match (self.vit(), self.resnet()) {
+            (Some((vit, _)), _) => vit.image,
+            (_, Some((ResNetSpec { stem: ResNetStem::Small }, _))) => 32,
+            _ => 224,
+        }
+    }
+}
+
+/// What may vary between residual networks of one name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ResNetSpec {
+    /// What pixels go through first.
+    pub stem: ResNetStem,
+}
+
+/// What a residual network's pixels go through first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ResNetStem {
+    /// A convolution of 7 × 7 with stride 2, then the largest of 3 × 3 with stride 2 (torchvision).
+    #[default]
+    ImageNet,
+    /// A convolution of 3 × 3 and no pooling, for pictures of 32 pixels or so.
+    Small,
 }
 
 /// What a vision transformer's name fixes.
@@ -219,21 +272,51 @@ impl Stem {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HeadSpec {
+    /// Linear layers of the MLP, 1 to 4: all before the bottleneck's are followed by the activation.
+    pub layers: usize,
     /// Width of the MLP's hidden layers.
     pub hidden: usize,
-    /// Width of the L2-normalised bottleneck.
+    /// Width of the bottleneck, where the MLP ends.
     pub bottleneck: usize,
-    /// Number of prototypes, K.
+    /// Number of prototypes, K. Without a last layer it says nothing.
     pub out_dim: usize,
     /// Batch norm after the MLP's hidden layers.
     pub batch_norm: bool,
+    /// What follows the MLP's hidden layers.
+    pub activation: Activation,
+    /// Scales the bottleneck to length 1.
+    pub l2: bool,
     /// Keeps the magnitude of each prototype at 1 (the paper's `norm_last_layer`).
     pub norm_last_layer: bool,
+    /// The weight-normalised last layer. Without it the bottleneck is the head's output, as in BYOL and MoCo.
+    pub prototypes: bool,
+}
+
+impl HeadSpec {
+    /// Width of the head's output, K.
+    pub fn outputs(&self) -> usize {
+        if self.prototypes { self.out_dim } else { self.bottleneck }
+    }
+
+    /// Hidden layers of the MLP: those before its last.
+    pub fn hidden_layers(&self) -> usize {
+        self.layers.saturating_sub(1)
+    }
 }
 
 impl Default for HeadSpec {
     fn default() -> Self {
-        HeadSpec { hidden: 2048, bottleneck: 256, out_dim: 65536, batch_norm: false, norm_last_layer: true }
+        HeadSpec {
+            layers: 3,
+            hidden: 2048,
+            bottleneck: 256,
+            out_dim: 65536,
+            batch_norm: false,
+            activation: Activation::Gelu,
+            l2: true,
+            norm_last_layer: true,
+            prototypes: true,
+        }
     }
 }
 

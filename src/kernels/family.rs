@@ -3,7 +3,7 @@
 
 use dfdx::prelude::{Cpu, HasErr};
 
-use super::{AttentionDims, Numbers, NumbersMut, Products, Rows, cpu};
+use super::{AttentionDims, ConvDims, Numbers, NumbersMut, Products, Rows, cpu};
 use crate::tensor::Device;
 
 /// Declares a family: a trait whose methods take views of the device's buffers, and its implementation for the CPU.
@@ -124,19 +124,32 @@ family! {
 }
 
 family! {
-    /// Convolutions of 3 × 3 with stride 2 and a border of zeros, on maps (batch, height, width, channels); weights are
-    /// (out, 3, 3, inp), outputs (batch, ⌈height / 2⌉, ⌈width / 2⌉, out).
+    /// Convolutions with a border of zeros, on maps (batch, height, width, channels); weights are (out, side, side, inp), outputs
+    /// (batch, ⌈height / stride⌉, ⌈width / stride⌉, out).
     ConvKernels in conv {
         /// (batch, channels, pixels) to (batch, pixels, channels)
         fn channels_last = channels_last(batch: usize, channels: usize, pixels: usize, images: read, maps: write);
         /// y = x * w
-        fn conv = forward(products: Products, batch: usize, height: usize, width: usize, inp: usize, out: usize, x: read, w: read, y: write);
+        fn conv = forward(products: Products, dims: ConvDims, x: read, w: read, y: write);
         /// dw += the gradient of the weights
-        fn conv_backward_weight = backward_weight(products: Products, batch: usize, height: usize, width: usize, inp: usize, out: usize,
-            dy: read, x: read, dw: write);
+        fn conv_backward_weight = backward_weight(products: Products, dims: ConvDims, dy: read, x: read, dw: write);
         /// dx += the gradient of the input
-        fn conv_backward_input = backward_input(products: Products, batch: usize, height: usize, width: usize, inp: usize, out: usize,
-            dy: read, w: read, dx: write);
+        fn conv_backward_input = backward_input(products: Products, dims: ConvDims, dy: read, w: read, dx: write);
+    }
+}
+
+family! {
+    /// Pooling of maps (batch, height, width, channels).
+    PoolKernels in pool {
+        /// The largest of 3 × 3 with stride 2 and a border, and its place under the window
+        fn max_pool = max(batch: usize, height: usize, width: usize, channels: usize, x: read, y: write, places: write);
+        /// dx += dy at those places
+        fn max_pool_backward = max_backward(batch: usize, height: usize, width: usize, channels: usize, dy: read, places: read,
+            dx: write);
+        /// (batch, positions, channels) to the mean of the positions
+        fn average_pool = average(batch: usize, positions: usize, channels: usize, x: read, y: write);
+        /// dx += dy / positions
+        fn average_pool_backward = average_backward(batch: usize, positions: usize, channels: usize, dy: read, dx: write);
     }
 }
 
@@ -188,13 +201,16 @@ family! {
 }
 
 family! {
-    /// Batch normalisation over rows.
+    /// Batch normalisation over rows; in the same pass a residual is added, and what is below 0 becomes 0 (`relu`).
     BatchNormKernels in batch_norm {
-        fn batch_norm = forward(rows: usize, dim: usize, eps: f32, x: read, gain: read, bias: read, y: write,
-            mean: write, variance: write, rstd: write);
-        fn batch_norm_backward = backward(rows: usize, dim: usize, dy: read, x: read, gain: read, mean: read, rstd: read,
-            dx: write, dgain: write, dbias: write);
-        fn batch_norm_apply = apply(rows: usize, dim: usize, eps: f32, x: read, gain: read, bias: read, mean: read, variance: read, y: write);
+        fn batch_norm = forward(rows: usize, dim: usize, eps: f32, relu: bool, x: read, gain: read, bias: read, residual: maybe,
+            y: write, mean: write, variance: write, rstd: write);
+        /// dx, dresidual, dgain, dbias +=; `y` where what is below 0 became 0
+        fn batch_norm_backward = backward(rows: usize, dim: usize, dy: read, y: maybe, x: read, gain: read, mean: read, rstd: read,
+            dx: write, dresidual: maybe_write, dgain: write, dbias: write);
+        /// by given statistics
+        fn batch_norm_apply = apply(rows: usize, dim: usize, eps: f32, relu: bool, x: read, gain: read, bias: read, residual: maybe,
+            mean: read, variance: read, y: write);
     }
 }
 
@@ -254,6 +270,7 @@ pub trait Kernels:
     + AttentionKernels
     + PatchKernels
     + ConvKernels
+    + PoolKernels
     + TokenKernels
     + PositionKernels
     + NormalizeKernels

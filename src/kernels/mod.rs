@@ -13,10 +13,11 @@
 //! | `linear` | a layer's products forward and backward, by `matrix` | multiply-adds |
 //! | `normed_linear` | the head's last layer, its weights made a stretch at a time | memory: 65,536 prototypes |
 //! | `attention` | scores, softmax and values of one head in one cache | multiply-adds, exponentials |
-//! | `conv` | the convolutional stem, by `linear` | multiply-adds, copies of windows |
+//! | `conv` | convolutions, by `linear` | multiply-adds, copies of windows |
 //! | `layer_norm`, `batch_norm`, `normalize` | normalisation of rows and of columns | memory |
 //! | `loss` | targets; each loss and its gradient in one pass over the logits; KoLeo | exponentials, memory |
 //! | `optimizer` | norms and finiteness; AdamW and the teacher's average in one pass over the weights | memory |
+//! | `pool` | the largest and the mean of positions | memory |
 //! | `patch`, `tokens`, `position` | pixels to tokens, parts of tensors | memory |
 //! | `peak` | nothing: a loop in registers that says what multiply-adds could reach | multiply-adds |
 //!
@@ -35,6 +36,7 @@ mod rows;
 pub mod scalar;
 
 pub use cpu::attention::Dims as AttentionDims;
+pub use cpu::conv::Dims as ConvDims;
 pub use family::*;
 pub use numbers::{Numbers, NumbersMut, Products};
 pub use rows::Rows;

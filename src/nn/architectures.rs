@@ -1,12 +1,16 @@
 //! The one place that turns an architecture's name into a type, and its first weights.
 //!
-//! Sixteen vision transformers are instantiated, four shapes of block for four sizes of patch. All that is heavy depends on
-//! the width alone or on nothing, so a patch size costs little.
+//! Sixteen vision transformers are instantiated, four shapes of block for four sizes of patch, and residual networks of two
+//! widths. All that is heavy depends on the width alone or on nothing, so a patch size costs little.
 
 use std::sync::Arc;
 
+use super::backbone;
+use super::head::Head;
 use super::model::Model;
 use super::network::Lent;
+use super::resnet::ResNet;
+use super::vit::Vit;
 use crate::graph::spec::{Backbone, NetworkSpec, Stem};
 use crate::kernels::{Kernels, Products};
 use crate::keyed::Key;
@@ -21,11 +25,10 @@ pub fn build<D: Kernels>(
 ) -> Result<Lent<D>, D::Err> {
     let mut network = zeros(device, spec, products)?;
     let owned = Arc::get_mut(&mut network).expect("a network that was just made has one owner");
-    let vit = spec.backbone.vit();
-    let projected = match vit.stem {
+    let projected = spec.backbone.vit().map_or(0, |(vit, shape)| match vit.stem {
         Stem::Patch => 3 * vit.patch * vit.patch,
-        Stem::Conv => spec.backbone.shape().width,
-    };
+        Stem::Conv => shape.width,
+    });
     for parameter in owned.parameters_mut() {
         let key = Key::new(seed).named("first weights").named(&parameter.name);
         let values = first_values(&parameter.name, &parameter.dims, projected, key);
@@ -36,34 +39,51 @@ pub fn build<D: Kernels>(
 
 /// The network that a graph describes, all zero.
 fn zeros<D: Kernels>(device: &D, spec: &NetworkSpec, products: Products) -> Result<Lent<D>, D::Err> {
+    macro_rules! vit {
+        ($vit:expr, $width:literal, $depth:literal, $heads:literal, $patch:literal) => {{
+            let vit = Vit::<$width, $depth, $heads, $patch, D>::zeros(device, $vit, products)?;
+            model::<$width, _, D>(device, vit, spec, products)
+        }};
+    }
     macro_rules! patches {
         ($vit:expr, $width:literal, $depth:literal, $heads:literal) => {
             match $vit.patch {
-                4 => Arc::new(Model::<$width, $depth, $heads, 4, D>::zeros(
-                    device, $vit, &spec.head, products,
-                )?),
-                8 => Arc::new(Model::<$width, $depth, $heads, 8, D>::zeros(
-                    device, $vit, &spec.head, products,
-                )?),
-                14 => Arc::new(Model::<$width, $depth, $heads, 14, D>::zeros(
-                    device, $vit, &spec.head, products,
-                )?),
-                _ => Arc::new(Model::<$width, $depth, $heads, 16, D>::zeros(
-                    device, $vit, &spec.head, products,
-                )?),
+                4 => vit!($vit, $width, $depth, $heads, 4),
+                8 => vit!($vit, $width, $depth, $heads, 8),
+                14 => vit!($vit, $width, $depth, $heads, 14),
+                _ => vit!($vit, $width, $depth, $heads, 16),
             }
         };
     }
-    Ok(match &spec.backbone {
+    if let Some(resnet) = spec.backbone.resnet() {
+        return match resnet.1.bottleneck {
+            true => model::<2048, _, D>(device, ResNet::zeros(device, resnet, products)?, spec, products),
+            false => model::<512, _, D>(device, ResNet::zeros(device, resnet, products)?, spec, products),
+        };
+    }
+    match &spec.backbone {
         Backbone::VitMicro(vit) => patches!(vit, 128, 4, 2),
         Backbone::VitTiny(vit) => patches!(vit, 192, 12, 3),
         Backbone::VitSmall(vit) => patches!(vit, 384, 12, 6),
         Backbone::VitBase(vit) => patches!(vit, 768, 12, 12),
-    })
+        Backbone::ResNet18(_) | Backbone::ResNet50(_) => unreachable!("residual networks were made above"),
+    }
+}
+
+/// A backbone under the graph's head.
+fn model<const W: usize, B: backbone::Backbone<W, D>, D: Kernels>(
+    device: &D,
+    backbone: B,
+    spec: &NetworkSpec,
+    products: Products,
+) -> Result<Lent<D>, D::Err> {
+    let head = Head::zeros(device, &spec.head, products)?;
+    Ok(Arc::new(Model { backbone, head, device: device.clone() }))
 }
 
 /// A parameter's first numbers by its published name: norms 1 and 0, biases 0, the stem and the prototypes uniform in
-/// ±1/√fan_in (PyTorch's default), everything else normal of deviation 0.02. The stem's last layer sees `projected` numbers.
+/// ±1/√fan_in (PyTorch's default), a residual network's convolutions normal of deviation √(2 / fan_out) (He et al. 2015, as
+/// torchvision), everything else normal of deviation 0.02. A transformer's stem's last layer sees `projected` numbers.
 fn first_values(name: &str, dims: &[usize], projected: usize, key: Key) -> Vec<Float> {
     let (len, mut draws) = (dims.iter().product::<usize>(), key.draws());
     let mut uniform = |fan_in: usize| {
@@ -78,8 +98,9 @@ fn first_values(name: &str, dims: &[usize], projected: usize, key: Key) -> Vec<F
         _ if name.ends_with("bias") => vec![0.0; len],
         _ if name.ends_with("weight_g") || (name.ends_with("weight") && dims.len() == 1) => vec![1.0; len],
         _ => {
-            let mut draws = key.draws();
-            (0..len).map(|_| (0.02 * draws.normal()) as Float).collect()
+            let (fan_out, mut draws) = (dims[0] * dims[2..].iter().product::<usize>(), key.draws());
+            let deviation = if dims.len() == 4 { (2.0 / fan_out as f64).sqrt() } else { 0.02 };
+            (0..len).map(|_| (deviation * draws.normal()) as Float).collect()
         }
     }
 }

@@ -1,88 +1,74 @@
-//! A ViT with DINO's head, as a [`Network`].
+//! A backbone with DINO's head, as a [`Network`].
 
 use std::sync::Arc;
 
 use dfdx::prelude::{
-    Const, Gradients as Slots, HasShape, Merge, NoneTape, ReshapeTo, SplitTape, Tape, Tensor,
+    Const, Gradients as Slots, HasShape, Merge, NoneTape, PutTape, ReshapeTo, SplitTape, Tape, Tensor,
 };
 
+use super::backbone::{Backbone, Pass};
+use super::batch_norm::Norms;
 use super::head::Head;
 use super::network::{Answer, Asked, Backward, DropPath, Gradients, Lent, Network, Traced};
-use super::parameter::{Mut, Parameters, Ref};
-use super::vit::Vit;
-use crate::graph::spec::{HeadSpec, VitSpec};
-use crate::kernels::{Kernels, Products};
+use super::parameter::{Mut, Ref};
+use super::statistics::Averages;
+use crate::kernels::Kernels;
 use crate::ops;
 use crate::tensor::{Batched, Device, Float, GradTape};
 
 /// Backbone and head.
 #[derive(Clone, Debug)]
-pub struct Model<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: Device> {
-    backbone: Vit<W, DEPTH, HEADS, P, D>,
-    head: Head<W, D>,
-    device: D,
+pub struct Model<const W: usize, B, D: Device> {
+    pub backbone: B,
+    pub head: Head<W, D>,
+    pub device: D,
 }
 
 /// A pass's answer with the typed outputs that gradients come back to.
-struct Pass<const W: usize, D: Kernels, T> {
+struct Done<const W: usize, D: Kernels, T> {
     answer: Answer<D>,
     cls: Tensor<(usize, Const<W>), Float, D>,
     logits: Option<Tensor<(usize, usize), Float, D>>,
     tape: T,
 }
 
-impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: Kernels>
-    Model<W, DEPTH, HEADS, P, D>
-{
-    /// All parameters zero.
-    pub fn zeros(device: &D, vit: &VitSpec, head: &HeadSpec, products: Products) -> Result<Self, D::Err> {
-        Ok(Model {
-            backbone: Vit::zeros(device, vit.image, vit.stem, products)?,
-            head: Head::zeros(device, head, products)?,
-            device: device.clone(),
-        })
-    }
-
-    /// One backbone call for each group, one head call over all rows (fixtures: batch norm in the head sees them all).
+impl<const W: usize, B: Backbone<W, D>, D: Kernels> Model<W, B, D> {
+    /// One backbone call for each group (fixtures: a ResNet's batch norms see one batch a resolution), one head call over all
+    /// rows (fixtures: batch norm in the head sees them all).
     fn pass<T: Tape<Float, D> + Merge<T>>(
         &self,
         groups: &[&Batched<D>],
-        asked: Asked,
-        drop_path: Option<DropPath>,
-    ) -> Result<Pass<W, D, T>, D::Err> {
-        let (mut rows, mut views, batch) = (None, 0, groups[0].dims[1]);
+        mut pass: Pass<'_>,
+    ) -> Result<Done<W, D, T>, D::Err> {
+        let (mut rows, batch) = (None, groups[0].dims[1]);
         let (mut tokens, mut attention) = (Vec::new(), Vec::new());
         for group in groups {
-            let size = (group.dims[0], batch);
-            let drops = Vit::<W, DEPTH, HEADS, P, D>::drops(drop_path, views, size);
-            let features = self.backbone.forward(group, asked, &drops, T::default())?;
-            views += size.0;
-            tokens.extend(features.tokens.map(|t| flat(t, &[size.0, batch])).transpose()?);
-            attention.extend(features.attention.map(|a| {
-                let width = a.shape().0 / (size.0 * batch * HEADS);
-                Batched { flat: a, dims: vec![size.0, batch, HEADS, width], batch: Some(1) }
-            }));
+            let features = self.backbone.forward(group, &mut pass, T::default())?;
+            let views = group.dims[0];
+            pass.first_view += views;
+            tokens.extend(features.tokens.map(|t| flat(t, &[views, batch])).transpose()?);
+            attention.extend(features.attention);
             rows = Some(match rows {
                 None => features.cls,
                 Some(before) => ops::concat_rows(before, features.cls)?,
             });
         }
         let (cls, mut tape) = rows.expect("a pass has at least one group").split_tape(); // `groups[0]` stood above
-        let (mut logits, mut statistics) = (None, Vec::new());
-        if asked.logits {
-            use dfdx::prelude::PutTape;
-            let (out, seen) = self.head.forward(cls.clone().put_tape(tape))?;
+        let mut logits = None;
+        if pass.asked.logits {
+            let out = self.head.forward(cls.clone().put_tape(tape), &mut pass.norms)?;
             let (out, rest) = out.split_tape();
-            (logits, statistics, tape) = (Some(out), seen, rest);
+            (logits, tape) = (Some(out), rest);
         }
+        let views = pass.first_view;
         let answer = Answer {
             logits: logits.clone().map(|l| flat(l, &[views, batch])).transpose()?,
             cls: flat(cls.clone(), &[views, batch])?,
             tokens,
             attention,
-            statistics,
+            statistics: pass.norms.seen(),
         };
-        Ok(Pass { answer, cls, logits, tape })
+        Ok(Done { answer, cls, logits, tape })
     }
 }
 
@@ -133,9 +119,7 @@ impl<const W: usize, D: Kernels> Backward<D> for Way<W, D> {
     }
 }
 
-impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: Kernels> Network<D>
-    for Model<W, DEPTH, HEADS, P, D>
-{
+impl<const W: usize, B: Backbone<W, D>, D: Kernels> Network<D> for Model<W, B, D> {
     fn parameters(&self) -> Vec<Ref<'_, D>> {
         let mut list = Vec::new();
         self.backbone.list("backbone.", &mut list);
@@ -154,12 +138,19 @@ impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: 
         W
     }
 
-    fn norm_keys(&self) -> &'static [&'static str] {
-        self.head.norm_keys()
+    fn forward(&self, groups: &[&Batched<D>], asked: Asked) -> Result<Answer<D>, D::Err> {
+        let norms = Norms::Batch(Vec::new());
+        Ok(self.pass::<NoneTape>(groups, Pass { asked, drop_path: None, first_view: 0, norms })?.answer)
     }
 
-    fn forward(&self, groups: &[&Batched<D>], asked: Asked) -> Result<Answer<D>, D::Err> {
-        Ok(self.pass::<NoneTape>(groups, asked, None)?.answer)
+    fn evaluate(
+        &self,
+        groups: &[&Batched<D>],
+        asked: Asked,
+        averages: &Averages,
+    ) -> Result<Answer<D>, D::Err> {
+        let norms = Norms::Running(averages);
+        Ok(self.pass::<NoneTape>(groups, Pass { asked, drop_path: None, first_view: 0, norms })?.answer)
     }
 
     fn forward_traced(
@@ -168,7 +159,8 @@ impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: 
         asked: Asked,
         drop_path: Option<DropPath>,
     ) -> Result<Traced<D>, D::Err> {
-        let Pass { answer, cls, logits, tape } = self.pass::<GradTape<D>>(groups, asked, drop_path)?;
+        let pass = Pass { asked, drop_path, first_view: 0, norms: Norms::Batch(Vec::new()) };
+        let Done { answer, cls, logits, tape } = self.pass::<GradTape<D>>(groups, pass)?;
         Ok((answer, Box::new(Way { tape, cls, logits })))
     }
 

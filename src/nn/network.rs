@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::parameter::{Mut, Ref};
+use super::statistics::Averages;
 use crate::graph::spec::NetworkSpec;
 use crate::keyed::Key;
 use crate::ops::{Statistics, Survivors};
@@ -31,14 +32,14 @@ pub struct Asked {
 pub struct Answer<D: Device> {
     /// (views, batch, K), when asked.
     pub logits: Option<Batched<D>>,
-    /// (views, batch, W) after the last norm.
+    /// (views, batch, W): a transformer's CLS token after the last norm, a residual network's mean over positions.
     pub cls: Batched<D>,
     /// For each group of equal resolution: (views, batch, 1 + patches, W), CLS first, when asked.
     pub tokens: Vec<Batched<D>>,
     /// For each group: (views, batch, heads, 1 + patches), when asked.
     pub attention: Vec<Batched<D>>,
-    /// What the batch norms saw, in the order of [`Network::norm_keys`].
-    pub statistics: Vec<Statistics>,
+    /// What the batch norms saw, by their published keys, in the order in which they saw it.
+    pub statistics: Vec<(String, Statistics)>,
 }
 
 /// Stochastic depth for one pass. Its draws are keyed, so a pass can be repeated exactly.
@@ -103,11 +104,16 @@ pub trait Network<D: Device>: Send + Sync {
     /// Width of the features.
     fn width(&self) -> usize;
 
-    /// The published keys of the batch norms whose statistics a pass reports.
-    fn norm_keys(&self) -> &'static [&'static str];
-
-    /// The untraced pass over groups of crops, each (views, batch, 3, height, width).
+    /// The untraced pass over groups of crops, each (views, batch, 3, height, width). Batch norms go by the batch, as in training.
     fn forward(&self, groups: &[&Batched<D>], asked: Asked) -> Result<Answer<D>, D::Err>;
+
+    /// The same with batch norms by what was seen before: what a picture comes to depends on no other.
+    fn evaluate(
+        &self,
+        groups: &[&Batched<D>],
+        asked: Asked,
+        averages: &Averages,
+    ) -> Result<Answer<D>, D::Err>;
 
     /// The traced pass of training.
     fn forward_traced(

@@ -1,22 +1,31 @@
 //! Running statistics of batch norms, as PyTorch keeps them.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::network::Network;
 use crate::ops::Statistics;
 use crate::runtime::stage::{SavedTensor, StageError, State};
-use crate::tensor::{Device, Float};
+use crate::tensor::Float;
 
 /// PyTorch's default: how much of the running value a batch replaces.
 const MOMENTUM: Float = 0.1;
 
-/// The running mean and variance of each batch norm in a network, owned by the stage whose passes update them.
+/// The running mean and variance of each batch norm in a network, by published key: `head.mlp.1`. The stage whose passes
+/// update them owns them; a clone of the handle lets others read them.
 #[derive(Clone, Debug, Default)]
-pub struct RunningStatistics {
-    /// By published key, `head.mlp.1`.
-    norms: BTreeMap<String, Running>,
-    /// What this step's passes saw, not yet committed.
-    pending: Vec<(String, Statistics)>,
+pub struct Averages(Arc<Mutex<BTreeMap<String, Running>>>);
+
+impl Averages {
+    /// Mean and variance for a norm of this width: PyTorch's first ones, 0 and 1, where none were seen.
+    pub fn of(&self, key: &str, width: usize) -> (Vec<Float>, Vec<Float>) {
+        let norms = self.norms();
+        norms.get(key).cloned().map_or_else(|| (vec![0.0; width], vec![1.0; width]), |n| (n.mean, n.variance))
+    }
+
+    /// A panic elsewhere leaves whole values behind.
+    fn norms(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -26,10 +35,23 @@ struct Running {
     batches: u64,
 }
 
+/// The averages with what is to be taken into them.
+#[derive(Clone, Debug, Default)]
+pub struct RunningStatistics {
+    averages: Averages,
+    /// What this step's passes saw, not yet committed.
+    pending: Vec<(String, Statistics)>,
+}
+
 impl RunningStatistics {
+    /// Takes passes into these averages.
+    pub fn new(averages: Averages) -> Self {
+        RunningStatistics { averages, pending: Vec::new() }
+    }
+
     /// Notes what a pass saw. Nothing changes before [`RunningStatistics::commit`].
-    pub fn saw<D: Device>(&mut self, network: &dyn Network<D>, seen: Vec<Statistics>) {
-        self.pending.extend(network.norm_keys().iter().map(|key| key.to_string()).zip(seen));
+    pub fn saw(&mut self, seen: Vec<(String, Statistics)>) {
+        self.pending.extend(seen);
     }
 
     /// Forgets what a step saw that did not come to its end.
@@ -39,10 +61,11 @@ impl RunningStatistics {
 
     /// Takes what the step saw into the running values; the variance without bias, as PyTorch does.
     pub fn commit(&mut self) {
+        let mut norms = self.averages.norms();
         for (key, seen) in self.pending.drain(..) {
             let width = seen.mean.len();
             let fresh = || Running { mean: vec![0.0; width], variance: vec![1.0; width], batches: 0 };
-            let running = self.norms.entry(key).or_insert_with(fresh);
+            let running = norms.entry(key).or_insert_with(fresh);
             let unbiased = seen.rows as Float / (seen.rows.max(2) - 1) as Float;
             let blend = |old: &mut Float, new: Float| *old += MOMENTUM * (new - *old);
             running.mean.iter_mut().zip(seen.mean).for_each(|(old, new)| blend(old, new));
@@ -53,7 +76,8 @@ impl RunningStatistics {
 
     /// Under the published keys of the weights' file.
     pub fn save(&self) -> State {
-        let entries = self.norms.iter().flat_map(|(key, n)| {
+        let norms = self.averages.norms();
+        let entries = norms.iter().flat_map(|(key, n)| {
             let numbers =
                 |values: &Vec<Float>| SavedTensor::F32 { dims: vec![values.len()], values: values.clone() };
             let batches = SavedTensor::U64 { dims: vec![], values: vec![n.batches] };
@@ -68,7 +92,8 @@ impl RunningStatistics {
 
     /// Takes back what [`RunningStatistics::save`] gave.
     pub fn restore(&mut self, mut state: State) -> Result<(), StageError> {
-        self.norms.clear();
+        let mut norms = self.averages.norms();
+        norms.clear();
         let means = state
             .keys()
             .filter_map(|k| Some(k.strip_prefix("weights/")?.strip_suffix(".running_mean")?.to_string()));
@@ -80,7 +105,7 @@ impl RunningStatistics {
                     Some(SavedTensor::F32 { values: variance, .. }),
                     Some(SavedTensor::U64 { values: batches, .. }),
                 ) if batches.len() == 1 => {
-                    self.norms.insert(key, Running { mean, variance, batches: batches[0] });
+                    norms.insert(key, Running { mean, variance, batches: batches[0] });
                 }
                 _ => return Err(StageError::Restore(format!("the statistics of {key} are incomplete"))),
             }

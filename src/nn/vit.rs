@@ -1,12 +1,13 @@
 //! The vision transformer (Dosovitskiy et al. 2020) as DINO uses it: width, depth, heads and patch known at compile time.
 
-use dfdx::prelude::{Const, HasShape, NoneTape, PutTape, SplitTape, Tape, Tensor};
+use dfdx::prelude::{Const, HasShape, Merge, PutTape, SplitTape, Tape, Tensor};
 
+use super::backbone::{Backbone, Features, Pass};
 use super::layers::{Block, LayerNorm};
-use super::network::{Asked, DropPath};
+use super::network::DropPath;
 use super::parameter::{Mut, Parameters, Ref, parameters};
 use super::stem::Stem;
-use crate::graph::spec::Stem as Choice;
+use crate::graph::spec::VitSpec;
 use crate::kernels::{Kernels, Products};
 use crate::ops::{self, Grid, Survivors};
 use crate::tensor::{Batched, Device, Float};
@@ -79,25 +80,13 @@ impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: 
     }
 }
 
-/// Typed tokens of a batch of images.
-pub type Tokens<const W: usize, D, T = NoneTape> = Tensor<(usize, usize, Const<W>), Float, D, T>;
-
-/// What a backbone gives for one group of images of equal size.
-pub struct Features<const W: usize, D: Device, T> {
-    /// (images, W)
-    pub cls: Tensor<(usize, Const<W>), Float, D, T>,
-    /// (images, 1 + patches, W) after the last norm, when patches are asked.
-    pub tokens: Option<Tokens<W, D>>,
-    /// (images, heads, 1 + patches) in a flat tensor, when attention is asked.
-    pub attention: Option<Tensor<(usize,), Float, D>>,
-}
-
 impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: Kernels>
     Vit<W, DEPTH, HEADS, P, D>
 {
-    /// All parameters zero, for images of `image` × `image` pixels.
-    pub fn zeros(device: &D, image: usize, stem: Choice, products: Products) -> Result<Self, D::Err> {
-        let grid = Grid { height: image / P, width: image / P };
+    /// All parameters zero.
+    pub fn zeros(device: &D, spec: &VitSpec, products: Products) -> Result<Self, D::Err> {
+        let (side, stem) = (spec.image / P, spec.stem);
+        let grid = Grid { height: side, width: side };
         let pos_embed = device.try_zeros_like(&(1 + grid.patches(), Const::<W>))?;
         let embed =
             PatchEmbed { cls_token: device.try_zeros()?, pos_embed, stem: Stem::zeros(device, stem)? };
@@ -111,22 +100,40 @@ impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: 
         Ok(Vit { embed, blocks, norm: LayerNorm::zeros(device)?, grid, products })
     }
 
-    /// Images (…, 3, height, width) to features. The last block runs for the CLS row alone unless patches are asked:
-    /// the CLS is the same either way. `drops` holds the survivors of each block's two branches.
-    pub fn forward<T: Tape<Float, D>>(
+    /// Who survives in one group under stochastic depth (Huang et al. 2016): each branch of block i drops an image with
+    /// probability rate · i / (DEPTH - 1) and divides what stays by the probability of staying.
+    pub fn drops(
+        drop_path: Option<DropPath>,
+        first_view: usize,
+        size: (usize, usize),
+    ) -> Vec<[Option<Survivors>; 2]> {
+        let Some(drop_path) = drop_path.filter(|d| d.rate > 0.0) else { return Vec::new() };
+        let of = |block| [0, 1].map(|branch| drop_path.survivors(block, DEPTH, branch, first_view, size));
+        (0..DEPTH).map(of).collect()
+    }
+}
+
+impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: Kernels> Backbone<W, D>
+    for Vit<W, DEPTH, HEADS, P, D>
+{
+    /// The last block runs for the CLS row alone unless patches are asked: the CLS is the same either way.
+    fn forward<T: Tape<Float, D> + Merge<T>>(
         &self,
         images: &Batched<D>,
-        asked: Asked,
-        drops: &[[Option<Survivors>; 2]],
+        pass: &mut Pass<'_>,
         tape: T,
     ) -> Result<Features<W, D, T>, D::Err> {
+        let (asked, size) = (pass.asked, (images.dims[0], images.dims[1]));
+        let drops = Self::drops(pass.drop_path, pass.first_view, size);
         let mut x = ops::embed(images, &self.embed, self.grid, self.products, tape)?;
         let mut attention = None;
         for (i, block) in self.blocks.iter().enumerate() {
             let last = i + 1 == DEPTH;
             if last && asked.attention {
                 let (plain, tape) = x.split_tape();
-                attention = Some(ops::cls_attention(&plain, &block.norm1, &block.attn, self.products)?);
+                let flat = ops::cls_attention(&plain, &block.norm1, &block.attn, self.products)?;
+                let dims = vec![size.0, size.1, HEADS, plain.shape().1];
+                attention = Some(Batched { flat, dims, batch: Some(1) });
                 x = plain.put_tape(tape);
             }
             let queries = if last && !asked.patches { 1 } else { x.shape().1 };
@@ -141,17 +148,5 @@ impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: 
         let (plain, tape) = x.split_tape();
         let tokens = Some(plain.clone());
         Ok(Features { cls: ops::first_token(plain.put_tape(tape))?, tokens, attention })
-    }
-
-    /// Who survives in one group under stochastic depth (Huang et al. 2016): each branch of block i drops an image with
-    /// probability rate · i / (DEPTH - 1) and divides what stays by the probability of staying.
-    pub fn drops(
-        drop_path: Option<DropPath>,
-        first_view: usize,
-        size: (usize, usize),
-    ) -> Vec<[Option<Survivors>; 2]> {
-        let Some(drop_path) = drop_path.filter(|d| d.rate > 0.0) else { return Vec::new() };
-        let of = |block| [0, 1].map(|branch| drop_path.survivors(block, DEPTH, branch, first_view, size));
-        (0..DEPTH).map(of).collect()
     }
 }

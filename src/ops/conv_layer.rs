@@ -3,7 +3,7 @@
 use dfdx::prelude::{HasShape, PutTape, SplitTape, Tape, Tensor};
 
 use super::{LAYER_NORM_EPSILON, take, with_gradients};
-use crate::kernels::{Kernels, Products, Rows};
+use crate::kernels::{ConvDims, Kernels, Products, Rows};
 use crate::nn::stem::ConvLayer;
 use crate::tensor::Float;
 
@@ -19,9 +19,15 @@ pub struct Extent {
 }
 
 impl Extent {
+    /// After a window that moves by `stride` has gone over them.
+    pub fn strided(self, stride: usize) -> Self {
+        let Extent { images, height, width } = self;
+        Extent { images, height: height.div_ceil(stride), width: width.div_ceil(stride) }
+    }
+
     /// After a convolution with stride 2.
     pub fn halved(self) -> Self {
-        Extent { images: self.images, height: self.height.div_ceil(2), width: self.width.div_ceil(2) }
+        self.strided(2)
     }
 
     /// Positions in all.
@@ -44,17 +50,8 @@ pub fn conv_layer<D: Kernels, T: Tape<Float, D>>(
     let (Extent { images, height, width }, inp, out) = (extent, layer.inp(), layer.out());
     let rows = extent.halved().rows();
     let mut pre = device.empty((rows, out))?;
-    device.conv(
-        products,
-        images,
-        height,
-        width,
-        inp,
-        out,
-        D::view(&x),
-        D::view(&layer.weight),
-        D::view_mut(&mut pre),
-    )?;
+    let dims = ConvDims { batch: images, height, width, inp, out, side: 3, stride: 2 };
+    device.conv(products, dims, D::view(&x), D::view(&layer.weight), D::view_mut(&mut pre))?;
     let (z, mean, rstd) = normalized(&device, &pre, layer)?;
     let mut y = device.empty((rows, out))?;
     device.gelu(D::view(&z).into(), D::view_mut(&mut y).into())?;
@@ -75,12 +72,12 @@ pub fn conv_layer<D: Kernels, T: Tape<Float, D>>(
             let dpre = D::buffer(&dpre);
             with_gradients!(&device, grads; dw = &layer.weight => {
                 let dw = D::buffer_mut(&mut dw);
-                device.conv_backward_weight(products, images, height, width, inp, out, dpre, D::view(&x), dw)?;
+                device.conv_backward_weight(products, dims, dpre, D::view(&x), dw)?;
             });
             if !pixels {
                 with_gradients!(&device, grads; dx = &x => {
                     let (w, dx) = (D::view(&layer.weight), D::buffer_mut(&mut dx));
-                    device.conv_backward_input(products, images, height, width, inp, out, dpre, w, dx)?;
+                    device.conv_backward_input(products, dims, dpre, w, dx)?;
                 });
             }
             Ok(())

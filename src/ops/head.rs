@@ -22,11 +22,14 @@ pub struct Statistics {
     pub rows: usize,
 }
 
-/// (rows, W) to the same, each feature normalised over the rows. PyTorch equivalent: `BatchNorm1d(W)` in training mode.
+/// (rows, W) to the same: each feature normalised over the rows, `residual` added, what is below 0 made 0 under `relu`.
+/// PyTorch equivalent: `F.relu(BatchNorm1d(W)(x) + residual)` in training mode.
 pub fn batch_norm<W: Dim, D: Kernels, T: Tape<Float, D>>(
     x: Rows<W, D, T>,
     gain: &Tensor<(W,), Float, D>,
     bias: &Tensor<(W,), Float, D>,
+    residual: Option<&Rows<W, D>>,
+    relu: bool,
 ) -> Result<(Rows<W, D, T>, Statistics), D::Err> {
     let (x, mut tape) = x.split_tape();
     let device = x.device().clone();
@@ -37,9 +40,11 @@ pub fn batch_norm<W: Dim, D: Kernels, T: Tape<Float, D>>(
         rows,
         dim,
         BATCH_NORM_EPSILON,
+        relu,
         D::view(&x),
         D::view(gain),
         D::view(bias),
+        residual.map(|r| D::view(r)),
         D::view_mut(&mut y),
         D::view_mut(&mut mean),
         D::view_mut(&mut variance),
@@ -48,19 +53,59 @@ pub fn batch_norm<W: Dim, D: Kernels, T: Tape<Float, D>>(
     let statistics =
         Statistics { mean: device.read(D::view(&mean))?, variance: device.read(D::view(&variance))?, rows };
     if T::OWNS_TAPE {
-        let (gain, bias, y) = (gain.clone(), bias.clone(), y.ghost());
+        let (gain, bias, kept, y) = (gain.clone(), bias.clone(), relu.then(|| y.clone()), y.ghost());
+        let residual = residual.map(|r| r.ghost());
         tape.add_backward_op(move |grads| {
             let dy = take(&device, grads.get_or_alloc_mut(&y)?)?;
+            let mut dresidual = match &residual {
+                Some(residual) => Some(take(&device, grads.get_or_alloc_mut(residual)?)?),
+                None => None,
+            };
             with_gradients!(&device, grads; dx = &x, dgain = &gain, dbias = &bias => {
+                let kept = kept.as_ref().map(|y| D::view(y));
+                let (dx, dresidual) = (D::buffer_mut(&mut dx), dresidual.as_mut().map(|d| D::buffer_mut(d)));
                 device.batch_norm_backward(
-                    rows, dim, D::buffer(&dy), D::view(&x), D::view(&gain), D::view(&mean), D::view(&rstd),
-                    D::buffer_mut(&mut dx), D::buffer_mut(&mut dgain), D::buffer_mut(&mut dbias),
+                    rows, dim, D::buffer(&dy), kept, D::view(&x), D::view(&gain), D::view(&mean), D::view(&rstd),
+                    dx, dresidual, D::buffer_mut(&mut dgain), D::buffer_mut(&mut dbias),
                 )?;
             });
+            if let (Some(residual), Some(dresidual)) = (&residual, dresidual) {
+                *grads.get_or_alloc_mut(residual)? = dresidual;
+            }
             Ok(())
         });
     }
     Ok((y.put_tape(tape), statistics))
+}
+
+/// [`batch_norm`] by given means and variances. PyTorch equivalent: the same in evaluation mode.
+pub fn batch_norm_by<W: Dim, D: Kernels>(
+    x: Rows<W, D>,
+    gain: &Tensor<(W,), Float, D>,
+    bias: &Tensor<(W,), Float, D>,
+    residual: Option<&Rows<W, D>>,
+    relu: bool,
+    (mean, variance): (Vec<Float>, Vec<Float>),
+) -> Result<Rows<W, D>, D::Err> {
+    let device = x.device().clone();
+    let (rows, dim) = (x.shape().0, x.shape().1.size());
+    let mean = device.try_tensor_from_vec(mean, (dim,))?;
+    let variance = device.try_tensor_from_vec(variance, (dim,))?;
+    let mut y = device.empty(*x.shape())?;
+    device.batch_norm_apply(
+        rows,
+        dim,
+        BATCH_NORM_EPSILON,
+        relu,
+        D::view(&x),
+        D::view(gain),
+        D::view(bias),
+        residual.map(|r| D::view(r)),
+        D::view(&mean),
+        D::view(&variance),
+        D::view_mut(&mut y),
+    )?;
+    Ok(y)
 }
 
 /// (rows, W) to the same, each row of length 1. PyTorch equivalent: `F.normalize(x, dim=-1)`.

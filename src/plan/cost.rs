@@ -3,7 +3,9 @@
 //! Operations are those that a step does: the last block works for the CLS token alone, and stochastic depth leaves pictures out, of
 //! which the expected share counts, for the draws differ from step to step. What the backward pass computes again is not counted.
 
-use crate::graph::spec::{Backbone, HeadSpec, NetworkSpec, Stem};
+mod resnet;
+
+use crate::graph::spec::{Backbone, HeadSpec, NetworkSpec, Stem, VitShape, VitSpec};
 use crate::kernels::Products;
 
 /// Bytes of a weight, of a gradient, and of a token between two halves of a block.
@@ -28,8 +30,8 @@ pub mod kept {
     pub const ATTENTION: f64 = 1.0;
     /// For backward, a position of the stem's convolutions, in output channels: before the norm and after the GELU.
     pub const CONV: f64 = 2.0;
-    /// For backward, a row of the head, in hidden widths: both layers' outputs before and after GELU.
-    pub const HEAD_HIDDEN: f64 = 4.0;
+    /// For backward, a row and hidden layer of the head, in hidden widths: before and after the activation.
+    pub const HEAD_HIDDEN: f64 = 2.0;
     /// For backward, a row of the head, in bottleneck widths: before and after normalisation.
     pub const HEAD_BOTTLENECK: f64 = 2.0;
     /// Without backward, a token, in widths: a block's input and output; and, in the precision of products, the hidden layer
@@ -44,7 +46,10 @@ pub mod kept {
 
 /// Parameters of the backbone.
 pub fn backbone_parameters(backbone: &Backbone) -> u64 {
-    let (width, vit) = (backbone.shape().width as u64, backbone.vit());
+    let Some((vit, shape)) = backbone.vit() else {
+        return backbone.resnet().map_or(0, |(spec, shape)| resnet::parameters(spec, shape));
+    };
+    let width = shape.width as u64;
     let patch = vit.patch.max(1) as u64;
     let grid = vit.image as u64 / patch;
     let stem = match vit.stem {
@@ -62,23 +67,35 @@ pub fn backbone_parameters(backbone: &Backbone) -> u64 {
         + linear(width, width)
         + linear(width, 4 * width)
         + linear(4 * width, width);
-    stem + width + (1 + grid * grid) * width + backbone.shape().depth as u64 * block + norm
+    stem + width + (1 + grid * grid) * width + shape.depth as u64 * block + norm
 }
 
 /// Parameters of the head on features of this width, the last layer's magnitudes among them.
 pub fn head_parameters(head: &HeadSpec, width: usize) -> u64 {
-    let linear = |from: usize, to: usize| (from * to + to) as u64;
-    let norms = if head.batch_norm { 4 * head.hidden as u64 } else { 0 };
-    linear(width, head.hidden)
-        + linear(head.hidden, head.hidden)
-        + linear(head.hidden, head.bottleneck)
-        + norms
-        + (head.out_dim + head.out_dim * head.bottleneck) as u64
+    let linears: u64 = mlp(head, width).map(|(from, to)| (from * to + to) as u64).sum();
+    let norms = if head.batch_norm { 2 * head.hidden_layers() * head.hidden } else { 0 };
+    let prototypes = if head.prototypes { head.out_dim + head.out_dim * head.bottleneck } else { 0 };
+    linears + (norms + prototypes) as u64
+}
+
+/// Widths before and after each linear layer of the head's MLP.
+fn mlp(head: &HeadSpec, width: usize) -> impl Iterator<Item = (usize, usize)> {
+    let (hidden, last) = (head.hidden, head.hidden_layers());
+    let bottleneck = head.bottleneck;
+    (0..=last).map(move |layer| {
+        (if layer == 0 { width } else { hidden }, if layer == last { bottleneck } else { hidden })
+    })
+}
+
+/// The forward work of the head on one row.
+fn head_flops(head: &HeadSpec, width: usize) -> f64 {
+    let prototypes = if head.prototypes { head.bottleneck * head.out_dim } else { 0 };
+    2.0 * (mlp(head, width).map(|(from, to)| from * to).sum::<usize>() + prototypes) as f64
 }
 
 /// Parameters of backbone and head.
 pub fn parameters(network: &NetworkSpec) -> u64 {
-    backbone_parameters(&network.backbone) + head_parameters(&network.head, network.backbone.shape().width)
+    backbone_parameters(&network.backbone) + head_parameters(&network.head, network.backbone.width())
 }
 
 /// Multiply-adds count two. Forward, for one crop of this side.
@@ -106,10 +123,15 @@ impl CropFlops {
     }
 }
 
+/// Patches of a crop.
+fn patches(vit: &VitSpec, side: usize) -> f64 {
+    let grid = side / vit.patch.max(1);
+    (grid * grid) as f64
+}
+
 /// Tokens of a crop: its patches and CLS.
-pub fn tokens(backbone: &Backbone, side: usize) -> f64 {
-    let grid = side / backbone.vit().patch.max(1);
-    (1 + grid * grid) as f64
+pub fn tokens(vit: &VitSpec, side: usize) -> f64 {
+    1.0 + patches(vit, side)
 }
 
 /// One convolution of the stem, for one crop.
@@ -121,8 +143,8 @@ struct ConvLayer {
 }
 
 /// The stem's convolutions on a crop of this side.
-fn layers(backbone: &Backbone, side: usize) -> impl Iterator<Item = ConvLayer> {
-    let channels = backbone.vit().stem.channels(backbone.shape().width, backbone.vit().patch);
+fn layers(vit: &VitSpec, width: usize, side: usize) -> impl Iterator<Item = ConvLayer> {
+    let channels = vit.stem.channels(width, vit.patch);
     (1..channels.len()).map(move |i| ConvLayer {
         inp: channels[i - 1] as f64,
         out: channels[i] as f64,
@@ -138,54 +160,65 @@ fn block_flops(width: f64, tokens: f64, queries: f64) -> f64 {
 
 /// The forward work of one crop.
 pub fn crop_flops(network: &NetworkSpec, side: usize) -> CropFlops {
-    let (backbone, head) = (&network.backbone, &network.head);
-    let (width, tokens) = (backbone.shape().width as f64, tokens(backbone, side));
-    let pixels = 3.0 * (backbone.vit().patch as f64).powi(2);
-    let depth = backbone.shape().depth;
+    let head = head_flops(&network.head, network.backbone.width());
+    let Some((vit, VitShape { width, depth, .. })) = network.backbone.vit() else {
+        let of = |(spec, shape)| resnet::flops(spec, shape, side);
+        let (stem, blocks) = network.backbone.resnet().map_or((0.0, 0.0), of);
+        return CropFlops { stem, blocks, kept: blocks, head };
+    };
+    let (channels, patches, tokens) = (width, patches(vit, side), tokens(vit, side));
+    let width = width as f64;
+    let pixels = 3.0 * (vit.patch as f64).powi(2);
     let queries = |block: usize| if block + 1 == depth { 1.0 } else { tokens };
     let block = |block: usize| block_flops(width, tokens, queries(block));
     let stays = |block: usize| 1.0 - NetworkSpec::drop_probability(network.drop_path, block, depth);
-    let (hidden, bottleneck) = (head.hidden as f64, head.bottleneck as f64);
-    let mlp = width * hidden + hidden * hidden + hidden * bottleneck;
     CropFlops {
-        stem: match backbone.vit().stem {
-            Stem::Patch => 2.0 * (tokens - 1.0) * pixels * width,
+        stem: match vit.stem {
+            Stem::Patch => 2.0 * patches * pixels * width,
             Stem::Conv => {
-                let products = layers(backbone, side).map(|l| 9.0 * l.inp * l.out * l.positions);
-                2.0 * (products.sum::<f64>() + (tokens - 1.0) * width * width)
+                let products = layers(vit, channels, side).map(|l| 9.0 * l.inp * l.out * l.positions);
+                2.0 * (products.sum::<f64>() + patches * width * width)
             }
         },
         blocks: (0..depth).map(block).sum(),
         kept: (0..depth).map(|i| stays(i) * block(i)).sum(),
-        head: 2.0 * (mlp + bottleneck * head.out_dim as f64),
+        head,
     }
 }
 
 /// Bytes that a crop's forward pass keeps for its backward pass.
 pub fn crop_kept(network: &NetworkSpec, products: Products, side: usize) -> f64 {
-    let (backbone, head) = (&network.backbone, &network.head);
-    let widths = FLOAT * kept::INPUTS + activation(products) * kept::BLOCK;
-    let sums = FLOAT * kept::ATTENTION * backbone.shape().heads as f64;
-    let block = widths * backbone.shape().width as f64 + sums;
-    let row = kept::HEAD_HIDDEN * head.hidden as f64
+    let head = &network.head;
+    let row = kept::HEAD_HIDDEN * (head.hidden_layers() * head.hidden) as f64
         + kept::HEAD_BOTTLENECK * head.bottleneck as f64
-        + head.out_dim as f64;
-    let stem: f64 = layers(backbone, side).map(|l| kept::CONV * l.out * l.positions).sum();
-    FLOAT * (stem + row) + tokens(backbone, side) * backbone.shape().depth as f64 * block
+        + head.outputs() as f64;
+    let Some((vit, shape)) = network.backbone.vit() else {
+        let of = |(spec, shape)| resnet::kept(spec, shape, side);
+        return FLOAT * (network.backbone.resnet().map_or(0.0, of) + row);
+    };
+    let widths = FLOAT * kept::INPUTS + activation(products) * kept::BLOCK;
+    let sums = FLOAT * kept::ATTENTION * shape.heads as f64;
+    let block = widths * shape.width as f64 + sums;
+    let stem: f64 = layers(vit, shape.width, side).map(|l| kept::CONV * l.out * l.positions).sum();
+    FLOAT * (stem + row) + tokens(vit, side) * shape.depth as f64 * block
 }
 
 /// Bytes that a crop's pass without a backward half needs at its widest.
 pub fn crop_untraced(network: &NetworkSpec, products: Products, side: usize) -> f64 {
-    let (backbone, head) = (&network.backbone, &network.head);
-    let row = (2 * head.hidden + head.out_dim) as f64;
+    let head = &network.head;
+    let row = (2 * head.hidden + head.outputs()) as f64;
     let widths = FLOAT * kept::UNTRACED_INPUTS + activation(products) * kept::UNTRACED;
-    widths * tokens(backbone, side) * backbone.shape().width as f64 + FLOAT * row
+    let Some((vit, shape)) = network.backbone.vit() else {
+        let of = |(spec, shape)| resnet::untraced(spec, shape, side);
+        return FLOAT * (network.backbone.resnet().map_or(0.0, of) + row);
+    };
+    widths * tokens(vit, side) * shape.width as f64 + FLOAT * row
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::spec::{Init, VitSpec};
+    use crate::graph::spec::Init;
 
     fn vit(patch: usize) -> VitSpec {
         VitSpec { patch, image: 224, stem: Stem::Patch }
@@ -224,7 +257,7 @@ mod tests {
         let (dropping, network) = (small(), NetworkSpec { drop_path: 0.0, ..small() });
         // every block for every token
         let whole = |side| {
-            let tokens = tokens(&network.backbone, side);
+            let tokens = tokens(&vit(16), side);
             let blocks = 12.0 * block_flops(384.0, tokens, tokens);
             CropFlops { blocks, kept: blocks, ..crop_flops(&network, side) }
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::stage::{Stage, StageError};
 use crate::graph::spec::GraphSpec;
 use crate::nn::predictor::Predictor;
+use crate::nn::statistics::Averages;
 use crate::nn::weights::{self, failed};
 use crate::plan::{NodeId, Plan};
 use crate::stages::optimizer::Trained;
@@ -13,8 +14,8 @@ use crate::stages::optimizer::rule::Rule;
 use crate::stages::registry::{Registered, Registry};
 use crate::stages::source::Pictures;
 use crate::stages::{
-    EdgeType, StageSpec, center, collate, decode, ema, knn, loss, multi_crop, optimizer, predictor, source,
-    student, teacher,
+    EdgeType, Role, StageSpec, center, collate, decode, ema, knn, loss, multi_crop, optimizer, predictor,
+    source, student, teacher,
 };
 use crate::tensor::Device;
 
@@ -40,6 +41,29 @@ pub struct Workshop<'a, D: Device> {
     /// The opened source; none for a graph whose own stages bring crops.
     pub pictures: Option<&'a Pictures>,
     pub registry: &'a Registry,
+    /// What batch norms saw, for the stages that write it and those that evaluate by it.
+    pub statistics: NormStatistics,
+}
+
+/// What the batch norms of student and teacher saw in training.
+#[derive(Default)]
+pub struct NormStatistics {
+    student: Averages,
+    teacher: Averages,
+}
+
+impl NormStatistics {
+    /// Those of the network whose weights arrive at an input: of the node that the same weights are lent to for training.
+    fn at(&self, plan: &Plan, node: NodeId, input: usize) -> Averages {
+        let lent = plan.nodes[node.0].wired[input].map(|edge| plan.edges[edge.0].from);
+        let same = plan.edges.iter().filter(|edge| Some(edge.from) == lent);
+        let of = |role: &Role| match role {
+            Role::Student => Some(self.student.clone()),
+            Role::Teacher => Some(self.teacher.clone()),
+            _ => None,
+        };
+        same.filter_map(|edge| of(&plan.nodes[edge.to.node.0].role)).next().unwrap_or_default()
+    }
 }
 
 impl<D: Registered> Workshop<'_, D> {
@@ -66,9 +90,9 @@ impl<D: Registered> Build<D> for Workshop<'_, D> {
             StageSpec::Decode(stage) => Box::new(decode::Running::new(stage, pictures()?)),
             StageSpec::MultiCrop(stage) => Box::new(multi_crop::Running::new(stage, graph.seed)),
             StageSpec::Collate(stage) => Box::new(collate::Running::new(stage, device)),
-            StageSpec::Student(_) => Box::new(student::Running::new(graph)),
+            StageSpec::Student(_) => Box::new(student::Running::new(graph, self.statistics.student.clone())),
             StageSpec::Predictor(_) => Box::new(predictor::Running::default()),
-            StageSpec::Teacher(_) => Box::new(teacher::Running::default()),
+            StageSpec::Teacher(_) => Box::new(teacher::Running::new(self.statistics.teacher.clone())),
             StageSpec::Centering(stage) => Box::new(center::Running::new(stage.recipe(), device)),
             StageSpec::SinkhornKnopp(stage) => Box::new(center::Running::new(stage.recipe(), device)),
             StageSpec::BatchSoftmax(stage) => Box::new(center::Running::new(stage.recipe(), device)),
@@ -96,7 +120,8 @@ impl<D: Registered> Build<D> for Workshop<'_, D> {
             }
             StageSpec::Knn(stage) => {
                 let rejections = self.pictures.map(|pictures| pictures.rejections.clone());
-                Box::new(knn::Running::new(stage, graph, rejections.unwrap_or_default(), device)?)
+                let averages = [0, 1].map(|input| self.statistics.at(self.plan, node, input));
+                Box::new(knn::Running::new(stage, graph, rejections.unwrap_or_default(), averages, device)?)
             }
             StageSpec::Checkpoint(_) => {
                 return Err(StageError::Bug("a checkpoint is no stage: the run writes it".into()));

@@ -63,7 +63,8 @@ pub fn run<D: Registered>(
 ) -> Result<Outcome, RunError> {
     retain_freed_memory();
     let (pictures, horizon) = open(plan)?;
-    let build = build::Workshop { plan, device, pictures: Some(&pictures), registry };
+    let build =
+        build::Workshop { plan, device, pictures: Some(&pictures), registry, statistics: Default::default() };
     let parts =
         execute::Parts { plan, graph, horizon, device, build: &build, rejections: &pictures.rejections };
     execute::execute(&parts, options, interrupt)

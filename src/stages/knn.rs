@@ -123,10 +123,10 @@ impl Declare for Knn {
         }
         ranges.number("temperature", self.temperature, |t| t > 0.0 && t < 1e6, "a number above 0");
         ranges.count("batch", self.batch, 1, 1 << 20);
-        let vit = scope.graph.network.backbone.vit();
-        let crop = self.crop_side(vit.image);
-        if let Some(crop) = self.crop.filter(|crop| *crop == 0 || crop % vit.patch.max(1) != 0) {
-            let expected = format!("a side that the patch of {} divides", vit.patch);
+        let backbone = &scope.graph.network.backbone;
+        let (crop, patch) = (self.crop_side(backbone.image()), backbone.patch());
+        if let Some(crop) = self.crop.filter(|crop| *crop == 0 || crop % patch.max(1) != 0) {
+            let expected = format!("a side that the patch of {patch} divides");
             let problem = Problem::parameter("crop", expected, crop.to_string());
             ranges.push(problem.by(Fault::Graph("network.backbone".into())));
         }
@@ -146,8 +146,8 @@ impl Declare for Knn {
     fn cost(&self, scope: &Scope, _given: &Given) -> Cost {
         let network = &scope.graph.network;
         let images = |stage: &StageSpec| stage.built_in().and_then(Declare::images).unwrap_or(0) as f64;
-        let features = (images(&self.train) + images(&self.val)) * network.backbone.shape().width as f64;
-        let side = self.crop_side(network.backbone.vit().image);
+        let features = (images(&self.train) + images(&self.val)) * network.backbone.width() as f64;
+        let side = self.crop_side(network.backbone.image());
         let pass = self.batch as f64 * cost::crop_untraced(network, scope.graph.precision.products(), side);
         Cost { parameters: 0, flops: 0.0, bytes: cost::FLOAT * features + pass, resident: 0.0 }
     }
@@ -171,6 +171,8 @@ pub struct Running<D: Device> {
     strict: bool,
     /// Where the others are named.
     rejections: Arc<Rejections>,
+    /// What the batch norms of each input's network saw in training.
+    averages: [Averages; 2],
     device: D,
 }
 
@@ -208,6 +210,7 @@ impl<D: Device> Running<D> {
         stage: &Knn,
         graph: &GraphSpec,
         rejections: Arc<Rejections>,
+        averages: [Averages; 2],
         device: &D,
     ) -> Result<Self, StageError> {
         let (train, val) = sources(stage)?;
@@ -222,7 +225,7 @@ impl<D: Device> Running<D> {
             _ => None,
         });
         let (collate, decode): (Collate, Decode) = (collate.unwrap_or_default(), decode.unwrap_or_default());
-        let crop = stage.crop_side(graph.network.backbone.vit().image);
+        let crop = stage.crop_side(graph.network.backbone.image());
         let of_three = |(a, b, c): (f64, f64, f64)| [a as f32, b as f32, c as f32];
         let view = View {
             decode: decode.options(),
@@ -232,14 +235,14 @@ impl<D: Device> Running<D> {
             deviation: of_three(collate.deviation),
         };
         let (stage, strict, device) = (stage.clone(), decode.strict, device.clone());
-        Ok(Running { stage, view, train, val, strict, rejections, device })
+        Ok(Running { stage, view, train, val, strict, rejections, averages, device })
     }
 
     /// Features of a source's pictures, of which there must be some.
     fn features(
         &self,
         (name, images): (&'static str, &dyn Images),
-        network: Option<&dyn Network<D>>,
+        network: Option<Judged<'_, D>>,
         left_out: &mut Reasons,
     ) -> Result<Labelled, StageError> {
         let (features, unreadable) = extract(&self.device, images, self.view, network, self.stage.batch)?;
@@ -264,7 +267,7 @@ impl<D: Device> Running<D> {
     fn judge(
         &self,
         name: &str,
-        network: Option<&dyn Network<D>>,
+        network: Option<Judged<'_, D>>,
         left_out: &mut Reasons,
         events: &mut Vec<Event>,
     ) -> Result<(), StageError> {
@@ -293,9 +296,10 @@ impl<D: Device> Stage<D> for Running<D> {
         if at.step == 0 && self.stage.raw_pixels {
             self.judge("pixels", None, &mut left_out, outputs.events)?;
         }
-        for (name, input) in NETWORKS.into_iter().zip(inputs.values) {
+        for ((name, input), averages) in NETWORKS.into_iter().zip(inputs.values).zip(&self.averages) {
             if let Some(Value::Weights(network)) = input {
-                self.judge(name, Some(network.as_ref()), &mut left_out, outputs.events)?;
+                let judged = Judged { network: network.as_ref(), averages };
+                self.judge(name, Some(judged), &mut left_out, outputs.events)?;
             }
         }
         self.name(at.step, left_out);

@@ -32,7 +32,7 @@ impl Declare for MultiCrop {
         for fault in self.faults() {
             ranges.push(Problem::parameter(fault.field, fault.expected, fault.found));
         }
-        let patch = scope.graph.network.backbone.vit().patch.max(1);
+        let patch = scope.graph.network.backbone.patch().max(1);
         let local = (self.local_crops > 0).then_some(("local_size", self.local_size));
         for (name, size) in [Some(("global_size", self.global_size)), local].into_iter().flatten() {
             if size > 0 && size % patch != 0 {

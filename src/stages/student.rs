@@ -8,7 +8,7 @@ use super::types::Types;
 use crate::graph::spec::GraphSpec;
 use crate::keyed::Key;
 use crate::nn::network::{Asked, Backward, DropPath, Gradients, Lent};
-use crate::nn::statistics::RunningStatistics;
+use crate::nn::statistics::{Averages, RunningStatistics};
 use crate::nn::weights::failed;
 use crate::plan::cost;
 use crate::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError, State, Value};
@@ -44,23 +44,28 @@ impl Declare for Student {
     }
 
     fn problems(&self, scope: &Scope) -> Vec<Problem> {
-        if !scope.graph.network.head.batch_norm || scope.micro_batch == scope.global_batch {
+        let Some(part) = scope.graph.network.batch_norm() else { return Vec::new() };
+        if scope.micro_batch == scope.global_batch {
             return Vec::new();
         }
         let whole = format!(
-            "{}, all of global_batch: batch norm in the head needs all rows at once",
+            "{}, all of global_batch: batch norm in {part} needs all rows at once",
             scope.global_batch
         );
-        let help = "leave `micro_batch` out, or set network.head.batch_norm to false";
+        let help = match part {
+            "the head" => "leave `micro_batch` out, or set network.head.batch_norm to false",
+            _ => "leave `micro_batch` out, or take a vision transformer",
+        };
         let problem = Problem::graph("micro_batch", whole, scope.micro_batch.to_string()).help(help);
-        vec![problem.by(Fault::Graph("global_batch".into())).by(Fault::Graph("network.head".into()))]
+        let by = ["global_batch", "network.backbone", "network.head"];
+        vec![by.into_iter().fold(problem, |problem, key| problem.by(Fault::Graph(key.into())))]
     }
 
     fn infer(&self, scope: &Scope, given: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
         let mut types = Types::new(given);
         types.only("weights", &EdgeType::Weights);
         let network = &scope.graph.network;
-        let patch = network.backbone.vit().patch;
+        let patch = network.backbone.patch();
         let (global, local) = (types.crops("global", patch), types.crops("local", patch));
         let Some(global) = global else { return Err(types.finish(Vec::new()).err().unwrap_or_default()) };
         let (mut views, batch) = (global.dims[0], global.dims[1]);
@@ -73,7 +78,7 @@ impl Declare for Student {
         }
         let tensor =
             |width| EdgeType::Tensor { dims: vec![views, batch, width], batch: Some((1, Batch::Micro)) };
-        types.finish(vec![tensor(network.head.out_dim), tensor(network.backbone.shape().width)])
+        types.finish(vec![tensor(network.head.outputs()), tensor(network.backbone.width())])
     }
 
     fn cost(&self, scope: &Scope, given: &Given) -> Cost {
@@ -82,7 +87,7 @@ impl Declare for Student {
         let (mut flops, mut bytes) = (0.0, cost::FLOAT * parameters as f64);
         let mut types = Types::new(given);
         for port in ["global", "local"] {
-            if let Some(crops) = types.crops(port, network.backbone.vit().patch) {
+            if let Some(crops) = types.crops(port, network.backbone.patch()) {
                 let (views, side) = (crops.dims[0] as f64, crops.dims[3]);
                 flops += views * scope.global_batch as f64 * cost::crop_flops(network, side).trained();
                 bytes += views
@@ -112,14 +117,14 @@ const LOGITS: usize = 0;
 const CLS: usize = 1;
 
 impl<D: Device> Running<D> {
-    /// A student of this graph's network.
-    pub fn new(graph: &GraphSpec) -> Self {
+    /// A student of this graph's network, whose passes update `averages`.
+    pub fn new(graph: &GraphSpec, averages: Averages) -> Self {
         Running {
             drop_path: graph.network.drop_path,
             key: Key::new(graph.seed).named("student"),
             pass: None,
             sums: None,
-            statistics: RunningStatistics::default(),
+            statistics: RunningStatistics::new(averages),
         }
     }
 }
@@ -144,7 +149,7 @@ impl<D: Device> Stage<D> for Running<D> {
         let first_image = at.micro * global.dims[1];
         let drop_path = DropPath { rate: self.drop_path, key: self.key.with(at.step), first_image };
         let (answer, backward) = weights.forward_traced(&groups, asked, Some(drop_path)).map_err(failed)?;
-        self.statistics.saw(weights.as_ref(), answer.statistics);
+        self.statistics.saw(answer.statistics);
         self.pass = Some((backward, weights.clone()));
         outputs.values[LOGITS] = answer.logits.map(Value::Tensor);
         outputs.values[CLS] = Some(Value::Tensor(answer.cls));

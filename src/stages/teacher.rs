@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use super::declare::*;
 use super::types::Types;
 use crate::nn::network::Asked;
-use crate::nn::statistics::RunningStatistics;
+use crate::nn::statistics::{Averages, RunningStatistics};
 use crate::nn::weights::failed;
 use crate::plan::cost;
 use crate::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError, State, Value};
@@ -45,19 +45,19 @@ impl Declare for Teacher {
         let mut types = Types::new(given);
         types.only("weights", &EdgeType::Weights);
         let network = &scope.graph.network;
-        let Some(global) = types.crops("global", network.backbone.vit().patch) else {
+        let Some(global) = types.crops("global", network.backbone.patch()) else {
             return Err(types.finish(Vec::new()).err().unwrap_or_default());
         };
         let (views, batch) = (global.dims[0], global.dims[1]);
         let tensor =
             |width| EdgeType::Tensor { dims: vec![views, batch, width], batch: Some((1, Batch::Micro)) };
-        types.finish(vec![tensor(network.head.out_dim), tensor(network.backbone.shape().width)])
+        types.finish(vec![tensor(network.head.outputs()), tensor(network.backbone.width())])
     }
 
     fn cost(&self, scope: &Scope, given: &Given) -> Cost {
         let network = &scope.graph.network;
         let mut cost = Cost { parameters: cost::parameters(network), ..Cost::default() };
-        if let Some(crops) = Types::new(given).crops("global", network.backbone.vit().patch) {
+        if let Some(crops) = Types::new(given).crops("global", network.backbone.patch()) {
             let (views, side) = (crops.dims[0] as f64, crops.dims[3]);
             cost.flops = views * scope.global_batch as f64 * cost::crop_flops(network, side).forward();
             cost.bytes = views
@@ -69,9 +69,15 @@ impl Declare for Teacher {
 }
 
 /// The running teacher.
-#[derive(Default)]
 pub struct Running {
     statistics: RunningStatistics,
+}
+
+impl Running {
+    /// A teacher whose passes update `averages`: its batch norms go by the batch too.
+    pub fn new(averages: Averages) -> Self {
+        Running { statistics: RunningStatistics::new(averages) }
+    }
 }
 
 /// Positions of the ports.
@@ -93,7 +99,7 @@ impl<D: Device> Stage<D> for Running {
         let weights = inputs.weights(WEIGHTS)?;
         let asked = Asked { logits: outputs.wanted[LOGITS], ..Asked::default() };
         let answer = weights.forward(&[inputs.tensor(GLOBAL)?], asked).map_err(failed)?;
-        self.statistics.saw(weights.as_ref(), answer.statistics);
+        self.statistics.saw(answer.statistics);
         outputs.values[LOGITS] = answer.logits.map(Value::Tensor);
         outputs.values[CLS] = Some(Value::Tensor(answer.cls));
         Ok(())

@@ -1,12 +1,14 @@
-//! Features, tokens and CLS attention of the vision transformers, and their numbers of parameters.
+//! Features, tokens and CLS attention of the vision transformers, features of ResNet-50 by its batch and by what it has seen, and
+//! numbers of parameters.
 
 use std::sync::Arc;
 
 use dfdx::prelude::Cpu;
-use dinoflow::graph::spec::{Backbone, HeadSpec, Init, NetworkSpec, Stem, VitSpec};
+use dinoflow::graph::spec::{Backbone, HeadSpec, Init, NetworkSpec, ResNetSpec, ResNetStem, Stem, VitSpec};
 use dinoflow::kernels::Products;
 use dinoflow::nn::architectures;
 use dinoflow::nn::network::Asked;
+use dinoflow::nn::statistics::{Averages, RunningStatistics};
 use dinoflow::tensor::Batched;
 use serde_json::Value;
 
@@ -68,14 +70,52 @@ fn check(case: &Value) {
     assert!(apart <= 2e-6 * rms, "{name}: the CLS-only last block is off by {apart:e}");
 }
 
+/// A feature row against the first of a fixture's, each number by its own size and the row's.
+fn check_row(what: &str, found: &[f32], expected: &Value) {
+    let expected = numbers(expected);
+    let rms = (expected.iter().map(|x| x * x).sum::<f64>() / expected.len() as f64).sqrt();
+    for (i, (&found, expected)) in found.iter().zip(expected).enumerate() {
+        close(&format!("{what}[{i}]"), f64::from(found), expected, 1e-5, 2e-5 * rms);
+    }
+}
+
+fn check_resnet(case: &Value) {
+    let head = HeadSpec { hidden: 8, bottleneck: 8, out_dim: 8, ..HeadSpec::default() };
+    let backbone = Backbone::ResNet50(ResNetSpec { stem: ResNetStem::ImageNet });
+    let spec = NetworkSpec { backbone, head, drop_path: 0.0, init: Init::Seed };
+    let device = Cpu::default();
+    let mut network = architectures::build(&device, &spec, Products::F32, 0).unwrap();
+    fixture::fill(&device, Arc::get_mut(&mut network).unwrap());
+    let of_backbone = |p: &&dinoflow::nn::parameter::Ref<'_, Cpu>| p.name.starts_with("backbone.");
+    let parameters: usize = network.parameters().iter().filter(of_backbone).map(|p| p.tensor.len()).sum();
+    assert_eq!(parameters, count(&case["parameters"]), "resnet50: parameters");
+
+    let shape: Vec<usize> = case["shape"].as_array().unwrap().iter().map(count).collect();
+    let pixels = fixture::input(case["input"].as_str().unwrap(), shape.iter().product());
+    let dims = vec![1, shape[0], shape[1], shape[2], shape[3]];
+    let images = Batched::from_host(&device, pixels, dims, Some(1)).unwrap();
+    let averages = Averages::default();
+    let mut statistics = RunningStatistics::new(averages.clone());
+    let trained = network.forward(&[&images], Asked::default()).unwrap();
+    let features = trained.cls.to_host().unwrap();
+    check_row("resnet50 in training", &features, &case["train_mode_row0"]);
+    fixture::summary("resnet50 in training", &features, &case["train_mode_summary"], 1e-5);
+    statistics.saw(trained.statistics);
+    statistics.commit();
+    let (mean, variance) = averages.of("backbone.bn1", 64);
+    fixture::summary("resnet50: running mean", &mean, &case["bn1_running_mean"], 1e-5);
+    fixture::summary("resnet50: running variance", &variance, &case["bn1_running_var"], 1e-5);
+    let evaluated = network.evaluate(&[&images], Asked::default(), &averages).unwrap();
+    let features = evaluated.cls.to_host().unwrap();
+    check_row("resnet50 in evaluation", &features, &case["eval_mode_after_one_update_row0"]);
+}
+
 #[test]
 fn backbones() {
     let fixture = fixture::json("backbones.json");
-    let transformers = fixture["cases"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|c| c["arch"].as_str().unwrap().starts_with("vit"));
-    let checked = transformers.map(check).count();
-    assert!(checked > 0, "the fixture holds no vision transformer");
+    let cases = fixture["cases"].as_array().unwrap();
+    let named =
+        |name: &'static str| cases.iter().filter(move |c| c["arch"].as_str().unwrap().starts_with(name));
+    assert!(named("vit").map(check).count() > 0, "the fixture holds no vision transformer");
+    assert_eq!(named("resnet50").map(check_resnet).count(), 1);
 }

@@ -160,6 +160,7 @@ fn graph(case: &Json, weights: &Path, micro_batch: Option<usize>, precision: Pre
         out_dim: count(&case["out_dim"]),
         batch_norm: case["head_bn"].as_bool().unwrap(),
         norm_last_layer: case["norm_last_layer"].as_bool().unwrap(),
+        ..HeadSpec::default()
     };
     let mut network = backbones::network(
         case["arch"].as_str().unwrap(),
@@ -321,7 +322,13 @@ fn run(case: &Json, micro_batch: Option<usize>, precision: Precision) -> (tempfi
     let plan = plan(&graph, &registry);
     let seen = FirstGradients::default();
     let device = Cpu::default();
-    let workshop = Workshop { plan: &plan, device: &device, pictures: None, registry: &registry };
+    let workshop = Workshop {
+        plan: &plan,
+        device: &device,
+        pictures: None,
+        registry: &registry,
+        statistics: Default::default(),
+    };
     let build = |node: NodeId| -> Result<Box<dyn Stage<Cpu>>, StageError> {
         let inner = workshop.build(node)?;
         if plan.nodes[node.0].role != Role::Optimizer {

@@ -112,8 +112,8 @@ mod tests {
                 "-1 hidden | `hidden` is of the wrong type | a whole number, 0 or more",
                 "\"many\" out_dim | `out_dim` is of the wrong type | a whole number, 0 or more",
                 "1 batch_norm | `batch_norm` is of the wrong type | true or false",
-                "botleneck botleneck | unknown key `botleneck` | `hidden`, `bottleneck`, `out_dim`, `batch_norm` or \
-                 `norm_last_layer`",
+                "botleneck botleneck | unknown key `botleneck` | `layers`, `hidden`, `bottleneck`, `out_dim`, \
+                 `batch_norm`, `activation`, `l2`, `norm_last_layer` or `prototypes`",
             ],
         );
         check::<NetworkSpec>(

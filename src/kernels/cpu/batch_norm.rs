@@ -1,16 +1,20 @@
-//! Batch norm (Ioffe and Szegedy 2015) over the rows of x (rows, dim), each column its own channel.
+//! Batch norm (Ioffe and Szegedy 2015) over the rows of x (rows, dim), each column its own channel; in the same pass a residual is
+//! added, and what is below 0 becomes 0, as residual networks ask for.
 
-use super::lanes::mul_add;
-use super::split::{each_part, rows_per_task, sum_over_rows};
+use super::lanes::{mul_add, positive};
+use super::split::{each_part, each_part2, rows_per_task, sum_over_rows, with_scratch};
 
-/// Training mode: y = (x - mean) · rstd · gain + bias with this batch's mean and biased variance, all (dim) kept.
+/// Training mode: y = (x - mean) · rstd · gain + bias + residual with this batch's mean and biased variance, all (dim) kept;
+/// under `relu` the larger of that and 0.
 pub fn forward(
     rows: usize,
     dim: usize,
     eps: f32,
+    relu: bool,
     x: &[f32],
     gain: &[f32],
     bias: &[f32],
+    residual: Option<&[f32]>,
     y: &mut [f32],
     mean: &mut [f32],
     variance: &mut [f32],
@@ -27,7 +31,7 @@ pub fn forward(
     sum_over_rows(rows, variance, |rows, sum| add_squares(&x[rows.start * dim..rows.end * dim], mean, sum));
     variance.iter_mut().for_each(|v| *v /= count);
     rstd.iter_mut().zip(&*variance).for_each(|(r, v)| *r = 1.0 / (v + eps).sqrt());
-    scale_and_shift(rows, dim, x, gain, bias, mean, rstd, y);
+    scale_and_shift(rows, dim, relu, x, gain, bias, residual, mean, rstd, y);
 }
 
 /// Evaluation mode: the same with given statistics.
@@ -35,31 +39,40 @@ pub fn apply(
     rows: usize,
     dim: usize,
     eps: f32,
+    relu: bool,
     x: &[f32],
     gain: &[f32],
     bias: &[f32],
+    residual: Option<&[f32]>,
     mean: &[f32],
     variance: &[f32],
     y: &mut [f32],
 ) {
     let rstd: Vec<f32> = variance.iter().map(|v| 1.0 / (v + eps).sqrt()).collect();
-    scale_and_shift(rows, dim, x, gain, bias, mean, &rstd, y);
+    scale_and_shift(rows, dim, relu, x, gain, bias, residual, mean, &rstd, y);
 }
 
-/// The gradient of training mode; dx, dgain and dbias are added to.
+/// The gradient of training mode; dx, dresidual, dgain and dbias are added to. `y` is what [`forward`] gave under `relu`.
 pub fn backward(
     rows: usize,
     dim: usize,
     dy: &[f32],
+    y: Option<&[f32]>,
     x: &[f32],
     gain: &[f32],
     mean: &[f32],
     rstd: &[f32],
     dx: &mut [f32],
+    dresidual: Option<&mut [f32]>,
     dgain: &mut [f32],
     dbias: &mut [f32],
 ) {
     assert_eq!([dy.len(), x.len(), dx.len()], [rows * dim; 3], "dy, x, dx of a batch norm");
+    assert!(y.is_none_or(|y| y.len() == dy.len()), "y of a batch norm");
+    assert!(
+        dresidual.as_ref().is_none_or(|d| d.len() == dy.len()),
+        "the gradient of a batch norm's residual"
+    );
     assert_eq!([gain.len(), mean.len(), rstd.len()], [dim; 3], "gain and statistics of a batch norm");
     assert_eq!([dgain.len(), dbias.len()], [dim; 2], "gradients of a batch norm");
     // the columns' sums of dy and of dy · z, z the normalised x
@@ -67,37 +80,86 @@ pub fn backward(
     sum_over_rows(rows, &mut sums, |rows, sums| {
         let span = rows.start * dim..rows.end * dim;
         let (plain, along) = sums.split_at_mut(dim);
-        add_gradients(&dy[span.clone()], &x[span], mean, rstd, plain, along);
+        through(dy, y, span.clone(), |dz| add_gradients(dz, &x[span], mean, rstd, plain, along));
     });
     let (plain, along) = sums.split_at(dim);
     let part = rows_per_task(dim) * dim;
-    each_part(part.max(1), dx, |i, dx| {
+    let back = |i: usize, dx: &mut [f32], dresidual: &mut [f32]| {
         let span = i * part..i * part + dx.len();
-        backward_rows(rows as f32, &dy[span.clone()], &x[span], gain, mean, rstd, plain, along, dx);
-    });
+        through(dy, y, span.clone(), |dz| {
+            backward_rows(rows as f32, dz, &x[span], gain, mean, rstd, plain, along, dx);
+            add_into(dz, dresidual);
+        });
+    };
+    match dresidual {
+        None => each_part(part.max(1), dx, |i, dx| back(i, dx, &mut [])),
+        Some(dresidual) => each_part2((part.max(1), dx), (part.max(1), dresidual), back),
+    }
     for c in 0..dim {
         dbias[c] += plain[c];
         dgain[c] += along[c];
     }
 }
 
+/// Lends the gradient before the ReLU of a stretch of numbers: dy where y is above 0, or dy itself where there is none.
+fn through(dy: &[f32], y: Option<&[f32]>, span: std::ops::Range<usize>, work: impl FnOnce(&[f32])) {
+    let dy = &dy[span.clone()];
+    match y {
+        None => work(dy),
+        Some(y) => with_scratch(dy.len(), |dz| {
+            masked(dy, &y[span], dz);
+            work(dz);
+        }),
+    }
+}
+
 fn scale_and_shift(
     rows: usize,
     dim: usize,
+    relu: bool,
     x: &[f32],
     gain: &[f32],
     bias: &[f32],
+    residual: Option<&[f32]>,
     mean: &[f32],
     rstd: &[f32],
     y: &mut [f32],
 ) {
     assert_eq!([x.len(), y.len()], [rows * dim; 2], "x and y of a batch norm");
     assert_eq!([gain.len(), bias.len(), mean.len(), rstd.len()], [dim; 4], "parameters of a batch norm");
+    assert!(residual.is_none_or(|r| r.len() == x.len()), "the residual of a batch norm");
     let part = rows_per_task(dim) * dim;
-    each_part(part.max(1), y, |i, y| shift_rows(&x[i * part..][..y.len()], gain, bias, mean, rstd, y));
+    each_part(part.max(1), y, |i, y| {
+        let span = i * part..i * part + y.len();
+        shift_rows(&x[span.clone()], gain, bias, mean, rstd, y);
+        if let Some(residual) = residual {
+            add_into(&residual[span], y);
+        }
+        if relu {
+            clamp(y);
+        }
+    });
 }
 
 vectorised! {
+    fn add_into<I>(x: &[f32], sum: &mut [f32]) {
+        for (s, x) in sum.iter_mut().zip(x) {
+            *s += x;
+        }
+    }
+
+    fn clamp<I>(y: &mut [f32]) {
+        for y in y {
+            *y = positive(*y);
+        }
+    }
+
+    fn masked<I>(dy: &[f32], y: &[f32], dz: &mut [f32]) {
+        for ((dz, dy), y) in dz.iter_mut().zip(dy).zip(y) {
+            *dz = if *y > 0.0 { *dy } else { 0.0 };
+        }
+    }
+
     fn add_rows<I>(x: &[f32], sum: &mut [f32]) {
         for x in x.chunks_exact(sum.len()) {
             for (s, x) in sum.iter_mut().zip(x) {
@@ -158,18 +220,21 @@ mod tests {
     use crate::kernels::probe::{differentiates, poison, values, weighted};
     use crate::kernels::scalar;
 
-    fn check(rows: usize, dim: usize) {
-        let (x, dy) = (values("x", rows * dim), values("dy", rows * dim));
+    fn check(rows: usize, dim: usize, relu: bool, residual: bool) {
+        let (n, eps) = (rows * dim, 1e-2);
+        let (x, dy, added) = (values("x", n), values("dy", n), values("added", n));
         let (gain, bias) = (values("gain", dim), values("bias", dim));
-        let (mut y, mut mean, mut variance, mut rstd) =
-            (poison(rows * dim), poison(dim), poison(dim), poison(dim));
+        let residual = residual.then_some(&added[..]);
+        let (mut y, mut mean, mut variance, mut rstd) = (poison(n), poison(dim), poison(dim), poison(dim));
         scalar::batch_norm::forward(
             rows,
             dim,
-            1e-2,
+            eps,
+            relu,
             &x,
             &gain,
             &bias,
+            residual,
             &mut y,
             &mut mean,
             &mut variance,
@@ -177,45 +242,82 @@ mod tests {
         );
         twins!(
             5e-6,
-            batch_norm::forward(rows, dim, 1e-2, &x, &gain, &bias, y, m, v, r),
-            y = poison(rows * dim),
+            batch_norm::forward(rows, dim, eps, relu, &x, &gain, &bias, residual, y, m, v, r),
+            y = poison(n),
             m = poison(dim),
             v = poison(dim),
             r = poison(dim)
         );
         twins!(
             2e-6,
-            batch_norm::apply(rows, dim, 1e-2, &x, &gain, &bias, &mean, &variance, y),
-            y = poison(rows * dim)
+            batch_norm::apply(rows, dim, eps, relu, &x, &gain, &bias, residual, &mean, &variance, y),
+            y = poison(n)
         );
-        twins!(
-            5e-6,
-            batch_norm::backward(rows, dim, &dy, &x, &gain, &mean, &rstd, dx, dgain, dbias),
-            dx = values("dx", rows * dim),
-            dgain = values("dgain", dim),
-            dbias = values("dbias", dim)
-        );
+        let kept = relu.then_some(&y[..]);
+        match residual {
+            None => twins!(
+                5e-6,
+                batch_norm::backward(rows, dim, &dy, kept, &x, &gain, &mean, &rstd, dx, None, dgain, dbias),
+                dx = values("dx", n),
+                dgain = values("dgain", dim),
+                dbias = values("dbias", dim)
+            ),
+            Some(_) => twins!(
+                5e-6,
+                batch_norm::backward(
+                    rows,
+                    dim,
+                    &dy,
+                    kept,
+                    &x,
+                    &gain,
+                    &mean,
+                    &rstd,
+                    dx,
+                    Some(&mut dr[..]),
+                    dgain,
+                    dbias
+                ),
+                dx = values("dx", n),
+                dr = values("dr", n),
+                dgain = values("dgain", dim),
+                dbias = values("dbias", dim)
+            ),
+        }
     }
 
     #[test]
     fn fast_batch_norm_agrees_with_its_twin() {
         for (rows, dim) in [(1, 5), (3, 64), (37, 7), (70, 2048), (500, 31)] {
-            check(rows, dim);
+            for (relu, residual) in [(false, false), (true, false), (false, true), (true, true)] {
+                check(rows, dim, relu, residual);
+            }
         }
     }
 
     #[test]
     fn scalar_batch_norm_differentiates() {
         let (x, dy, gain) = (values("x", 12), values("dy", 12), values("gain", 3));
-        let run = |x: &[f32], gain: &[f32]| {
-            let (mut y, mut m, mut v, mut r) = (poison(12), poison(3), poison(3), poison(3));
-            scalar::batch_norm::forward(4, 3, 1e-5, x, gain, &[0.1; 3], &mut y, &mut m, &mut v, &mut r);
-            (weighted(&dy, &y), m, r)
-        };
-        let (_, mean, rstd) = run(&x, &gain);
-        let (mut dx, mut dgain, mut dbias) = (vec![0.0; 12], vec![0.0; 3], vec![0.0; 3]);
-        scalar::batch_norm::backward(4, 3, &dy, &x, &gain, &mean, &rstd, &mut dx, &mut dgain, &mut dbias);
-        differentiates("dx", &x, &dx, |x| run(x, &gain).0);
-        differentiates("dgain", &gain, &dgain, |gain| run(&x, gain).0);
+        let added = values("added", 12);
+        for relu in [false, true] {
+            let run = |x: &[f32], gain: &[f32], added: &[f32]| {
+                let (mut y, mut m, mut v, mut r) = (poison(12), poison(3), poison(3), poison(3));
+                let (bias, added) = (&[0.1; 3], Some(added));
+                scalar::batch_norm::forward(
+                    4, 3, 1e-5, relu, x, gain, bias, added, &mut y, &mut m, &mut v, &mut r,
+                );
+                (weighted(&dy, &y), m, r, y)
+            };
+            let (_, mean, rstd, y) = run(&x, &gain, &added);
+            let (mut dx, mut dr, mut dgain, mut dbias) =
+                (vec![0.0; 12], vec![0.0; 12], vec![0.0; 3], vec![0.0; 3]);
+            let (kept, residual) = (relu.then_some(&y[..]), Some(&mut dr[..]));
+            scalar::batch_norm::backward(
+                4, 3, &dy, kept, &x, &gain, &mean, &rstd, &mut dx, residual, &mut dgain, &mut dbias,
+            );
+            differentiates("dx", &x, &dx, |x| run(x, &gain, &added).0);
+            differentiates("dresidual", &added, &dr, |added| run(&x, &gain, added).0);
+            differentiates("dgain", &gain, &dgain, |gain| run(&x, gain, &added).0);
+        }
     }
 }

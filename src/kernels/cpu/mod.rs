@@ -20,6 +20,7 @@ pub mod normed_linear;
 pub mod optimizer;
 pub mod patch;
 pub mod peak;
+pub mod pool;
 pub mod position;
 pub mod tokens;
 

@@ -14,4 +14,5 @@ pub mod normed_linear;
 mod numbers;
 pub mod optimizer;
 pub mod patch;
+pub mod pool;
 pub mod position;

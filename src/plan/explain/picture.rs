@@ -174,7 +174,7 @@ fn title(draft: &Draft) -> String {
         1 => format!("batch {}", draft.batch.global),
         micros => format!("batch {} in {micros} micro-batches", draft.batch.global),
     };
-    format!("{}: {}/{}, {batch}", draft.graph.name, backbone.name(), backbone.vit().patch)
+    format!("{}: {}, {batch}", draft.graph.name, backbone.label())
 }
 
 fn node(draft: &Draft, index: usize) -> Node {

@@ -23,11 +23,12 @@ pub fn plan(plan: &Plan) -> String {
 fn title(plan: &Plan) -> String {
     let graph = &plan.graph;
     let backbone = &graph.network.backbone;
-    let (name, patch, image) = (backbone.name(), backbone.vit().patch, backbone.vit().image);
+    let (name, image) = (backbone.label(), backbone.image());
     format!(
-        "{}: {name}/{patch} at {image} pixels, {} prototypes, {:?} on {}, seed {}",
+        "{}: {name} at {image} pixels, {} {}, {:?} on {}, seed {}",
         graph.name,
-        graph.network.head.out_dim,
+        graph.network.head.outputs(),
+        if graph.network.head.prototypes { "prototypes" } else { "outputs" },
         plan.precision(),
         words::device(plan.graph.device),
         graph.seed

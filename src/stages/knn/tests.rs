@@ -14,7 +14,7 @@ fn running(sets: &[&str], rejections: &Arc<Rejections>) -> Running<Cpu> {
     assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
     let graph = loaded.spec.unwrap();
     let StageSpec::Knn(stage) = &graph.nodes["knn"].stage else { panic!("knn is no Knn") };
-    Running::new(stage, &graph, rejections.clone(), &Cpu::default()).unwrap()
+    Running::new(stage, &graph, rejections.clone(), Default::default(), &Cpu::default()).unwrap()
 }
 
 #[test]

@@ -1,0 +1,43 @@
+//! What turns pictures into features: one trait over transformers and residual networks.
+
+use dfdx::prelude::{Const, Merge, Tape, Tensor};
+
+use super::batch_norm::Norms;
+use super::network::{Asked, DropPath};
+use super::parameter::Parameters;
+use crate::kernels::Kernels;
+use crate::tensor::{Batched, Device, Float};
+
+/// Typed tokens of a batch of images.
+pub type Tokens<const W: usize, D, T = dfdx::prelude::NoneTape> =
+    Tensor<(usize, usize, Const<W>), Float, D, T>;
+
+/// What a pass is about, beside its pictures.
+pub struct Pass<'a> {
+    pub asked: Asked,
+    pub drop_path: Option<DropPath>,
+    /// Views of each picture that went through before.
+    pub first_view: usize,
+    pub norms: Norms<'a>,
+}
+
+/// What a backbone gives for one group of images of equal size.
+pub struct Features<const W: usize, D: Device, T> {
+    /// (images, W): a transformer's CLS token, a residual network's mean over positions.
+    pub cls: Tensor<(usize, Const<W>), Float, D, T>,
+    /// (images, 1 + patches, W) after the last norm, when patches are asked of a transformer.
+    pub tokens: Option<Tokens<W, D>>,
+    /// (views, batch, heads, 1 + patches), when attention is asked of a transformer.
+    pub attention: Option<Batched<D>>,
+}
+
+/// A network from pictures to features of width `W`.
+pub trait Backbone<const W: usize, D: Kernels>: Parameters<D> + Clone + Send + Sync + 'static {
+    /// Images (views, batch, 3, height, width) to features.
+    fn forward<T: Tape<Float, D> + Merge<T>>(
+        &self,
+        images: &Batched<D>,
+        pass: &mut Pass<'_>,
+        tape: T,
+    ) -> Result<Features<W, D, T>, D::Err>;
+}

@@ -1,0 +1,329 @@
+//! Residual networks (He et al. 2015) with torchvision's layout and keys, without the classifier.
+
+use dfdx::prelude::{Merge, PutTape, SplitTape, Tape};
+
+use super::backbone::{Backbone, Features, Pass};
+use super::batch_norm::BatchNorm;
+use super::parameter::{Mut, Parameter, Parameters, Ref};
+use crate::graph::resnet::{self as plan, Layer, ResNetShape};
+use crate::graph::spec::{ResNetSpec, ResNetStem};
+use crate::kernels::{Kernels, Products};
+use crate::ops::{self, Extent, Maps, Weights};
+use crate::tensor::{Batched, Device, Float};
+
+/// A convolution and the batch norm behind it.
+#[derive(Clone, Debug)]
+struct ConvNorm<D: Device> {
+    weight: Weights<D>,
+    norm: BatchNorm<D>,
+    layer: Layer,
+}
+
+impl<D: Kernels> ConvNorm<D> {
+    fn zeros(device: &D, layer: Layer) -> Result<Self, D::Err> {
+        let window = layer.inp * layer.window.side * layer.window.side;
+        let weight = device.try_zeros_like(&(layer.out, window))?;
+        Ok(ConvNorm { weight, norm: BatchNorm::zeros(device, layer.out)?, layer })
+    }
+
+    /// The published shape of the weights.
+    fn dims(&self) -> Vec<usize> {
+        let Layer { inp, out, window, .. } = &self.layer;
+        vec![*out, *inp, window.side, window.side]
+    }
+
+    /// norm(x * w) + residual, and under `relu` no less than 0; with the extent of what comes out.
+    fn forward<T: Tape<Float, D>>(
+        &self,
+        (x, extent): (Maps<D, T>, Extent),
+        (residual, relu): (Option<&Maps<D>>, bool),
+        pass: &mut Pass<'_>,
+        products: Products,
+    ) -> Result<(Maps<D, T>, Extent), D::Err> {
+        let Layer { window, inp, .. } = self.layer;
+        // of all layers only the stem sees three channels
+        let y = ops::conv(x, extent, &self.weight, window, inp == 3, products)?;
+        let key = format!("backbone.{}", self.layer.norm);
+        Ok((self.norm.forward(y, residual, relu, key, &mut pass.norms)?, extent.strided(window.stride)))
+    }
+}
+
+/// Both listings are one text: a layer is known by its own names.
+macro_rules! layer_list {
+    ($this:ident, $prefix:ident, $to:ident, $list:ident, $($ref:tt)+) => {{
+        let (name, dims) = (format!("{}{}.weight", $prefix, $this.layer.conv), $this.dims());
+        $to.push(Parameter { name, dims, fixed: false, tensor: $($ref)+ $this.weight });
+        $this.norm.$list(&format!("{}{}.", $prefix, $this.layer.norm), $to);
+    }};
+}
+
+impl<D: Kernels> Parameters<D> for ConvNorm<D> {
+    fn list<'a>(&'a self, prefix: &str, to: &mut Vec<Ref<'a, D>>) {
+        layer_list!(self, prefix, to, list, &);
+    }
+
+    fn list_mut<'a>(&'a mut self, prefix: &str, to: &mut Vec<Mut<'a, D>>) {
+        layer_list!(self, prefix, to, list_mut, &mut);
+    }
+}
+
+/// A residual block.
+#[derive(Clone, Debug)]
+struct Block<D: Device> {
+    body: Vec<ConvNorm<D>>,
+    shortcut: Option<ConvNorm<D>>,
+}
+
+impl<D: Kernels> Block<D> {
+    fn zeros(device: &D, block: plan::Block) -> Result<Self, D::Err> {
+        let zeros = |layer| ConvNorm::zeros(device, layer);
+        Ok(Block {
+            body: block.body.into_iter().map(zeros).collect::<Result<_, _>>()?,
+            shortcut: block.shortcut.map(zeros).transpose()?,
+        })
+    }
+
+    fn forward<T: Tape<Float, D>>(
+        &self,
+        (x, extent): (Maps<D, T>, Extent),
+        pass: &mut Pass<'_>,
+        products: Products,
+    ) -> Result<(Maps<D, T>, Extent), D::Err> {
+        let (x, tape) = x.split_tape();
+        let (residual, tape) = match &self.shortcut {
+            None => (x.clone(), tape),
+            Some(layer) => {
+                let around = (x.clone().put_tape(tape), extent);
+                layer.forward(around, (None, false), pass, products)?.0.split_tape()
+            }
+        };
+        let mut maps = (x.put_tape(tape), extent);
+        for (i, layer) in self.body.iter().enumerate() {
+            let last = i + 1 == self.body.len();
+            maps = layer.forward(maps, (last.then_some(&residual), true), pass, products)?;
+        }
+        Ok(maps)
+    }
+}
+
+/// A residual network with features of width `W`.
+#[derive(Clone, Debug)]
+pub struct ResNet<const W: usize, D: Device> {
+    stem: ConvNorm<D>,
+    /// Whether the stem's maps are halved once more.
+    pool: bool,
+    blocks: Vec<Block<D>>,
+    products: Products,
+}
+
+impl<const W: usize, D: Kernels> ResNet<W, D> {
+    /// All parameters zero.
+    pub fn zeros(
+        device: &D,
+        (spec, shape): (&ResNetSpec, ResNetShape),
+        products: Products,
+    ) -> Result<Self, D::Err> {
+        debug_assert_eq!(W, shape.width());
+        let blocks = plan::blocks(shape).into_iter().map(|block| Block::zeros(device, block));
+        Ok(ResNet {
+            stem: ConvNorm::zeros(device, plan::stem(spec))?,
+            pool: spec.stem == ResNetStem::ImageNet,
+            blocks: blocks.collect::<Result<_, _>>()?,
+            products,
+        })
+    }
+}
+
+impl<const W: usize, D: Kernels> Backbone<W, D> for ResNet<W, D> {
+    fn forward<T: Tape<Float, D> + Merge<T>>(
+        &self,
+        images: &Batched<D>,
+        pass: &mut Pass<'_>,
+        tape: T,
+    ) -> Result<Features<W, D, T>, D::Err> {
+        let (device, axes) = (images.flat.device().clone(), images.dims.len());
+        let (height, width) = (images.dims[axes - 2], images.dims[axes - 1]);
+        let extent = Extent { images: images.dims[..axes - 3].iter().product(), height, width };
+        let mut pixels = device.empty((extent.rows(), 3))?;
+        device.channels_last(extent.images, 3, height * width, images.view(), D::view_mut(&mut pixels))?;
+        let mut maps =
+            self.stem.forward((pixels.put_tape(tape), extent), (None, true), pass, self.products)?;
+        if self.pool {
+            maps = (ops::max_pool(maps.0, maps.1)?, maps.1.strided(2));
+        }
+        for block in &self.blocks {
+            maps = block.forward(maps, pass, self.products)?;
+        }
+        Ok(Features { cls: ops::average_pool(maps.0, extent.images)?, tokens: None, attention: None })
+    }
+}
+
+/// Both listings are one text: in a block torchvision lists the shortcut last.
+macro_rules! resnet_list {
+    ($this:ident, $prefix:ident, $to:ident, $list:ident, $iter:ident) => {{
+        $this.stem.$list($prefix, $to);
+        for block in $this.blocks.$iter() {
+            for layer in block.body.$iter().chain(block.shortcut.$iter()) {
+                layer.$list($prefix, $to);
+            }
+        }
+    }};
+}
+
+impl<const W: usize, D: Kernels> Parameters<D> for ResNet<W, D> {
+    fn list<'a>(&'a self, prefix: &str, to: &mut Vec<Ref<'a, D>>) {
+        resnet_list!(self, prefix, to, list, iter);
+    }
+
+    fn list_mut<'a>(&'a mut self, prefix: &str, to: &mut Vec<Mut<'a, D>>) {
+        resnet_list!(self, prefix, to, list_mut, iter_mut);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use dfdx::prelude::Cpu;
+
+    use super::*;
+    use crate::graph::spec::{Backbone, HeadSpec, Init, NetworkSpec};
+    use crate::keyed::Key;
+    use crate::nn::architectures::build;
+    use crate::nn::network::{Asked, Lent};
+    use crate::nn::statistics::{Averages, RunningStatistics};
+    use crate::plan::cost;
+
+    fn network(backbone: Backbone) -> NetworkSpec {
+        let head = HeadSpec { hidden: 8, bottleneck: 4, out_dim: 6, ..HeadSpec::default() };
+        NetworkSpec { backbone, head, drop_path: 0.0, init: Init::Seed }
+    }
+
+    fn all() -> [Backbone; 4] {
+        let [imagenet, small] = [ResNetStem::ImageNet, ResNetStem::Small].map(|stem| ResNetSpec { stem });
+        [
+            Backbone::ResNet18(imagenet.clone()),
+            Backbone::ResNet18(small.clone()),
+            Backbone::ResNet50(imagenet),
+            Backbone::ResNet50(small),
+        ]
+    }
+
+    #[test]
+    fn residual_networks_have_the_planned_parameters_under_torchvisions_keys() {
+        for backbone in all() {
+            let spec = network(backbone);
+            let built = build(&Cpu::default(), &spec, Products::F32, 0).unwrap();
+            let total: usize = built.parameters().iter().map(|p| p.tensor.len()).sum();
+            assert_eq!(total as u64, cost::parameters(&spec), "{}", spec.backbone.name());
+            for p in built.parameters() {
+                assert_eq!(p.dims.iter().product::<usize>(), p.tensor.len(), "{}", p.name);
+            }
+            let names: Vec<String> = built.parameters().iter().map(|p| p.name.clone()).collect();
+            assert_eq!(
+                names[..3],
+                ["conv1.weight", "bn1.weight", "bn1.bias"].map(|n| format!("backbone.{n}"))
+            );
+            for name in ["layer1.0.conv2.weight", "layer4.1.bn2.bias", "layer2.0.downsample.1.weight"] {
+                assert!(names.contains(&format!("backbone.{name}")), "{name}");
+            }
+        }
+    }
+
+    fn pixels(images: usize, side: usize) -> Batched<Cpu> {
+        let mut draws = Key::new(5).named("resnet").draws();
+        let values: Vec<f32> = (0..images * 3 * side * side).map(|_| draws.normal() as f32).collect();
+        Batched::from_host(&Cpu::default(), values, vec![1, images, 3, side, side], Some(1)).unwrap()
+    }
+
+    /// The features' sum weighted by fixed numbers, the norms in training mode.
+    fn loss(network: &Lent<Cpu>, images: &Batched<Cpu>, weights: &[f32]) -> f64 {
+        let answer = network.forward(&[images], Asked::default()).unwrap();
+        answer.cls.view().iter().zip(weights).map(|(&y, &w)| f64::from(y) * f64::from(w)).sum()
+    }
+
+    /// Some parameters of every kind along their own gradient, where their slope is the gradient's length.
+    fn check_slopes(backbone: Backbone, side: usize) {
+        let (spec, cpu, images) = (network(backbone), Cpu::default(), pixels(6, side));
+        let mut network = build(&cpu, &spec, Products::F32, 1).unwrap();
+        let width = network.width();
+        let mut draws = Key::new(6).named("weights").draws();
+        let weights: Vec<f32> = (0..6 * width).map(|_| draws.normal() as f32).collect();
+        let (_, back) = network.forward_traced(&[&images], Asked::default(), None).unwrap();
+        let mut sums = network.zero_gradients().unwrap();
+        let seed = Batched::from_host(&cpu, weights.clone(), vec![1, 6, width], Some(1)).unwrap();
+        back.run(network.as_ref(), None, Some(&seed), &mut sums).unwrap();
+        let names: Vec<String> = network.parameters().iter().map(|p| p.name.clone()).collect();
+        let kinds = [
+            "backbone.conv1.weight",
+            "backbone.bn1.bias",
+            "layer1.0.conv2.weight",
+            "layer2.0.bn1.weight",
+            "layer3.0.downsample.0.weight",
+            "layer4.0.downsample.1.bias",
+            "layer4.1.conv1.weight",
+            "layer4.1.bn2.weight",
+        ];
+        for name in kinds {
+            let at = names.iter().position(|n| n.ends_with(name)).unwrap();
+            let gradient = Cpu::buffer(&sums.buffers[at]).to_vec();
+            let length = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+            assert!(length > 1e-6, "{name} has no gradient");
+            let kept = network.parameters()[at].tensor.view().to_vec();
+            let size = kept.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+            let step = 3e-4 * size.max(1.0);
+            let mut moved = |by: f64| {
+                let moved: Vec<f32> = kept
+                    .iter()
+                    .zip(&gradient)
+                    .map(|(p, g)| p + (by * f64::from(*g) / length) as f32)
+                    .collect();
+                let mut write = |values: &[f32]| {
+                    let owned = Arc::get_mut(&mut network).unwrap();
+                    owned.parameters_mut()[at].tensor.view_mut().copy_from_slice(values);
+                };
+                write(&moved);
+                let seen = loss(&network, &images, &weights);
+                let owned = Arc::get_mut(&mut network).unwrap();
+                owned.parameters_mut()[at].tensor.view_mut().copy_from_slice(&kept);
+                seen
+            };
+            let slope = (moved(step) - moved(-step)) / (2.0 * step);
+            assert!((slope - length).abs() < 0.02 * length, "{name}: {slope} against {length}");
+        }
+    }
+
+    #[test]
+    fn residual_networks_have_the_gradients_that_their_slopes_say() {
+        let [eighteen, small, fifty, _] = all();
+        check_slopes(eighteen, 33);
+        check_slopes(small, 9);
+        check_slopes(fifty, 32);
+    }
+
+    #[test]
+    fn an_evaluation_goes_by_what_was_seen_before_and_by_no_other_picture() {
+        let [_, small, ..] = all();
+        let network = build(&Cpu::default(), &network(small), Products::F32, 2).unwrap();
+        let images = pixels(4, 12);
+        let asked = Asked { logits: true, ..Asked::default() };
+        let averages = Averages::default();
+        let mut statistics = RunningStatistics::new(averages.clone());
+        let before = network.evaluate(&[&images], asked, &averages).unwrap();
+        for _ in 0..3 {
+            statistics.saw(network.forward(&[&images], asked).unwrap().statistics);
+            statistics.commit();
+        }
+        let after = network.evaluate(&[&images], asked, &averages).unwrap();
+        assert_ne!(before.cls.to_host().unwrap(), after.cls.to_host().unwrap());
+        assert!(after.statistics.is_empty());
+        let pixels = images.to_host().unwrap();
+        let first =
+            Batched::from_host(&Cpu::default(), pixels[..3 * 144].to_vec(), vec![1, 1, 3, 12, 12], Some(1));
+        let alone = network.evaluate(&[&first.unwrap()], asked, &averages).unwrap().cls.to_host().unwrap();
+        let among = after.cls.to_host().unwrap();
+        let size = alone.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+        let apart = alone.iter().zip(&among).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(apart < 1e-5 * size, "{apart} of {size}");
+    }
+}
