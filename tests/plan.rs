@@ -16,7 +16,7 @@ use dinoflow::plan::explain::{dot, json, mermaid, picture, svg, text};
 use dinoflow::plan::{Conversion, EdgeKind, Plan, actors, build};
 use dinoflow::stages::{EdgeType, Ports, Registry, StageSpec};
 
-const GRAPHS: [&str; 6] = ["quickstart", "cifar10", "vits16", "vits8", "vitb16", "vitb8"];
+const GRAPHS: [&str; 7] = ["quickstart", "cifar10", "vits16", "vits8", "vitb16", "vitb8", "resnet50"];
 
 fn plan_of(graph: &str, sets: &[&str]) -> Plan {
     let sets = sets.iter().map(|set| (*set).to_owned()).collect();

@@ -245,6 +245,10 @@ pub struct VitSpec {
     /// What turns pixels to tokens.
     #[serde(default)]
     pub stem: Stem,
+    /// Learned tokens beside CLS that stand for no part of the picture (Darcet et al. 2023): room for what the network keeps of the
+    /// whole.
+    #[serde(default)]
+    pub registers: usize,
 }
 
 /// What turns pixels into a ViT's tokens.

@@ -116,10 +116,11 @@ family! {
     PatchKernels in patch {
         /// (batch, 3, height, width) to (batch, patches, 3 · patch²), inner order (channel, y, x)
         fn unfold = unfold(batch: usize, height: usize, width: usize, patch: usize, images: read, rows: write);
-        /// CLS before the patches, positions added
-        fn assemble = assemble(batch: usize, patches: usize, dim: usize, projected: read, cls: read, pos: read, tokens: write);
-        fn assemble_backward = assemble_backward(batch: usize, patches: usize, dim: usize, dtokens: read,
-            dprojected: write, dcls: write, dpos: write);
+        /// CLS and registers (`lead`) before the patches, positions added to CLS and patches
+        fn assemble = assemble(batch: usize, registers: usize, patches: usize, dim: usize, projected: read, cls: read, lead: maybe,
+            pos: read, tokens: write);
+        fn assemble_backward = assemble_backward(batch: usize, registers: usize, patches: usize, dim: usize, dtokens: read,
+            dprojected: write, dcls: write, dlead: maybe_write, dpos: write);
     }
 }
 
@@ -158,6 +159,8 @@ family! {
     TokenKernels in tokens {
         /// (batch, tokens, dim) to (batch, keep, dim)
         fn first_tokens = first(batch: usize, tokens: usize, keep: usize, dim: usize, src: read, dst: write);
+        /// (batch, tokens, dim) to (batch, tokens - count, dim), without `count` of an image's tokens from `from` on
+        fn without_tokens = without(batch: usize, tokens: usize, from: usize, count: usize, dim: usize, src: read, dst: write);
         /// (batch, tokens, dim) += (batch, keep, dim)
         fn add_first_tokens = add_first(batch: usize, tokens: usize, keep: usize, dim: usize, src: read, dst: write);
         /// dst = scale · those rows of src that are named

@@ -25,9 +25,9 @@ pub struct Pass<'a> {
 pub struct Features<const W: usize, D: Device, T> {
     /// (images, W): a transformer's CLS token, a residual network's mean over positions.
     pub cls: Tensor<(usize, Const<W>), Float, D, T>,
-    /// (images, 1 + patches, W) after the last norm, when patches are asked of a transformer.
+    /// (images, 1 + patches, W) after the last norm, registers left out, when patches are asked of a transformer.
     pub tokens: Option<Tokens<W, D>>,
-    /// (views, batch, heads, 1 + patches), when attention is asked of a transformer.
+    /// (views, batch, heads, 1 + patches), registers left out, when attention is asked of a transformer.
     pub attention: Option<Batched<D>>,
 }
 

@@ -181,7 +181,7 @@ mod tests {
     use crate::tensor::Batched;
 
     fn network(head: HeadSpec) -> NetworkSpec {
-        let vit = VitSpec { patch: 8, image: 16, stem: Stem::Patch };
+        let vit = VitSpec { patch: 8, image: 16, stem: Stem::Patch, registers: 0 };
         NetworkSpec { backbone: Backbone::VitMicro(vit), head, drop_path: 0.0, init: Init::Seed }
     }
 
@@ -291,7 +291,6 @@ mod tests {
                 assert!(*fixed || vanishes, "{head:?}: {name} has no gradient");
                 continue;
             }
-            let step = 1e-3;
             let mut moved = |by: f64| {
                 let owned = Arc::get_mut(&mut network).unwrap();
                 let kept = owned.parameters_mut()[at].tensor.view_mut().to_vec();
@@ -303,12 +302,8 @@ mod tests {
                 owned.parameters_mut()[at].tensor.view_mut().copy_from_slice(&kept);
                 seen
             };
-            let [below, here, above] = [-step, 0.0, step].map(&mut moved);
-            let mut slopes = vec![(above - below) / (2.0 * step)];
-            if head.activation == Activation::Relu {
-                // its kink may lie on one side of here, and then the other side's slope is the gradient
-                slopes.extend([(here - below) / step, (above - here) / step]);
-            }
+            // a long step may go over a ReLU's kinks, a short one drowns in rounding where gradients are small
+            let slopes = [1e-3, 1e-4].map(|step| (moved(step) - moved(-step)) / (2.0 * step));
             let near = slopes.iter().any(|slope| (slope - length).abs() < 0.01 * length);
             assert!(near, "{head:?}: {name}: {slopes:?} against {length}");
         }

@@ -10,7 +10,7 @@ use super::backbone::{Backbone, Pass};
 use super::batch_norm::Norms;
 use super::head::Head;
 use super::network::{Answer, Asked, Backward, DropPath, Gradients, Lent, Network, Traced};
-use super::parameter::{Mut, Ref};
+use super::parameter::{Mut, Parameters, Ref};
 use super::statistics::Averages;
 use crate::kernels::Kernels;
 use crate::ops;

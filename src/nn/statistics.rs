@@ -22,6 +22,27 @@ impl Averages {
         norms.get(key).cloned().map_or_else(|| (vec![0.0; width], vec![1.0; width]), |n| (n.mean, n.variance))
     }
 
+    /// Starts from what a file of weights holds beside them: `….running_mean` and `….running_var` of norms whose `….weight` is as long.
+    ///
+    /// # Errors
+    /// The key of a norm of which something is missing or of another length.
+    pub fn begin(&self, file: &State) -> Result<(), String> {
+        let numbers = |key: &str, what: &str| match file.get(&format!("{key}.{what}")) {
+            Some(SavedTensor::F32 { values, .. }) => Some(values.clone()),
+            _ => None,
+        };
+        let mut norms = self.norms();
+        for key in file.keys().filter_map(|key| key.strip_suffix(".running_mean")) {
+            let of = |what| numbers(key, what).ok_or_else(|| key.to_owned());
+            let (mean, variance, gain) = (of("running_mean")?, of("running_var")?, of("weight")?);
+            if [mean.len(), variance.len()] != [gain.len(); 2] {
+                return Err(key.to_owned());
+            }
+            norms.insert(key.to_owned(), Running { mean, variance, batches: 0 });
+        }
+        Ok(())
+    }
+
     /// A panic elsewhere leaves whole values behind.
     fn norms(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -114,5 +135,47 @@ impl RunningStatistics {
             Some(key) => Err(StageError::Restore(format!("{key} is nothing that this stage keeps"))),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(entries: &[(&str, &[Float])]) -> State {
+        let saved = |values: &[Float]| SavedTensor::F32 { dims: vec![values.len()], values: values.to_vec() };
+        entries.iter().map(|(key, values)| (key.to_string(), saved(values))).collect()
+    }
+
+    #[test]
+    fn a_file_of_weights_brings_its_statistics_and_a_torn_one_is_refused() {
+        let whole = [
+            ("bn1.weight", &[1.0, 1.0][..]),
+            ("bn1.running_mean", &[2.0, 3.0]),
+            ("bn1.running_var", &[4.0, 5.0]),
+        ];
+        let averages = Averages::default();
+        averages.begin(&state(&whole)).unwrap();
+        assert_eq!(averages.of("bn1", 2), (vec![2.0, 3.0], vec![4.0, 5.0]));
+        assert_eq!(averages.of("bn2", 1), (vec![0.0], vec![1.0]));
+        for torn in [&whole[..2], &[whole[0], whole[1], ("bn1.running_var", &[4.0])]] {
+            assert_eq!(averages.begin(&state(torn)), Err("bn1".to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_step_that_comes_to_no_end_leaves_nothing() {
+        let seen = || vec![("bn1".to_owned(), Statistics { mean: vec![10.0], variance: vec![3.0], rows: 4 })];
+        let averages = Averages::default();
+        let mut statistics = RunningStatistics::new(averages.clone());
+        statistics.saw(seen());
+        statistics.forget();
+        statistics.commit();
+        assert_eq!(averages.of("bn1", 1), (vec![0.0], vec![1.0]));
+        statistics.saw(seen());
+        statistics.commit();
+        // a tenth of the mean, and of the variance without bias, 4
+        let (mean, variance) = averages.of("bn1", 1);
+        assert!((mean[0] - 1.0).abs() < 1e-6 && (variance[0] - 1.3).abs() < 1e-6, "{mean:?} {variance:?}");
     }
 }

@@ -120,7 +120,7 @@ mod tests {
 
     fn network(patch: usize) -> NetworkSpec {
         NetworkSpec {
-            backbone: Backbone::VitMicro(VitSpec { patch, image: 2 * patch, stem: Stem::Conv }),
+            backbone: Backbone::VitMicro(VitSpec { patch, image: 2 * patch, stem: Stem::Conv, registers: 0 }),
             head: HeadSpec { hidden: 16, bottleneck: 8, out_dim: 12, ..HeadSpec::default() },
             drop_path: 0.0,
             init: Init::Seed,

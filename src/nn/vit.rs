@@ -1,29 +1,60 @@
 //! The vision transformer (Dosovitskiy et al. 2020) as DINO uses it: width, depth, heads and patch known at compile time.
 
-use dfdx::prelude::{Const, HasShape, Merge, PutTape, SplitTape, Tape, Tensor};
+use dfdx::prelude::{Const, HasShape, Merge, PutTape, ReshapeTo, SplitTape, Tape, Tensor};
 
 use super::backbone::{Backbone, Features, Pass};
 use super::layers::{Block, LayerNorm};
 use super::network::DropPath;
-use super::parameter::{Mut, Parameters, Ref, parameters};
+use super::parameter::{Mut, Parameter, Parameters, Ref};
 use super::stem::Stem;
 use crate::graph::spec::VitSpec;
 use crate::kernels::{Kernels, Products};
 use crate::ops::{self, Grid, Survivors};
 use crate::tensor::{Batched, Device, Float};
 
-/// Pixels to tokens. Keys: `cls_token`, `pos_embed`, `patch_embed.…` for the stem.
+/// Pixels to tokens. Keys: `cls_token`, `pos_embed`, `register_tokens`, `patch_embed.…` for the stem.
 #[derive(Clone, Debug)]
 pub struct PatchEmbed<const W: usize, const P: usize, D: Device> {
     pub cls_token: Tensor<(Const<W>,), Float, D>,
     /// CLS first, then the grid row by row.
     pub pos_embed: Tensor<(usize, Const<W>), Float, D>,
+    /// Between CLS and patches, without positions (Darcet et al. 2023); none where there are no registers.
+    pub registers: Option<Tensor<(usize, Const<W>), Float, D>>,
     pub stem: Stem<W, P, D>,
 }
 
+impl<const W: usize, const P: usize, D: Device> PatchEmbed<W, P, D> {
+    /// How many registers there are.
+    pub fn registers(&self) -> usize {
+        self.registers.as_ref().map_or(0, |registers| registers.shape().0)
+    }
+}
+
+fn named<T>(prefix: &str, name: &str, dims: Vec<usize>, tensor: T) -> Parameter<T> {
+    Parameter { name: format!("{prefix}{name}"), dims, fixed: false, tensor }
+}
+
+/// Both listings are one text.
+macro_rules! embed_list {
+    ($this:ident, $prefix:ident, $to:ident, $list:ident, $as:ident, $($ref:tt)+) => {{
+        let (positions, registers) = ($this.pos_embed.shape().0, $this.registers());
+        $to.push(named($prefix, "cls_token", vec![1, 1, W], $($ref)+ $this.cls_token));
+        $to.push(named($prefix, "pos_embed", vec![1, positions, W], $($ref)+ $this.pos_embed));
+        if let Some(tensor) = $this.registers.$as() {
+            $to.push(named($prefix, "register_tokens", vec![1, registers, W], tensor));
+        }
+        $this.stem.$list(&format!("{}patch_embed.", $prefix), $to);
+    }};
+}
+
 impl<const W: usize, const P: usize, D: Device> Parameters<D> for PatchEmbed<W, P, D> {
-    parameters!(self: cls_token "cls_token" [1, 1, W], pos_embed "pos_embed" [1, self.pos_embed.shape().0, W];
-        nested stem "patch_embed");
+    fn list<'a>(&'a self, prefix: &str, to: &mut Vec<Ref<'a, D>>) {
+        embed_list!(self, prefix, to, list, as_ref, &);
+    }
+
+    fn list_mut<'a>(&'a mut self, prefix: &str, to: &mut Vec<Mut<'a, D>>) {
+        embed_list!(self, prefix, to, list_mut, as_mut, &mut);
+    }
 }
 
 /// A vision transformer of width `W`, `DEPTH` blocks, `HEADS` heads, on patches of `P` × `P` pixels.
@@ -88,8 +119,12 @@ impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: 
         let (side, stem) = (spec.image / P, spec.stem);
         let grid = Grid { height: side, width: side };
         let pos_embed = device.try_zeros_like(&(1 + grid.patches(), Const::<W>))?;
-        let embed =
-            PatchEmbed { cls_token: device.try_zeros()?, pos_embed, stem: Stem::zeros(device, stem)? };
+        let registers = match spec.registers {
+            0 => None,
+            count => Some(device.try_zeros_like(&(count, Const::<W>))?),
+        };
+        let (cls_token, stem) = (device.try_zeros()?, Stem::zeros(device, stem)?);
+        let embed = PatchEmbed { cls_token, pos_embed, registers, stem };
         let blocks = (0..DEPTH)
             .map(|_| Block::zeros(device))
             .collect::<Result<Vec<_>, _>>()?
@@ -126,13 +161,15 @@ impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: 
         let (asked, size) = (pass.asked, (images.dims[0], images.dims[1]));
         let drops = Self::drops(pass.drop_path, pass.first_view, size);
         let mut x = ops::embed(images, &self.embed, self.grid, self.products, tape)?;
-        let mut attention = None;
+        let (mut attention, registers) = (None, self.embed.registers());
         for (i, block) in self.blocks.iter().enumerate() {
             let last = i + 1 == DEPTH;
             if last && asked.attention {
                 let (plain, tape) = x.split_tape();
-                let flat = ops::cls_attention(&plain, &block.norm1, &block.attn, self.products)?;
-                let dims = vec![size.0, size.1, HEADS, plain.shape().1];
+                let all = ops::cls_attention(&plain, &block.norm1, &block.attn, self.products)?;
+                let (tokens, images) = (plain.shape().1, plain.shape().0);
+                let flat = ops::without_tokens(all, (images * HEADS, tokens, 1), 1, registers)?;
+                let dims = vec![size.0, size.1, HEADS, tokens - registers];
                 attention = Some(Batched { flat, dims, batch: Some(1) });
                 x = plain.put_tape(tape);
             }
@@ -146,7 +183,97 @@ impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: 
             return Ok(Features { cls: ops::first_token(x)?, tokens: None, attention });
         }
         let (plain, tape) = x.split_tape();
-        let tokens = Some(plain.clone());
+        let (images, tokens, _) = *plain.shape();
+        let flat = plain.clone().try_reshape_like(&(images * tokens * W,))?;
+        let kept = ops::without_tokens(flat, (images, tokens, W), 1, registers)?;
+        let tokens = Some(kept.try_reshape_like(&(images, tokens - registers, Const::<W>))?);
         Ok(Features { cls: ops::first_token(plain.put_tape(tape))?, tokens, attention })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use dfdx::prelude::Cpu;
+
+    use crate::graph::spec::{Backbone, HeadSpec, Init, NetworkSpec, Stem, VitSpec};
+    use crate::kernels::Products;
+    use crate::keyed::Key;
+    use crate::nn::architectures::build;
+    use crate::nn::network::{Asked, Lent};
+    use crate::plan::cost;
+    use crate::tensor::{Batched, Device};
+
+    const KEY: &str = "backbone.register_tokens";
+
+    fn network(registers: usize) -> (NetworkSpec, Lent<Cpu>) {
+        let vit = VitSpec { patch: 8, image: 16, stem: Stem::Patch, registers };
+        let head = HeadSpec { hidden: 8, bottleneck: 4, out_dim: 6, ..HeadSpec::default() };
+        let spec = NetworkSpec { backbone: Backbone::VitMicro(vit), head, drop_path: 0.0, init: Init::Seed };
+        let network = build(&Cpu::default(), &spec, Products::F32, 3).unwrap();
+        (spec, network)
+    }
+
+    fn images() -> Batched<Cpu> {
+        let mut draws = Key::new(5).named("registers").draws();
+        let pixels: Vec<f32> = (0..3 * 3 * 24 * 16).map(|_| draws.normal() as f32).collect();
+        Batched::from_host(&Cpu::default(), pixels, vec![1, 3, 3, 24, 16], Some(1)).unwrap()
+    }
+
+    #[test]
+    fn registers_are_parameters_that_no_output_shows() {
+        for registers in [0, 1, 4] {
+            let (spec, network) = network(registers);
+            let total: usize = network.parameters().iter().map(|p| p.tensor.len()).sum();
+            assert_eq!(total as u64, cost::parameters(&spec));
+            let found = network.parameters().into_iter().find(|p| p.name == KEY).map(|p| p.dims);
+            assert_eq!(found, (registers > 0).then(|| vec![1, registers, 128]));
+            let asked = Asked { logits: false, patches: true, attention: true };
+            let all = network.forward(&[&images()], asked).unwrap();
+            assert_eq!(all.tokens[0].dims, [1, 3, 7, 128]);
+            assert_eq!(all.attention[0].dims, [1, 3, 2, 7]);
+            let tokens = all.tokens[0].to_host().unwrap();
+            let cls = all.cls.to_host().unwrap();
+            for (image, cls) in cls.chunks(128).enumerate() {
+                assert_eq!(&tokens[image * 7 * 128..][..128], cls, "CLS stands first");
+            }
+            // what registers attract is missing from the rest
+            for row in all.attention[0].to_host().unwrap().chunks(7) {
+                let sum: f32 = row.iter().sum();
+                assert_eq!(sum > 1.0 - 1e-5, registers == 0, "{registers} registers: {sum}");
+            }
+            // the last block for CLS alone gives the same
+            let alone = network.forward(&[&images()], Asked::default()).unwrap().cls.to_host().unwrap();
+            let apart = alone.iter().zip(&cls).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(apart < 1e-5, "{registers} registers: {apart}");
+        }
+    }
+
+    #[test]
+    fn registers_have_the_gradient_that_their_slope_says() {
+        let (cpu, (_, mut network)) = (Cpu::default(), network(3));
+        let at = network.parameters().iter().position(|p| p.name == KEY).unwrap();
+        let mut draws = Key::new(6).named("weights").draws();
+        let weights: Vec<f32> = (0..3 * 128).map(|_| draws.normal() as f32).collect();
+        let (_, back) = network.forward_traced(&[&images()], Asked::default(), None).unwrap();
+        let mut sums = network.zero_gradients().unwrap();
+        let seed = Batched::from_host(&cpu, weights.clone(), vec![1, 3, 128], Some(1)).unwrap();
+        back.run(network.as_ref(), None, Some(&seed), &mut sums).unwrap();
+        let gradient = Cpu::buffer(&sums.buffers[at]).to_vec();
+        let length = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+        assert!(length > 1e-4, "registers have no gradient");
+        let kept = network.parameters()[at].tensor.view().to_vec();
+        let mut moved = |by: f64| {
+            let values: Vec<f32> =
+                kept.iter().zip(&gradient).map(|(p, g)| p + (by * f64::from(*g) / length) as f32).collect();
+            let owned = Arc::get_mut(&mut network).unwrap();
+            owned.parameters_mut()[at].tensor.view_mut().copy_from_slice(&values);
+            let cls = network.forward(&[&images()], Asked::default()).unwrap().cls.to_host().unwrap();
+            cls.iter().zip(&weights).map(|(&y, &w)| f64::from(y) * f64::from(w)).sum::<f64>()
+        };
+        let step = 3e-3;
+        let slope = (moved(step) - moved(-step)) / (2.0 * step);
+        assert!((slope - length).abs() < 0.01 * length, "{slope} against {length}");
     }
 }

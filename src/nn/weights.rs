@@ -6,8 +6,9 @@ use std::sync::Arc;
 use safetensors::{Dtype, SafeTensors};
 
 use super::architectures;
-use super::network::Lent;
+use super::network::{Lent, Network};
 use super::parameter::{Mut, Ref};
+use super::statistics::Averages;
 use crate::graph::spec::{Init, NetworkSpec};
 use crate::kernels::{Kernels, Products};
 use crate::runtime::stage::{SavedTensor, StageError, State};
@@ -39,6 +40,16 @@ pub fn first<D: Kernels>(
         }
     }
     Ok(network)
+}
+
+/// What the batch norms of the graph's network have seen at the start: what the file of `init: Weights(…)` says, or nothing.
+///
+/// # Errors
+/// [`StageError::Data`] when that file is not there or what it says of a norm is not whole.
+pub fn first_statistics(spec: &NetworkSpec, averages: &Averages) -> Result<(), StageError> {
+    let Init::Weights(path) = &spec.init else { return Ok(()) };
+    let torn = |key| StageError::Data(format!("{}: the statistics of {key} are incomplete", path.display()));
+    averages.begin(&read(path)?).map_err(torn)
 }
 
 /// A device's failure as a stage's.

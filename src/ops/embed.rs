@@ -26,7 +26,7 @@ impl Grid {
 /// Projected patches: (images · patches, W).
 type Projected<const W: usize, D, T> = Tensor<(usize, Const<W>), Float, D, T>;
 
-/// Images (…, 3, height, width) of a flat tensor to (images, 1 + patches, W). `positions` is the grid that the position
+/// Images (…, 3, height, width) of a flat tensor to (images, 1 + registers + patches, W). `positions` is the grid that the position
 /// embeddings are laid out for; they are resampled where the images' own grid differs.
 pub fn embed<const W: usize, const P: usize, D: Kernels, T: Tape<Float, D>>(
     images: &Batched<D>,
@@ -87,7 +87,7 @@ fn project_patches<const W: usize, const P: usize, D: Kernels, T: Tape<Float, D>
     Ok(projected.put_tape(tape))
 }
 
-/// CLS before the patches of each image, positions added.
+/// CLS and registers before the patches of each image, positions added to CLS and patches.
 fn assemble<const W: usize, const P: usize, D: Kernels, T: Tape<Float, D>>(
     projected: Projected<W, D, T>,
     (batch, grid): (usize, Grid),
@@ -96,24 +96,33 @@ fn assemble<const W: usize, const P: usize, D: Kernels, T: Tape<Float, D>>(
 ) -> Result<Tensor<(usize, usize, Const<W>), Float, D, T>, D::Err> {
     let (projected, mut tape) = projected.split_tape();
     let device = embed.cls_token.device().clone();
-    let patches = grid.patches();
+    let (patches, registers) = (grid.patches(), embed.registers());
     let mut pos = device.empty(((1 + patches) * W,))?;
     let (grid_pos, pos_out) = (D::view(&embed.pos_embed), D::view_mut(&mut pos));
     device.interpolate(positions.height, positions.width, grid.height, grid.width, W, grid_pos, pos_out)?;
-    let mut tokens = device.empty((batch, 1 + patches, Const::<W>))?;
-    let (cls, out) = (D::view(&embed.cls_token), D::view_mut(&mut tokens));
-    device.assemble(batch, patches, W, D::view(&projected), cls, D::view(&pos), out)?;
+    let mut tokens = device.empty((batch, 1 + registers + patches, Const::<W>))?;
+    let (cls, lead) = (D::view(&embed.cls_token), embed.registers.as_ref().map(|lead| D::view(lead)));
+    let (from, pos, out) = (D::view(&projected), D::view(&pos), D::view_mut(&mut tokens));
+    device.assemble(batch, registers, patches, W, from, cls, lead, pos, out)?;
     if T::OWNS_TAPE {
-        let (cls, pos) = (embed.cls_token.clone(), embed.pos_embed.clone());
+        let (cls, lead, pos) = (embed.cls_token.clone(), embed.registers.clone(), embed.pos_embed.clone());
         let (projected, tokens) = (projected.ghost(), tokens.ghost());
         tape.add_backward_op(move |grads| {
             let dtokens = take(&device, grads.get_or_alloc_mut(&tokens)?)?;
             let mut dpos_here = device.zeroed((1 + patches) * W)?;
+            let mut dlead = match &lead {
+                Some(lead) => Some(take(&device, grads.get_or_alloc_mut(lead)?)?),
+                None => None,
+            };
             with_gradients!(&device, grads; dprojected = &projected, dcls = &cls => {
                 let (dy, dcls) = (D::buffer_mut(&mut dprojected), D::buffer_mut(&mut dcls));
+                let (from, dlead) = (D::buffer(&dtokens), dlead.as_mut().map(|d| D::buffer_mut(d)));
                 let dpos_here = D::buffer_mut(&mut dpos_here);
-                device.assemble_backward(batch, patches, W, D::buffer(&dtokens), dy, dcls, dpos_here)?;
+                device.assemble_backward(batch, registers, patches, W, from, dy, dcls, dlead, dpos_here)?;
             });
+            if let (Some(lead), Some(dlead)) = (&lead, dlead) {
+                *grads.get_or_alloc_mut(lead)? = dlead;
+            }
             with_gradients!(&device, grads; dpos = &pos => {
                 let from = D::buffer(&dpos_here);
                 device.interpolate_backward(

@@ -25,7 +25,7 @@ pub use layer_norm::layer_norm;
 pub use linear::{gelu, linear, linear_gelu, relu};
 pub use mlp_residual::mlp_residual;
 pub use pool::{average_pool, max_pool};
-pub use rows::{concat_rows, first_token};
+pub use rows::{concat_rows, first_token, without_tokens};
 pub use survivors::Survivors;
 
 use crate::tensor::{Buffer, Device};

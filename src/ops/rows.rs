@@ -26,6 +26,22 @@ pub fn first_token<const W: usize, D: Kernels, T: Tape<Float, D>>(
     Ok(y.put_tape(tape))
 }
 
+/// (images, tokens, width) in a flat tensor to the same without `count` of each image's tokens from `from` on; never traced.
+pub fn without_tokens<D: Kernels>(
+    x: Tensor<(usize,), Float, D>,
+    (images, tokens, width): (usize, usize, usize),
+    from: usize,
+    count: usize,
+) -> Result<Tensor<(usize,), Float, D>, D::Err> {
+    if count == 0 {
+        return Ok(x);
+    }
+    let device = x.device().clone();
+    let mut y = device.empty((images * (tokens - count) * width,))?;
+    device.without_tokens(images, tokens, from, count, width, D::view(&x), D::view_mut(&mut y))?;
+    Ok(y)
+}
+
 /// (a, W) and (b, W) to (a + b, W), the rows of `top` first.
 pub fn concat_rows<const W: usize, D: Kernels, T: Tape<Float, D> + Merge<T>>(
     top: Tensor<(usize, Const<W>), Float, D, T>,

@@ -67,7 +67,7 @@ pub fn backbone_parameters(backbone: &Backbone) -> u64 {
         + linear(width, width)
         + linear(width, 4 * width)
         + linear(4 * width, width);
-    stem + width + (1 + grid * grid) * width + shape.depth as u64 * block + norm
+    stem + (2 + grid * grid + vit.registers as u64) * width + shape.depth as u64 * block + norm
 }
 
 /// Parameters of the head on features of this width, the last layer's magnitudes among them.
@@ -129,9 +129,9 @@ fn patches(vit: &VitSpec, side: usize) -> f64 {
     (grid * grid) as f64
 }
 
-/// Tokens of a crop: its patches and CLS.
+/// Tokens of a crop: its patches, CLS and registers.
 pub fn tokens(vit: &VitSpec, side: usize) -> f64 {
-    1.0 + patches(vit, side)
+    (1 + vit.registers) as f64 + patches(vit, side)
 }
 
 /// One convolution of the stem, for one crop.
@@ -221,7 +221,7 @@ mod tests {
     use crate::graph::spec::Init;
 
     fn vit(patch: usize) -> VitSpec {
-        VitSpec { patch, image: 224, stem: Stem::Patch }
+        VitSpec { patch, image: 224, stem: Stem::Patch, registers: 0 }
     }
 
     fn small() -> NetworkSpec {

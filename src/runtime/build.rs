@@ -56,13 +56,13 @@ impl NormStatistics {
     /// Those of the network whose weights arrive at an input: of the node that the same weights are lent to for training.
     fn at(&self, plan: &Plan, node: NodeId, input: usize) -> Averages {
         let lent = plan.nodes[node.0].wired[input].map(|edge| plan.edges[edge.0].from);
-        let same = plan.edges.iter().filter(|edge| Some(edge.from) == lent);
+        let mut same = plan.edges.iter().filter(|edge| Some(edge.from) == lent);
         let of = |role: &Role| match role {
             Role::Student => Some(self.student.clone()),
             Role::Teacher => Some(self.teacher.clone()),
             _ => None,
         };
-        same.filter_map(|edge| of(&plan.nodes[edge.to.node.0].role)).next().unwrap_or_default()
+        same.find_map(|edge| of(&plan.nodes[edge.to.node.0].role)).unwrap_or_default()
     }
 }
 
@@ -79,6 +79,10 @@ impl<D: Registered> Build<D> for Workshop<'_, D> {
     fn build(&self, node: NodeId) -> Result<Box<dyn Stage<D>>, StageError> {
         let (graph, device): (&GraphSpec, &D) = (&self.plan.graph, self.device);
         let first = || weights::first(device, &graph.network, self.plan.products(), graph.seed);
+        let begun = |averages: &Averages| {
+            weights::first_statistics(&graph.network, averages)?;
+            Ok::<_, StageError>(averages.clone())
+        };
         let pictures = || {
             let opened = self.pictures.cloned();
             opened.ok_or_else(|| StageError::Bug("a host stage is built before the source is opened".into()))
@@ -90,9 +94,9 @@ impl<D: Registered> Build<D> for Workshop<'_, D> {
             StageSpec::Decode(stage) => Box::new(decode::Running::new(stage, pictures()?)),
             StageSpec::MultiCrop(stage) => Box::new(multi_crop::Running::new(stage, graph.seed)),
             StageSpec::Collate(stage) => Box::new(collate::Running::new(stage, device)),
-            StageSpec::Student(_) => Box::new(student::Running::new(graph, self.statistics.student.clone())),
+            StageSpec::Student(_) => Box::new(student::Running::new(graph, begun(&self.statistics.student)?)),
             StageSpec::Predictor(_) => Box::new(predictor::Running::default()),
-            StageSpec::Teacher(_) => Box::new(teacher::Running::new(self.statistics.teacher.clone())),
+            StageSpec::Teacher(_) => Box::new(teacher::Running::new(begun(&self.statistics.teacher)?)),
             StageSpec::Centering(stage) => Box::new(center::Running::new(stage.recipe(), device)),
             StageSpec::SinkhornKnopp(stage) => Box::new(center::Running::new(stage.recipe(), device)),
             StageSpec::BatchSoftmax(stage) => Box::new(center::Running::new(stage.recipe(), device)),

@@ -225,7 +225,7 @@ fn graph(batch: BatchPlan) -> GraphSpec {
         micro_batch: Some(batch.micro),
         duration: Span::Steps(9),
         network: NetworkSpec {
-            backbone: Backbone::VitMicro(VitSpec { patch: 8, image: 32, stem: Stem::Patch }),
+            backbone: Backbone::VitMicro(VitSpec { patch: 8, image: 32, stem: Stem::Patch, registers: 0 }),
             head: HeadSpec::default(),
             drop_path: 0.0,
             init: Init::Seed,

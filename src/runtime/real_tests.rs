@@ -6,7 +6,7 @@ use dfdx::prelude::Cpu;
 
 use super::{Interrupt, Options, Outcome, RunError, run};
 use crate::checkpoint::Reuse;
-use crate::graph::spec::GraphSpec;
+use crate::graph::spec::{Backbone, GraphSpec, ResNetSpec, ResNetStem};
 use crate::plan::{Plan, build};
 use crate::report::progress::Show;
 use crate::stages::registry::Registry;
@@ -105,6 +105,35 @@ fn the_recipe_trains_and_resumes_to_the_same_bits() {
         go(&graph(2), &Options { no_fuse: true, ..options(&out("apart")) }).unwrap();
         assert_eq!(lines(&out("apart")), whole);
         assert!(last_state(&out("apart")) == last_state(&out("whole")));
+    }
+}
+
+#[test]
+fn a_residual_network_is_evaluated_alike_after_a_resume() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = |name: &str| folder.path().join(name);
+    let mut graph = graph(DRAWN, false, 4, 2);
+    graph.network.backbone = Backbone::ResNet18(ResNetSpec { stem: ResNetStem::Small });
+    graph.network.drop_path = 0.0;
+    let knn = r#"(
+        stage: Knn((train: Synthetic((count: 12, size: 20, classes: 8)), val: Synthetic((count: 12, size: 20, classes: 8)),
+            every: Steps(2), k: [3], crop: Some(16))),
+        inputs: {"student": "optimizer/weights", "teacher": "ema/weights"},
+    )"#;
+    graph.nodes.insert("knn".into(), ron::from_str(knn).unwrap());
+    go(&graph, &options(&out("whole"))).unwrap();
+    let whole = lines(&out("whole"));
+    go(&graph, &Options { steps: Some(4), sequential: true, ..options(&out("parts")) }).unwrap();
+    go(&graph, &Options { reuse: Reuse::Resume, threads: Some(3), ..options(&out("parts")) }).unwrap();
+    assert_eq!(lines(&out("parts")), whole);
+    assert!(last_state(&out("parts")) == last_state(&out("whole")));
+    for network in &last_state(&out("whole"))[..2] {
+        let file = safetensors::SafeTensors::deserialize(network).unwrap();
+        let bytes = file.tensor("backbone.layer4.1.bn2.num_batches_tracked").unwrap().data().to_vec();
+        let batches = u64::from_le_bytes(bytes.try_into().unwrap());
+        // six steps: one batch a resolution
+        assert!(batches == 12 || batches == 6, "{batches}");
+        assert_eq!(file.tensor("backbone.conv1.weight").unwrap().shape(), [64, 3, 3, 3]);
     }
 }
 

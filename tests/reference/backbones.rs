@@ -16,7 +16,7 @@ use crate::fixture::{self, close, count, numbers};
 
 /// A backbone of a fixture under a head too small to matter.
 pub fn network(arch: &str, patch: usize, image: usize, head: HeadSpec) -> NetworkSpec {
-    let vit = VitSpec { patch, image, stem: Stem::Patch };
+    let vit = VitSpec { patch, image, stem: Stem::Patch, registers: 0 };
     let backbone = match arch {
         "vit_micro" => Backbone::VitMicro(vit),
         "vit_tiny" => Backbone::VitTiny(vit),

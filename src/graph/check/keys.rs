@@ -175,6 +175,9 @@ impl Judge<'_> {
     /// Patch and picture of a vision transformer.
     fn vit(&mut self, backbone: &Backbone) {
         let Some((vit, _)) = backbone.vit() else { return };
+        if vit.registers > 1 << 10 {
+            self.unfit("network.backbone.registers", "0 to 1024", vit.registers);
+        }
         if !PATCHES.contains(&vit.patch) {
             self.unfit("network.backbone.patch", "4, 8, 14 or 16", vit.patch);
         } else if vit.image == 0 || vit.image > 1 << 14 || !vit.image.is_multiple_of(vit.patch) {

@@ -119,7 +119,8 @@ mod tests {
         check::<NetworkSpec>(
             "(backbone: VitSmal(patch: 16), head: (out_dim: true))",
             &[
-                "VitSmal backbone | unknown name `VitSmal` | `VitMicro`, `VitTiny`, `VitSmall` or `VitBase`",
+                "VitSmal backbone | unknown name `VitSmal` | `VitMicro`, `VitTiny`, `VitSmall`, `VitBase`, \
+                 `ResNet18` or `ResNet50`",
                 "true head.out_dim | `head.out_dim` is of the wrong type | a whole number, 0 or more",
             ],
         );
@@ -156,7 +157,7 @@ mod tests {
         for text in ["(VitSmall((patch: 8, image: 32)), ())", "(VitSmall(patch: 8, image: 32), ())"] {
             let read = check::<(crate::graph::spec::Backbone, HeadSpec)>(text, &[]);
             assert_eq!(read.map(|pair| format!("{:?}", pair.0)).as_deref(), {
-                Some("VitSmall(VitSpec { patch: 8, image: 32, stem: Patch })")
+                Some("VitSmall(VitSpec { patch: 8, image: 32, stem: Patch, registers: 0 })")
             });
         }
         assert_eq!(check::<Option<usize>>("3", &[]), Some(Some(3)));

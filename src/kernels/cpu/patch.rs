@@ -27,48 +27,63 @@ pub fn unfold(batch: usize, height: usize, width: usize, patch: usize, images: &
     });
 }
 
-/// tokens (batch, 1 + patches, dim): the CLS token, then `projected` (batch, patches, dim), plus pos (1 + patches, dim).
+/// tokens (batch, 1 + registers + patches, dim): the CLS token; `lead` (registers, dim) as they are; then `projected` (batch, patches,
+/// dim). CLS and patches get their positions, pos (1 + patches, dim).
 pub fn assemble(
     batch: usize,
+    registers: usize,
     patches: usize,
     dim: usize,
     projected: &[f32],
     cls: &[f32],
+    lead: Option<&[f32]>,
     pos: &[f32],
     tokens: &mut [f32],
 ) {
-    let (inner, outer) = (patches * dim, (1 + patches) * dim);
+    let (inner, outer) = (patches * dim, (1 + registers + patches) * dim);
     assert_eq!([projected.len(), tokens.len()], [batch * inner, batch * outer], "patches and tokens");
-    assert_eq!([cls.len(), pos.len()], [dim, outer], "CLS token and position embeddings");
+    assert_eq!([cls.len(), pos.len()], [dim, (1 + patches) * dim], "CLS token and position embeddings");
+    let lead = lead.unwrap_or_default();
+    assert_eq!(lead.len(), registers * dim, "registers");
     each_part(outer, tokens, |image, tokens| {
-        add_into(cls, &pos[..dim], &mut tokens[..dim]);
-        add_into(&projected[image * inner..][..inner], &pos[dim..], &mut tokens[dim..]);
+        let (first, rest) = tokens.split_at_mut(dim);
+        let (between, last) = rest.split_at_mut(lead.len());
+        add_into(cls, &pos[..dim], first);
+        between.copy_from_slice(lead);
+        add_into(&projected[image * inner..][..inner], &pos[dim..], last);
     });
 }
 
-/// dprojected overwritten; dcls and dpos added to.
+/// dprojected overwritten; dcls, dlead and dpos added to.
 pub fn assemble_backward(
     batch: usize,
+    registers: usize,
     patches: usize,
     dim: usize,
     dtokens: &[f32],
     dprojected: &mut [f32],
     dcls: &mut [f32],
+    dlead: Option<&mut [f32]>,
     dpos: &mut [f32],
 ) {
-    let (inner, outer) = (patches * dim, (1 + patches) * dim);
+    let (inner, outer) = (patches * dim, (1 + registers + patches) * dim);
+    let first_patch = (1 + registers) * dim;
     assert_eq!([dprojected.len(), dtokens.len()], [batch * inner, batch * outer], "patches and tokens");
-    assert_eq!([dcls.len(), dpos.len()], [dim, outer], "CLS token and position embeddings");
+    assert_eq!([dcls.len(), dpos.len()], [dim, (1 + patches) * dim], "CLS token and position embeddings");
+    let dlead = dlead.unwrap_or_default();
+    assert_eq!(dlead.len(), registers * dim, "registers");
     each_part(inner.max(1), dprojected, |image, dprojected| {
-        dprojected.copy_from_slice(&dtokens[image * outer + dim..][..inner]);
+        dprojected.copy_from_slice(&dtokens[image * outer + first_patch..][..inner]);
     });
     sum_over_rows(batch, dcls, |images, sum| {
         images.for_each(|image| accumulate(&dtokens[image * outer..][..dim], sum));
     });
     // a task is a token, its sum over images in order
-    each_part(dim, dpos, |token, sum| {
-        (0..batch).for_each(|image| accumulate(&dtokens[image * outer + token * dim..][..dim], sum));
-    });
+    let token = |at: usize, sum: &mut [f32]| {
+        (0..batch).for_each(|image| accumulate(&dtokens[image * outer + at..][..dim], sum));
+    };
+    each_part(dim, dlead, |register, sum| token((1 + register) * dim, sum));
+    each_part(dim, dpos, |place, sum| token(if place == 0 { 0 } else { (registers + place) * dim }, sum));
 }
 
 vectorised! {
@@ -89,23 +104,37 @@ vectorised! {
 mod tests {
     use crate::kernels::probe::{poison, values};
 
-    fn check(batch: usize, grid_h: usize, grid_w: usize, patch: usize, dim: usize) {
+    fn check(batch: usize, registers: usize, grid_h: usize, grid_w: usize, patch: usize, dim: usize) {
         let (height, width, patches) = (grid_h * patch, grid_w * patch, grid_h * grid_w);
         let images = values("images", batch * 3 * height * width);
         let rows = poison(images.len());
         twins!(0.0, patch::unfold(batch, height, width, patch, &images, rows), rows = rows);
         let (projected, cls) = (values("projected", batch * patches * dim), values("cls", dim));
-        let (pos, dtokens) = (values("pos", (1 + patches) * dim), values("d", batch * (1 + patches) * dim));
+        let tokens = batch * (1 + registers + patches) * dim;
+        let (pos, dtokens) = (values("pos", (1 + patches) * dim), values("d", tokens));
+        let lead = values("lead", registers * dim);
+        let lead = (registers > 0).then_some(&lead[..]);
         twins!(
             0.0,
-            patch::assemble(batch, patches, dim, &projected, &cls, &pos, t),
+            patch::assemble(batch, registers, patches, dim, &projected, &cls, lead, &pos, t),
             t = poison(dtokens.len())
         );
         twins!(
             1e-6,
-            patch::assemble_backward(batch, patches, dim, &dtokens, dp, dcls, dpos),
+            patch::assemble_backward(
+                batch,
+                registers,
+                patches,
+                dim,
+                &dtokens,
+                dp,
+                dcls,
+                Some(&mut dlead[..]),
+                dpos
+            ),
             dp = poison(projected.len()),
             dcls = values("dcls", dim),
+            dlead = values("dlead", registers * dim),
             dpos = values("dpos", pos.len())
         );
     }
@@ -115,7 +144,7 @@ mod tests {
         for (batch, grid_h, grid_w, patch, dim) in
             [(1, 1, 1, 4, 5), (2, 2, 3, 8, 64), (3, 4, 4, 8, 128), (2, 14, 14, 16, 384), (70, 1, 2, 1, 7)]
         {
-            check(batch, grid_h, grid_w, patch, dim);
+            [0, 1, 4].into_iter().for_each(|registers| check(batch, registers, grid_h, grid_w, patch, dim));
         }
     }
 }

@@ -13,6 +13,29 @@ pub fn first(batch: usize, tokens: usize, keep: usize, dim: usize, src: &[f32], 
     }
 }
 
+/// src (batch, tokens, dim) to dst (batch, tokens - count, dim): each image without `count` tokens from `from` on.
+pub fn without(
+    batch: usize,
+    tokens: usize,
+    from: usize,
+    count: usize,
+    dim: usize,
+    src: &[f32],
+    dst: &mut [f32],
+) {
+    let kept = tokens - count;
+    assert_eq!(
+        [src.len(), dst.len()],
+        [tokens, kept].map(|n| batch * n * dim),
+        "tokens, and those that are kept"
+    );
+    for (src, dst) in src.chunks_exact((tokens * dim).max(1)).zip(dst.chunks_exact_mut((kept * dim).max(1))) {
+        let (before, after) = dst.split_at_mut(from * dim);
+        before.copy_from_slice(&src[..from * dim]);
+        after.copy_from_slice(&src[(from + count) * dim..]);
+    }
+}
+
 /// dst (batch, tokens, dim) += src (batch, keep, dim) at the first `keep` tokens of each image.
 pub fn add_first(batch: usize, tokens: usize, keep: usize, dim: usize, src: &[f32], dst: &mut [f32]) {
     if keep == tokens {
@@ -99,6 +122,17 @@ mod tests {
         add_from(4, &tokens, &mut row);
         copy_to(6, &row, &mut back);
         assert_eq!((row, &back[5..9]), ([5., 6.], &[1., 5., 6., 9.][..]));
+    }
+
+    #[test]
+    fn tokens_are_left_out_of_every_image() {
+        let tokens: Vec<f32> = (0..16).map(|i| i as f32).collect(); // (2, 4, 2)
+        let mut kept = poison(8);
+        without(2, 4, 1, 2, 2, &tokens, &mut kept);
+        assert_eq!(kept, [0., 1., 6., 7., 8., 9., 14., 15.]);
+        let mut all = poison(16);
+        without(2, 4, 1, 0, 2, &tokens, &mut all);
+        assert_eq!(all, tokens);
     }
 
     #[test]
