@@ -2,6 +2,7 @@
 
 use dfdx::prelude::{Gradients as Slots, HasShape, PutTape, ReshapeTo, SplitTape, Tape, Tensor};
 
+use super::batch_norm::{BatchNorm, Norms};
 use super::network::Gradients;
 use super::parameter::{Mut, Parameters, Ref, parameters};
 use crate::graph::spec::Activation;
@@ -48,18 +49,9 @@ struct Linear<D: Device> {
     bias: Tensor<(usize,), Float, D>,
 }
 
-struct BatchNorm<D: Device> {
-    gain: Tensor<(usize,), Float, D>,
-    bias: Tensor<(usize,), Float, D>,
-}
-
 impl<D: Device> Parameters<D> for Linear<D> {
     parameters!(self: weight "weight" [self.weight.shape().0, self.weight.shape().1],
         bias "bias" [self.bias.shape().0]);
-}
-
-impl<D: Device> Parameters<D> for BatchNorm<D> {
-    parameters!(self: gain "weight" [self.gain.shape().0], bias "bias" [self.bias.shape().0]);
 }
 
 impl<D: Kernels> Predictor<D> {
@@ -69,12 +61,9 @@ impl<D: Kernels> Predictor<D> {
         let linear = |inp: usize, out: usize| -> Result<Linear<D>, D::Err> {
             Ok(Linear { weight: device.try_zeros_like(&(out, inp))?, bias: row(out)? })
         };
-        let norm = || -> Result<BatchNorm<D>, D::Err> {
-            Ok(BatchNorm { gain: row(shape.hidden)?, bias: row(shape.hidden)? })
-        };
         let mut predictor = Predictor {
             first: linear(shape.outputs, shape.hidden)?,
-            norm: if shape.batch_norm { Some(norm()?) } else { None },
+            norm: if shape.batch_norm { Some(BatchNorm::zeros(device, shape.hidden)?) } else { None },
             second: linear(shape.hidden, shape.outputs)?,
             shape,
             products,
@@ -140,7 +129,8 @@ impl<D: Kernels> Predictor<D> {
                 let mut x = ops::linear(x, weight, bias, products)?;
                 if let Some(norm) = norm {
                     // nobody asks for the running statistics: a predictor has no use but in training
-                    (x, _) = ops::batch_norm(x, &norm.gain, &norm.bias)?;
+                    let key = "predictor.1".to_owned();
+                    x = norm.forward(x, None, false, key, &mut Norms::Batch(Vec::new()))?;
                 }
                 match activation {
                     Activation::Gelu => ops::gelu(x)?,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use safetensors::{Dtype, SafeTensors};
 
 use super::architectures;
-use super::network::{Lent, Network};
+use super::network::Lent;
 use super::parameter::{Mut, Ref};
 use super::statistics::Averages;
 use crate::graph::spec::{Init, NetworkSpec};
