@@ -31,6 +31,7 @@
 //! | [`tensor`] | the seam to dfdx: devices, the tape that a stage runs itself, tensors with shapes known at run time |
 //! | [`optim`] | schedules and spans of training |
 //! | [`eval`] | features of labelled pictures, and the votes of nearest neighbours |
+//! | [`doctor`] | whether training has collapsed, which way, since when, why, and what to do about it |
 //! | [`checkpoint`] | the run folder: what a run leaves behind, and what it resumes from |
 //! | [`report`] | what a run tells: its record, its progress, its closing tables |
 //! | [`keyed`] | random draws as functions of a key |
@@ -49,7 +50,8 @@
 //! # Invariants
 //!
 //! - [`graph`] and [`plan`] do no tensor work.
-//! - Files are touched by loading, data, first weights, checkpoint, report, traces and the command line; by nothing else. ([`bench::memory`] asks
+//! - Files are touched by loading, data, first weights, checkpoint, report, traces, the doctor and ablations (they read runs), and the command
+//!   line; by nothing else. ([`bench::memory`] asks
 //!   the system for the process's peak of memory and for the machine's whole, [`kernels`] the environment for `DINOFLOW_ISA`.)
 //! - Only [`runtime`] starts threads; kernels and evaluation use rayon's pool. No more threads work at once than the run has: a host stage
 //!   fires on a core that a thread of the pool lends it, and whoever has borrowed one waits for nothing.
@@ -69,6 +71,7 @@ pub mod bench;
 pub mod checkpoint;
 pub mod cli;
 pub mod data;
+pub mod doctor;
 pub mod error;
 pub mod eval;
 pub mod graph;

@@ -17,6 +17,7 @@
 //! | `layer_norm`, `batch_norm`, `normalize` | normalisation of rows and of columns | memory |
 //! | `loss` | targets; the loss and its gradient in one pass over the logits | exponentials, memory |
 //! | `optimizer` | norms and finiteness; AdamW and the teacher's average in one pass over the weights | memory |
+//! | `figures` | first choices and effective rank, for the collapse doctor | memory, multiply-adds |
 //! | `patch`, `tokens`, `position` | pixels to tokens, parts of tensors | memory |
 //! | `peak` | nothing: a loop in registers that says what multiply-adds could reach | multiply-adds |
 //!
