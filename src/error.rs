@@ -44,6 +44,14 @@ pub enum Error {
         /// The run folder.
         folder: String,
     },
+    /// An ablation stopped by a signal, its run with a checkpoint written.
+    #[error("stopped by {}; continue with --resume --out {folder}", signal_name(*.status))]
+    AblationStopped {
+        /// The exit status that names the signal: 130 or 143.
+        status: u8,
+        /// The ablation's folder.
+        folder: String,
+    },
     /// Stopped because training has collapsed, with a checkpoint written.
     #[error("{diagnosis}\nstopped; to go on all the same: --resume --out {folder} --set on_collapse=Warn")]
     Collapsed {
@@ -71,6 +79,7 @@ impl Error {
             Error::File { doing: "read", .. } => 2,
             Error::Run(error) => error.status(),
             Error::Stopped { status, .. }
+            | Error::AblationStopped { status, .. }
             | Error::Interrupted { status } => *status,
             Error::Collapsed { .. } => 3,
             Error::File { .. } | Error::Failed(_) => 1,

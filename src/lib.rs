@@ -23,6 +23,7 @@
 //! | [`plan`] | who runs where and in which order, what each edge carries, what it costs; plans in print and in pictures |
 //! | [`stages`] | one file a stage: its parameters, what it declares, what runs, its tests; the registry of a user's own |
 //! | [`runtime`] | threads, bounded channels, the island, the step barrier, faults, signals, traces |
+//! | [`ablate`] | variants of one graph with several seeds, side by side, and the report on them |
 //! | [`mod@bench`] | what a graph's steps cost on this machine: the runtime's threads and stages, timed |
 //! | [`data`] | images: sources, the epoch's order, decoding, crops and augmentations. A library without threads |
 //! | [`nn`] | networks: compile-time-shaped modules of typed dfdx parameters, and the one match from a name to a type |
@@ -67,6 +68,7 @@
 //! - `unsafe` stands in [`kernels`] and [`tensor`] only, each block with the reason why it is sound.
 //! - No network access and no telemetry.
 
+pub mod ablate;
 pub mod bench;
 pub mod checkpoint;
 pub mod cli;
