@@ -127,11 +127,13 @@ fn curves(outcomes: &[Outcome]) -> Markup {
             @let (class, sign) = mark(outcome);
             article {
                 h3 { span class=(class) { (sign) } " " (outcome.name) " " span.quiet { (outcome.word()) } }
-                div.row {
-                    @for (column, range) in &scaled {
-                        figure {
-                            figcaption { (column.title) }
-                            div.plot { (PreEscaped(picture(outcomes, outcome, column, steps, *range))) }
+                @if outcome.runs.iter().any(|run| !run.record.loss.is_empty()) {
+                    div.row {
+                        @for (column, range) in &scaled {
+                            figure {
+                                figcaption { (column.title) }
+                                div.plot { (PreEscaped(picture(outcomes, outcome, column, steps, *range))) }
+                            }
                         }
                     }
                 }
@@ -187,7 +189,7 @@ fn table(outcomes: &[Outcome]) -> Markup {
 fn differences(ablation: &Ablation) -> Markup {
     let first = ablation.variants.first().map_or("", |first| first.name.as_str());
     html! {
-        h2 { "What differs from " (first) }
+        h2 { "What differs from “" (first) "”" }
         @for variant in &ablation.variants { (difference_of(ablation, variant)) }
     }
 }

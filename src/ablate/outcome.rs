@@ -9,6 +9,9 @@ use crate::doctor::Way;
 use crate::error::Error;
 use crate::stages::Registry;
 
+/// Steps at a run's end that are worth a word when they look like a collapse.
+const DOUBTFUL: u64 = 10;
+
 /// A variant's runs.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -120,7 +123,7 @@ impl Outcome {
                 _ => format!(" with {count} seeds"),
             };
             match kind {
-                End::Trained => format!("trains{with}"),
+                End::Trained => format!("trains{with}{}", self.doubt()),
                 End::Collapsed(way) => format!("collapses {}{with}{}", way.word(), self.since(*way)),
                 End::Failed(why) => format!("fails{with}: {why}"),
                 End::Unfinished if ends.iter().all(|end| *end == End::Unfinished) => "not finished".into(),
@@ -128,6 +131,18 @@ impl Outcome {
             }
         });
         words.collect::<Vec<_>>().join(", ")
+    }
+
+    /// What the doctor has against runs that are not collapsed: steps at their ends that look like it and are too few.
+    fn doubt(&self) -> String {
+        let of = |run: &RunResult| {
+            let row = run.diagnosis.as_ref()?.suspicion.as_ref()?;
+            (end(run) == End::Trained && row.steps >= DOUBTFUL).then_some((row.way, row.steps))
+        };
+        match self.runs.iter().filter_map(of).max_by_key(|(_, steps)| *steps) {
+            Some((way, steps)) => format!(", but its last {steps} steps look like a collapse {}", way.word()),
+            None => String::new(),
+        }
     }
 
     /// From which steps on its runs are collapsed.
@@ -275,6 +290,21 @@ mod tests {
             "not finished · k-NN 50.0 ± 0.0 % · published 72.8 · expected that it trains: not known yet",
         );
         check(vec![trained()], None, None, "trains · k-NN 50.0 % · published 72.8");
+    }
+
+    #[test]
+    fn an_end_that_looks_like_a_collapse_is_said() {
+        let mut doubtful = run(Some(0), None, None);
+        let suspicion =
+            |steps| Collapse { way: Way::ToUniform, since: 9, steps, lasts: true, first: Reading::default() };
+        for (steps, expected) in
+            [(9, "trains"), (37, "trains, but its last 37 steps look like a collapse to uniform")]
+        {
+            doubtful.diagnosis.as_mut().unwrap().suspicion = Some(suspicion(steps));
+            let runs = vec![doubtful.clone()];
+            let outcome = Outcome { name: "a".into(), published: None, expect: None, batch: 8, runs };
+            assert_eq!(outcome.word(), expected);
+        }
     }
 
     #[test]

@@ -30,12 +30,22 @@ pub fn causes(subject: &Subject, collapse: &Collapse) -> Vec<Cause> {
             slow_center,
             quick_teacher,
             warming,
+            unsteady,
             fast,
             unwarmed,
         ],
-        Way::ToOnePrototype => {
-            &[uncentered, slow_center, copied, unbounded, squared, quick_teacher, blunt, fast, unwarmed]
-        }
+        Way::ToOnePrototype => &[
+            uncentered,
+            slow_center,
+            copied,
+            unbounded,
+            squared,
+            quick_teacher,
+            blunt,
+            unsteady,
+            fast,
+            unwarmed,
+        ],
     };
     let mut causes: Vec<Cause> = rules.iter().filter_map(|rule| rule(subject, collapse)).collect();
     if causes.is_empty() {
@@ -146,6 +156,17 @@ fn squared(subject: &Subject, _: &Collapse) -> Option<Cause> {
     )
 }
 
+/// A batch too small for a head without batch norm: the quickstart's graph goes to uniform so.
+fn unsteady(subject: &Subject, _: &Collapse) -> Option<Cause> {
+    let batch_norm = find(&subject.network, "head.batch_norm")?.as_bool()?;
+    let batch = subject.global_batch;
+    (!batch_norm && batch < 256).then_some(())?;
+    cause(
+        format!("the head has no batch norm, which steadies a batch as small as {batch}"),
+        "--set network.head.batch_norm=true",
+    )
+}
+
 /// The learning rate's peak, scaled with the batch as the optimizer does it.
 fn peak(subject: &Subject, optimizer: &Patient) -> Option<f64> {
     let lr = optimizer.number("lr")?;
@@ -250,6 +271,9 @@ mod tests {
                 ("without a warm-up", "--set 'optimizer.lr_course=Cosine(warmup: Fraction(0.1))'"),
             ],
         );
+        let plain = subject(&["network.head.batch_norm=false"]);
+        let norm = "--set network.head.batch_norm=true";
+        check(&plain, &collapse(uniform, 0.04, 0.99), &[("a batch as small as 64", norm)]);
         check(&subject(&[]), &collapse(one, 0.04, 0.99), &[("none of", "--set optimizer.lr=0.0002")]);
     }
 

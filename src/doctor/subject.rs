@@ -92,7 +92,7 @@ pub fn find<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
 impl Subject {
     /// A graph of which only this is known.
     pub fn made(network: Value, nodes: Vec<(Role, Patient)>) -> Self {
-        Subject { prototypes: Some(16), total_steps: None, global_batch: 64, network, nodes }
+        Subject { prototypes: Some(16), total_steps: None, global_batch: 1024, network, nodes }
     }
 }
 
