@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::doctor::Diagnosis;
 use crate::graph::origin::Origins;
 use crate::graph::problem::Diagnostic;
 use crate::runtime::RunError;
@@ -43,6 +44,22 @@ pub enum Error {
         /// The run folder.
         folder: String,
     },
+    /// An ablation stopped by a signal, its run with a checkpoint written.
+    #[error("stopped by {}; continue with --resume --out {folder}", signal_name(*.status))]
+    AblationStopped {
+        /// The exit status that names the signal: 130 or 143.
+        status: u8,
+        /// The ablation's folder.
+        folder: String,
+    },
+    /// Stopped because training has collapsed, with a checkpoint written.
+    #[error("{diagnosis}\nstopped; to go on all the same: --resume --out {folder} --set on_collapse=Warn")]
+    Collapsed {
+        /// What the doctor says.
+        diagnosis: Box<Diagnosis>,
+        /// The run folder.
+        folder: String,
+    },
     /// Stopped by a signal, with nothing to go on with.
     #[error("stopped by {}", signal_name(*.status))]
     Interrupted {
@@ -55,13 +72,16 @@ pub enum Error {
 }
 
 impl Error {
-    /// 1 failed, 2 the request was wrong, 3 training went non-finite, 130 and 143 stopped by SIGINT and SIGTERM.
+    /// 1 failed, 2 the request was wrong, 3 training collapsed or went non-finite, 130 and 143 stopped by SIGINT and SIGTERM.
     pub fn exit_status(&self) -> u8 {
         match self {
             Error::Graph { .. } | Error::Request(_) => 2,
             Error::File { doing: "read", .. } => 2,
             Error::Run(error) => error.status(),
-            Error::Stopped { status, .. } | Error::Interrupted { status } => *status,
+            Error::Stopped { status, .. }
+            | Error::AblationStopped { status, .. }
+            | Error::Interrupted { status } => *status,
+            Error::Collapsed { .. } => 3,
             Error::File { .. } | Error::Failed(_) => 1,
         }
     }

@@ -23,6 +23,7 @@
 //! | [`plan`] | who runs where and in which order, what each edge carries, what it costs; plans in print and in pictures |
 //! | [`stages`] | one file a stage, a folder for a role of many (`center`, `loss`): parameters, what is declared, what runs, tests; the registry of a user's own |
 //! | [`runtime`] | threads, bounded channels, the island, the step barrier, faults, signals, traces |
+//! | [`ablate`] | variants of one graph with several seeds, side by side, and the report on them |
 //! | [`mod@bench`] | what a graph's steps cost on this machine: the runtime's threads and stages, timed |
 //! | [`data`] | images: sources, the epoch's order, decoding, crops and augmentations. A library without threads |
 //! | [`nn`] | networks: compile-time-shaped modules of typed dfdx parameters, and the one match from a name to a type |
@@ -31,6 +32,7 @@
 //! | [`tensor`] | the seam to dfdx: devices, the tape that a stage runs itself, tensors with shapes known at run time |
 //! | [`optim`] | schedules and spans of training |
 //! | [`eval`] | features of labelled pictures, and the votes of nearest neighbours |
+//! | [`doctor`] | whether training has collapsed, which way, since when, why, and what to do about it |
 //! | [`checkpoint`] | the run folder: what a run leaves behind, and what it resumes from |
 //! | [`report`] | what a run tells: its record, its progress, its closing tables |
 //! | [`keyed`] | random draws as functions of a key |
@@ -49,7 +51,8 @@
 //! # Invariants
 //!
 //! - [`graph`] and [`plan`] do no tensor work.
-//! - Files are touched by loading, data, first weights, checkpoint, report, traces and the command line; by nothing else. ([`bench::memory`] asks
+//! - Files are touched by loading, data, first weights, checkpoint, report, traces, the doctor and ablations (they read runs), and the command
+//!   line; by nothing else. ([`bench::memory`] asks
 //!   the system for the process's peak of memory and for the machine's whole, [`kernels`] the environment for `DINOFLOW_ISA`.)
 //! - Only [`runtime`] starts threads; kernels and evaluation use rayon's pool. No more threads work at once than the run has: a host stage
 //!   fires on a core that a thread of the pool lends it, and whoever has borrowed one waits for nothing.
@@ -65,10 +68,12 @@
 //! - `unsafe` stands in [`kernels`] and [`tensor`] only, each block with the reason why it is sound.
 //! - No network access and no telemetry.
 
+pub mod ablate;
 pub mod bench;
 pub mod checkpoint;
 pub mod cli;
 pub mod data;
+pub mod doctor;
 pub mod error;
 pub mod eval;
 pub mod graph;

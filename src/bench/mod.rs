@@ -21,6 +21,7 @@ use crate::runtime::build::{Build, Workshop};
 use crate::runtime::execute::Parts;
 use crate::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError};
 use crate::runtime::trace::Span;
+use crate::runtime::watch::Watch;
 use crate::runtime::{Interrupt, RunError, open};
 use crate::stages::registry::{Registered, Registry};
 use crate::stages::{Rate, Role};
@@ -176,6 +177,10 @@ impl<D: Registered> Build<D> for Unobserved<'_, D> {
             Rate::Barrier => Ok(Box::new(Idle)),
             _ => self.0.build(node),
         }
+    }
+
+    fn watch(&self) -> Option<Box<dyn Watch<D>>> {
+        self.0.watch()
     }
 }
 

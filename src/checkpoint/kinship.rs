@@ -9,8 +9,9 @@ use crate::graph::spec::GraphSpec;
 /// A graph's keys, dotted, with their values: those alone that decide the numbers of a step.
 pub type GraphKeys = BTreeMap<String, String>;
 
-/// Keys that may differ between a run and its continuation: they change how long, how fast or where it runs.
-const FREE: [&str; 3] = ["name", "duration", "device"];
+/// Keys that may differ between a run and its continuation: they change how long, how fast or where it runs, and what makes it
+/// stop.
+const FREE: [&str; 4] = ["name", "duration", "device", "on_collapse"];
 /// Stages that only look on.
 const ONLOOKERS: [&str; 2] = ["Checkpoint", "Knn"];
 

@@ -1,7 +1,9 @@
 //! The command line: one file a subcommand.
 
+mod ablate;
 mod bench;
 mod check;
+mod doctor;
 mod graph;
 mod run;
 mod stages;
@@ -42,6 +44,10 @@ enum Command {
     Check(check::CheckArgs),
     /// Times a graph's steps, or some of its stages alone: images/s, GFLOP/s, allocations, memory
     Bench(bench::BenchArgs),
+    /// Runs variants of one graph, each with several seeds, and reports on them side by side
+    Ablate(ablate::AblateArgs),
+    /// Says of a run's folder whether training has collapsed: which way, since when, why, and the remedy
+    Doctor(doctor::DoctorArgs),
     /// Draws a graph, right or wrong
     Graph(graph::GraphArgs),
     /// Lists the stages: their ports, parameters, defaults and presets
@@ -145,6 +151,8 @@ pub fn main_with(registry: Registry) -> ExitCode {
         Command::Run(args) => args.run(&registry),
         Command::Check(args) => args.run(&registry),
         Command::Bench(args) => args.run(&registry),
+        Command::Ablate(args) => args.run(&registry),
+        Command::Doctor(args) => args.run(&registry),
         Command::Graph(args) => args.run(&registry),
         Command::Stages(args) => args.run(&registry),
     });

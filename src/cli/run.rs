@@ -100,6 +100,10 @@ impl RunArgs {
         if let Ok(Some(verdict)) = Verdict::read(&metrics) {
             super::say(&format!("{verdict}\n"))?;
         }
+        if outcome.status == 3 {
+            let diagnosis = Box::new(outcome.diagnosis.clone());
+            return Err(Error::Collapsed { diagnosis, folder: folder.to_string() });
+        }
         if outcome.status != 0 {
             return Err(Error::Stopped {
                 status: outcome.status,

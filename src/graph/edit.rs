@@ -12,8 +12,18 @@ use super::tree::{Body, Field, Path, Tree, Value};
 use super::write;
 
 /// A graph's own keys; everything else that a `--set` path starts with is a node.
-pub const KEYS: [&str; 9] =
-    ["name", "seed", "device", "precision", "global_batch", "micro_batch", "duration", "network", "nodes"];
+pub const KEYS: [&str; 10] = [
+    "name",
+    "seed",
+    "device",
+    "precision",
+    "global_batch",
+    "micro_batch",
+    "duration",
+    "on_collapse",
+    "network",
+    "nodes",
+];
 
 /// What stands beside a stage in its node.
 const NODE_KEYS: [&str; 3] = ["stage", "inputs", "feedback"];

@@ -31,6 +31,9 @@ pub struct GraphSpec {
     pub micro_batch: Option<usize>,
     /// How long training lasts. `Fraction` is refused here.
     pub duration: Span,
+    /// What a run does when training has collapsed.
+    #[serde(default)]
+    pub on_collapse: OnCollapse,
     /// The architecture that student and teacher share.
     pub network: NetworkSpec,
     /// The stages by name, in the order of the file.
@@ -94,6 +97,16 @@ impl Precision {
             _ => Products::F32,
         }
     }
+}
+
+/// What a run does when training has collapsed ([`crate::doctor`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnCollapse {
+    /// Writes a checkpoint and stops with status 3.
+    #[default]
+    Stop,
+    /// Says it once and goes on.
+    Warn,
 }
 
 /// The value that student and teacher both refer to.

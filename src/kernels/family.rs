@@ -266,6 +266,16 @@ family! {
     }
 }
 
+family! {
+    /// What the collapse doctor reads off a batch.
+    FigureKernels in figures {
+        /// The place of the largest number in each of the first rows.
+        fn first_choices = first_choices(rows: usize, k: usize, x: read) -> Vec<u32>;
+        /// The participation ratio of the rows' covariance: in how many directions they vary.
+        fn effective_rank = effective_rank(rows: usize, dim: usize, x: read) -> f64;
+    }
+}
+
 /// Every kernel that training needs: what a device must bring to run a graph.
 pub trait Kernels:
     LinearKernels
@@ -281,6 +291,7 @@ pub trait Kernels:
     + BatchNormKernels
     + LossKernels
     + UpdateKernels
+    + FigureKernels
 {
 }
 

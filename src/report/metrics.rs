@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 /// The numbers of every step's line, in this order, after `event`, `step` and `epoch`. Those that no stage reported are null.
-const STEP_KEYS: [&str; 11] = [
+const STEP_KEYS: [&str; 14] = [
     "loss",
     "lr",
     "weight_decay",
@@ -17,6 +17,9 @@ const STEP_KEYS: [&str; 11] = [
     "batch_entropy",
     "kl",
     "center_norm",
+    "used_prototypes",
+    "agreement",
+    "effective_rank",
     "grad_norm",
     "images_per_second",
 ];
@@ -40,8 +43,13 @@ impl Recorder {
     }
 
     /// A step's line: the numbers that every run has, in their order, then what else stages reported. A number that is none
-    /// becomes null, for JSON knows no NaN.
-    pub fn step(&mut self, step: u64, epoch: u64, metrics: &[(&'static str, f64)]) -> Result<()> {
+    /// becomes null, for JSON knows no NaN. Gives the line back.
+    pub fn step(
+        &mut self,
+        step: u64,
+        epoch: u64,
+        metrics: &[(&'static str, f64)],
+    ) -> Result<Map<String, Value>> {
         let mut line = Map::new();
         line.insert("event".into(), "step".into());
         line.insert("step".into(), step.into());
@@ -58,7 +66,8 @@ impl Recorder {
         {
             line.insert("kl".into(), Value::from(crossed - entropy));
         }
-        self.write(&line)
+        self.write(&line)?;
+        Ok(line)
     }
 
     /// A line of a stage at the barrier, after `step` updates.
@@ -103,11 +112,11 @@ mod tests {
         let expected = concat!(
             r#"{"event":"step","step":3,"epoch":1,"loss":5.25,"lr":0.1,"weight_decay":null,"teacher_momentum":null,"#,
             r#""teacher_temperature":null,"teacher_entropy":null,"batch_entropy":null,"kl":null,"center_norm":null,"#,
-            r#""grad_norm":null,"images_per_second":null,"koleo":0.5}"#,
+            r#""used_prototypes":null,"agreement":null,"effective_rank":null,"grad_norm":null,"images_per_second":null,"koleo":0.5}"#,
             "\n",
             r#"{"event":"step","step":4,"epoch":1,"loss":5.25,"lr":null,"weight_decay":null,"teacher_momentum":null,"#,
             r#""teacher_temperature":null,"teacher_entropy":4.0,"batch_entropy":null,"kl":1.25,"center_norm":null,"#,
-            r#""grad_norm":null,"images_per_second":null}"#,
+            r#""used_prototypes":null,"agreement":null,"effective_rank":null,"grad_norm":null,"images_per_second":null}"#,
             "\n",
             r#"{"event":"step","step":5,"epoch":1,"loss":0.5,"lr":null,"weight_decay":null,"teacher_momentum":null,"#,
             r#""teacher_temperature":null,"teacher_entropy":4.0,"batch_entropy":null,"kl":null,"center_norm":null,"#,

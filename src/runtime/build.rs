@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::stage::{Stage, StageError};
+use super::watch::Watch;
+use crate::doctor::Figures;
 use crate::graph::spec::GraphSpec;
 use crate::nn::predictor::Predictor;
 use crate::nn::statistics::Averages;
@@ -23,6 +25,11 @@ use crate::tensor::Device;
 pub trait Build<D: Device>: Sync {
     /// The stage of a node; for a host node with several workers, one for each.
     fn build(&self, node: NodeId) -> Result<Box<dyn Stage<D>>, StageError>;
+
+    /// Who looks on while the stages fire, if anybody.
+    fn watch(&self) -> Option<Box<dyn Watch<D>>> {
+        None
+    }
 }
 
 impl<D: Device, F> Build<D> for F
@@ -132,6 +139,10 @@ impl<D: Registered> Build<D> for Workshop<'_, D> {
             }
             StageSpec::Custom(custom) => self.registry.build(custom, graph, device)?,
         })
+    }
+
+    fn watch(&self) -> Option<Box<dyn Watch<D>>> {
+        Some(Box::new(Figures::new(self.plan, self.device)))
     }
 }
 

@@ -224,6 +224,7 @@ fn graph(batch: BatchPlan) -> GraphSpec {
         global_batch: batch.global,
         micro_batch: Some(batch.micro),
         duration: Span::Steps(9),
+        on_collapse: OnCollapse::Stop,
         network: NetworkSpec {
             backbone: Backbone::VitMicro(VitSpec { patch: 8, image: 32, stem: Stem::Patch, registers: 0 }),
             head: HeadSpec::default(),

@@ -9,12 +9,15 @@ use super::island::{Done, Island};
 use super::signal::Interrupt;
 use super::stage::StageError;
 use crate::checkpoint::{self, FolderError, GraphKeys, RunFolder, Snapshot};
+use crate::doctor::Doctor;
+use crate::graph::spec::OnCollapse;
 use crate::plan::NodeId;
 use crate::report::metrics::Recorder;
 use crate::report::progress::Progress;
 use crate::report::rejected::Rejections;
 use crate::stages::{Role, StageSpec};
 use crate::tensor::Device;
+use serde_json::{Map, Value};
 
 /// Where a run's results go.
 pub struct Records<'a> {
@@ -23,6 +26,8 @@ pub struct Records<'a> {
     pub recorder: Recorder,
     pub rejections: &'a Rejections,
     pub progress: Progress,
+    /// Has read what the record holds from an earlier life of the run.
+    pub doctor: Doctor,
 }
 
 /// How far a run came.
@@ -32,6 +37,8 @@ pub struct Reached {
     pub step: u64,
     /// The status that a signal asked for.
     pub status: Option<u8>,
+    /// Whether the run is to stop because training has collapsed.
+    pub collapsed: bool,
     pub data_wait: Duration,
     pub rejected: u64,
     /// The most pictures that one evaluation did without.
@@ -64,8 +71,10 @@ impl<D: Device> Drive<'_, '_, D> {
         if !resumed && self.interrupted(&mut reached) {
             self.checkpoint(steps.start, evaluated)?;
         }
+        // one that was stopped is still as collapsed as it was
+        reached.collapsed = self.stops_at_collapse() && self.records.doctor.collapsed();
         // a run that has done nothing has nothing new to keep
-        while reached.step < steps.end && !self.interrupted(&mut reached) {
+        while reached.step < steps.end && !reached.collapsed && !self.interrupted(&mut reached) {
             let start = Instant::now();
             let done = self.island.step(reached.step, self.feed.as_mut())?;
             self.record(&done, start.elapsed(), &mut reached)?;
@@ -80,14 +89,33 @@ impl<D: Device> Drive<'_, '_, D> {
         reached.status.is_some()
     }
 
+    fn stops_at_collapse(&self) -> bool {
+        self.run.plan.graph.on_collapse == OnCollapse::Stop
+    }
+
+    /// Shows the doctor a step's line. A collapse is said once: here where the run goes on, at its end where it stops.
+    fn examine(&mut self, line: &Map<String, Value>, reached: &mut Reached) {
+        let first = self.records.doctor.line(line);
+        if self.stops_at_collapse() {
+            reached.collapsed = self.records.doctor.collapsed();
+        } else if first {
+            self.records.progress.say(&self.records.doctor.diagnosis().to_string());
+        }
+    }
+
     fn record(&mut self, done: &Done, took: Duration, reached: &mut Reached) -> Result<(), Stopped> {
         let step = reached.step;
         let images = self.run.plan.batch.global;
         let mut metrics = done.metrics.clone();
         metrics.push(("images_per_second", images as f64 / took.as_secs_f64().max(1e-9)));
+        if !self.records.doctor.has_divergence() && metrics.iter().all(|(name, _)| *name != "kl") {
+            metrics.push(("kl", f64::NAN));
+        }
         let epoch = step / self.run.horizon.steps_per_epoch.max(1);
         let path = self.records.folder.metrics();
-        self.records.recorder.step(step, epoch, &metrics).map_err(|e| self.file(step, path, e))?;
+        let line = self.records.recorder.step(step, epoch, &metrics);
+        let line = line.map_err(|e| self.file(step, path, e))?;
+        self.examine(&line, reached);
         let path = self.records.folder.rejected();
         let rejected = self.records.rejections.append(&path, step).map_err(|e| self.file(step, path, e))?;
         reached.rejected += rejected;
@@ -105,8 +133,8 @@ impl<D: Device> Drive<'_, '_, D> {
             self.evaluate(step, reached)?;
         }
         // a signal may have come while something looked on
-        let last = self.interrupted(reached) || step == self.run.steps.end;
-        if last || !self.due_nodes(step, |role| *role == Role::Checkpoint).is_empty() {
+        let last = self.interrupted(reached) || reached.collapsed || step == self.run.steps.end;
+        if last || !self.due_nodes(step, last, |role| *role == Role::Checkpoint).is_empty() {
             self.checkpoint(step, !interrupted)?;
         }
         Ok(())
@@ -114,7 +142,7 @@ impl<D: Device> Drive<'_, '_, D> {
 
     /// Fires the stages at the barrier that are due after `step` updates.
     fn evaluate(&mut self, step: u64, reached: &mut Reached) -> Result<(), Stopped> {
-        for node in self.due_nodes(step, |role| *role != Role::Checkpoint) {
+        for node in self.due_nodes(step, reached.collapsed, |role| *role != Role::Checkpoint) {
             for event in self.island.fire_at_barrier(node, step)? {
                 let path = self.records.folder.metrics();
                 let written = self.records.recorder.event(event.name, step, &event.fields);
@@ -130,19 +158,20 @@ impl<D: Device> Drive<'_, '_, D> {
         Ok(())
     }
 
-    fn due_nodes(&self, step: u64, of: impl Fn(&Role) -> bool) -> Vec<NodeId> {
+    /// The nodes of some roles that are due after `step` updates; `last` says that no other step follows, whatever was planned.
+    fn due_nodes(&self, step: u64, last: bool, of: impl Fn(&Role) -> bool) -> Vec<NodeId> {
         let barrier = self.run.plan.barrier.iter().copied();
-        barrier.filter(|node| of(&self.run.plan.nodes[node.0].role) && self.due(*node, step)).collect()
+        barrier.filter(|node| of(&self.run.plan.nodes[node.0].role) && self.due(*node, step, last)).collect()
     }
 
     /// Whether a stage at the barrier looks on after `step` updates. Evaluations do at the start and at the end as well;
     /// checkpoints need neither, since the run writes the last one itself.
-    fn due(&self, node: NodeId, step: u64) -> bool {
+    fn due(&self, node: NodeId, step: u64, last: bool) -> bool {
         let every = |span: crate::optim::schedule::Span| {
             let steps = span.steps(self.run.horizon);
             steps > 0 && step.is_multiple_of(steps)
         };
-        let edge = step == 0 || step == self.run.steps.end;
+        let edge = step == 0 || step == self.run.steps.end || last;
         match &self.run.plan.nodes[node.0].stage {
             StageSpec::Checkpoint(checkpoint) => step > 0 && every(checkpoint.every),
             StageSpec::Knn(knn) => edge || every(knn.every),
@@ -181,12 +210,12 @@ impl<D: Device> Drive<'_, '_, D> {
 }
 
 /// A field of an event as a line shows it: numbers that are no whole ones to one decimal place.
-fn worded(key: &str, value: &serde_json::Value) -> String {
+fn worded(key: &str, value: &Value) -> String {
     match value {
-        serde_json::Value::Number(number) if !number.is_u64() => {
+        Value::Number(number) if !number.is_u64() => {
             format!("{key} {:.1}", number.as_f64().unwrap_or(f64::NAN))
         }
-        serde_json::Value::String(text) => format!("{key} {text}"),
+        Value::String(text) => format!("{key} {text}"),
         other => format!("{key} {other}"),
     }
 }

@@ -13,6 +13,7 @@ use super::launch::{Layout, launch};
 use super::options::{Options, Outcome, RunError};
 use super::signal::Interrupt;
 use crate::checkpoint::{self, FolderError, GraphKeys, Resumed, Reuse, RunFolder, atomic};
+use crate::doctor::Doctor;
 use crate::optim::schedule::Horizon;
 use crate::plan::Plan;
 use crate::report::metrics::Recorder;
@@ -20,6 +21,9 @@ use crate::report::progress::Progress;
 use crate::report::rejected::Rejections;
 use crate::report::tables::{ChannelUse, StageTime, Summary};
 use crate::tensor::Device;
+
+/// The exit status of a run that was stopped because training has collapsed.
+const COLLAPSED: u8 = 3;
 
 /// What a run is made of.
 pub struct Parts<'a, D: Device> {
@@ -49,6 +53,8 @@ pub fn execute<D: Device>(
     let first = resumed.as_ref().map_or(0, |resumed| resumed.snapshot.step);
     let total = parts.horizon.total_steps;
     let end = options.steps.map_or(total, |steps| steps.min(total)).max(first);
+    let mut doctor = Doctor::new(parts.plan).lasting(total);
+    doctor.read(&folder.metrics()).map_err(file(&folder.metrics()))?;
     let recorder = Recorder::open(&folder.metrics()).map_err(file(&folder.metrics()))?;
     let progress = Progress::new(options.show, first, end);
     if let Some(resumed) = &resumed {
@@ -58,7 +64,7 @@ pub fn execute<D: Device>(
     let mut run = Run::new(parts.plan, parts.horizon, first..end, options.trace.is_some());
     run.fuse = !options.no_fuse;
     let mut records =
-        Records { folder: &folder, keys: &keys, recorder, rejections: parts.rejections, progress };
+        Records { folder: &folder, keys: &keys, recorder, rejections: parts.rejections, progress, doctor };
     let start = Instant::now();
     let layout = Layout { sequential: options.sequential, threads: options.threads };
     let ended = launch(&run, parts, layout, |island, feed| {
@@ -72,8 +78,9 @@ pub fn execute<D: Device>(
     let reached = ended?;
     traced?;
     let summary = summary(&run, cores::threads(options.threads), &reached, start.elapsed());
-    let status = reached.status.unwrap_or(0);
-    Ok(Outcome { status, step: reached.step, folder: folder.path().to_owned(), summary })
+    let status = reached.status.unwrap_or(if reached.collapsed { COLLAPSED } else { 0 });
+    let diagnosis = records.doctor.diagnosis();
+    Ok(Outcome { status, diagnosis, step: reached.step, folder: folder.path().to_owned(), summary })
 }
 
 /// All steps, from where the run began or was left.

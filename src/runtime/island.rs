@@ -8,11 +8,13 @@ use super::arrivals::feeders;
 use super::build::Build;
 use super::channel::Stopped;
 use super::convert::add;
+use super::fault::guard;
 use super::firing::{Firing, Run};
 use super::host::Feed;
 use super::slots::Slot;
 use super::stage::{Event, Inputs, Moment, Outputs, Stage, StageError, Value};
 use super::trace::Track;
+use super::watch::Watch;
 use crate::plan::{Actor, Direction, EdgeId, EdgeKind, NodeId, Place};
 use crate::stages::{Rate, Role};
 use crate::tensor::Device;
@@ -30,6 +32,8 @@ pub struct Island<'a, D: Device> {
     /// Host nodes that feed the island, with how often each has in this step.
     pub(super) arrivals: Vec<(NodeId, usize)>,
     pub(super) track: Track<'a>,
+    /// Looks on, and reports numbers of its own.
+    watch: Option<Box<dyn Watch<D>>>,
     /// For stages that are to fire alone.
     pub(super) kept: Option<Kept<D>>,
 }
@@ -68,6 +72,7 @@ impl<'a, D: Device> Island<'a, D> {
             followers: plan.nodes.iter().enumerate().map(|(i, _)| follower(run, NodeId(i))).collect(),
             arrivals: feeders(run).into_iter().map(|node| (node, 0)).collect(),
             track,
+            watch: build.watch(),
             kept: None,
         };
         for (index, node) in plan.nodes.iter().enumerate() {
@@ -124,6 +129,10 @@ impl<'a, D: Device> Island<'a, D> {
                 }
             }
         }
+        if let Some(watch) = &mut self.watch {
+            let report = guard(|| watch.report());
+            done.metrics.extend(report.map_err(|cause| self.run.fail("doctor".into(), step, cause))?);
+        }
         self.commit(step)?;
         Ok(done)
     }
@@ -153,6 +162,9 @@ impl<'a, D: Device> Island<'a, D> {
         }
         let follower = self.followers[firing.actor.node.0];
         let (given, reported) = self.work(firing, at, &values, follower, events)?;
+        if let (Some(watch), Direction::Forward) = (&mut self.watch, firing.actor.direction) {
+            self.run.guarded(firing.actor, at.step, || watch.saw(firing.actor.node, at, &values, &given))?;
+        }
         drop(values);
         for (name, value) in reported {
             match metrics.iter_mut().find(|(known, _)| *known == name) {

@@ -26,6 +26,7 @@ pub mod slots;
 pub mod stage;
 pub mod threads;
 pub mod trace;
+pub mod watch;
 
 #[cfg(test)]
 mod doubles;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::fault::Failure;
 use crate::checkpoint::{FolderError, Reuse};
+use crate::doctor::Diagnosis;
 use crate::report::progress::Show;
 use crate::report::tables::Summary;
 
@@ -30,8 +31,10 @@ pub struct Options {
 /// A run that ended in order.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// 0, or 130 and 143 after a signal.
+    /// 0, 3 when it was stopped because training has collapsed, or 130 and 143 after a signal.
     pub status: u8,
+    /// What the doctor says at the run's end.
+    pub diagnosis: Diagnosis,
     /// Updates of the weights in total.
     pub step: u64,
     pub folder: PathBuf,

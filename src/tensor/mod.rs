@@ -12,5 +12,5 @@ mod unwritten;
 
 pub use batched::Batched;
 pub use device::{Buffer, Device, Float};
-pub use retention::retain_freed_memory;
+pub use retention::{release_freed_memory, retain_freed_memory};
 pub use tape::{BackwardError, GradTape};

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use dfdx::prelude::Cpu;
-use dinoflow::graph::spec::{DeviceChoice, GraphSpec, HeadSpec, Init, NodeSpec, Precision};
+use dinoflow::graph::spec::{DeviceChoice, GraphSpec, HeadSpec, Init, NodeSpec, OnCollapse, Precision};
 use dinoflow::kernels::Products;
 use dinoflow::optim::schedule::{Every, Horizon, LrCourse, Schedule, Span};
 use dinoflow::plan::{NodeId, Plan};
@@ -230,6 +230,7 @@ fn graph(case: &Json, weights: &Path, micro_batch: Option<usize>, precision: Pre
         global_batch: count(&case["batch"]),
         micro_batch,
         duration: Span::Epochs(number(&case["epochs"])),
+        on_collapse: OnCollapse::Stop,
         network,
         nodes: nodes.into_iter().map(|(name, node)| (name.to_string(), node)).collect(),
     }

@@ -11,6 +11,7 @@ mod vectors;
 pub mod attention;
 pub mod batch_norm;
 pub mod conv;
+pub mod figures;
 pub mod layer_norm;
 pub mod linear;
 pub mod loss;

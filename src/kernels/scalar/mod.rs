@@ -5,6 +5,7 @@
 pub mod attention;
 pub mod batch_norm;
 pub mod conv;
+pub mod figures;
 pub mod layer_norm;
 pub mod linear;
 pub mod loss;

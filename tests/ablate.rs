@@ -1,0 +1,147 @@
+//! A small ablation with the program itself: variants that train, collapse and fail, side by side.
+#![cfg(unix)]
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const ABLATION: &str = r#"(
+    title: "What holds it up",
+    graph: "small.ron",
+    set: ["duration=Steps(150)"],
+    seeds: [0, 1],
+    variants: [
+        (name: "as it is", published: "72.8 / 76.1", expect: Trains),
+        (name: "no sharpening", set: ["center.temperature=Constant(1)"], expect: Collapses(ToUniform)),
+        (name: "no pictures", swap: ["source=Folder(root: \"absent\")"], expect: Trains),
+    ],
+)"#;
+
+struct Bench {
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("small.ron"), include_str!("graphs/small.ron")).unwrap();
+        std::fs::write(folder.path().join("holds.ron"), ABLATION).unwrap();
+        Bench { folder }
+    }
+
+    fn out(&self, name: &str) -> PathBuf {
+        self.folder.path().join("out").join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dinoflow"));
+        command.current_dir(self.folder.path()).args(["ablate", "holds.ron", "--out", "out"]).args(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let Output { status, stdout, stderr } = self.command(arguments).output().unwrap();
+        (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+    }
+
+    fn steps(&self, run: &str) -> usize {
+        let text = std::fs::read_to_string(self.out(run).join("metrics.jsonl")).unwrap_or_default();
+        text.lines().filter(|line| line.contains("\"event\":\"step\"")).count()
+    }
+}
+
+#[test]
+fn every_variant_is_run_and_reported_on() {
+    let bench = Bench::new();
+    let (status, said, errors) = bench.run(&[]);
+    // the variants without pictures fail, the others run all the same
+    assert_eq!(status, Some(1), "{said}{errors}");
+    assert!(errors.contains("2 runs failed"), "{errors}");
+    let lines = [
+        "as it is: trains · published 72.8 / 76.1 · as expected",
+        "no sharpening: collapses to uniform, since step",
+        "no pictures: fails: source: absent",
+    ];
+    let markdown = std::fs::read_to_string(bench.out("report.md")).unwrap();
+    for line in lines {
+        assert!(said.contains(line), "{line} in {said}");
+        let (name, rest) = line.split_once(": ").unwrap();
+        assert!(markdown.contains(&format!("- **{name}**: {rest}")), "{line} in {markdown}");
+    }
+    assert!(markdown.contains("- `center: temperature: Constant(0.04) → Constant(1.0)`"), "{markdown}");
+    let page = std::fs::read_to_string(bench.out("report.html")).unwrap();
+    // pictures of loss, entropy and KL for each variant that ran, none of k-NN, which the graph has not
+    assert_eq!(page.matches("<svg").count(), 6, "curves");
+    for (found, word) in [
+        (true, "no sharpening"),
+        (true, "Remedy"),
+        (false, "<script"),
+        (false, "src=\"http"),
+        (false, "href="),
+    ] {
+        assert_eq!(page.contains(word), found, "{word}");
+    }
+    assert_eq!((bench.steps("as it is/seed-0"), bench.steps("as it is/seed-1")), (150, 150));
+    assert!(bench.steps("no sharpening/seed-1") < 150);
+
+    // what is finished stays as it is, and what failed is tried again
+    let before = std::fs::metadata(bench.out("as it is/seed-0/metrics.jsonl")).unwrap().modified().unwrap();
+    let (_, _, errors) = bench.run(&["--resume"]);
+    assert_eq!(errors.matches("finished before").count(), 4, "{errors}");
+    assert_eq!(
+        std::fs::metadata(bench.out("as it is/seed-0/metrics.jsonl")).unwrap().modified().unwrap(),
+        before
+    );
+    let (status, _, errors) = bench.run(&[]);
+    assert!(status == Some(2) && errors.contains("--resume goes on"), "{errors}");
+    std::fs::write(bench.folder.path().join("holds.ron"), ABLATION.replace("Steps(150)", "Steps(160)"))
+        .unwrap();
+    let (status, _, errors) = bench.run(&["--resume"]);
+    assert!(status == Some(2) && errors.contains("another graph"), "{errors}");
+}
+
+#[test]
+fn a_signal_stops_all_and_a_resume_goes_on() {
+    let bench = Bench::new();
+    let mut child = bench.command(&["--only", "as it is"]).spawn().unwrap();
+    let start = Instant::now();
+    while bench.steps("as it is/seed-0") < 20 {
+        assert!(start.elapsed() < Duration::from_secs(60) && child.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(bench.steps("as it is/seed-0") < 150 && !bench.out("as it is/seed-1").exists());
+    assert!(std::fs::read_to_string(bench.out("report.md")).unwrap().contains("**as it is**: not finished"));
+    let (status, said, errors) = bench.run(&["--resume", "--only", "as it is"]);
+    assert_eq!(status, Some(0), "{errors}");
+    assert!(said.contains("as it is: trains") && said.contains("no sharpening: not finished"), "{said}");
+    assert_eq!((bench.steps("as it is/seed-0"), bench.steps("as it is/seed-1")), (150, 150));
+}
+
+#[test]
+fn all_variants_are_checked_before_the_first_runs() {
+    let bench = Bench::new();
+    let wrong = ABLATION.replace("center.temperature", "center.temperatur").replace("Folder(", "Foldr(");
+    std::fs::write(bench.folder.path().join("holds.ron"), wrong).unwrap();
+    let (status, _, errors) = bench.run(&[]);
+    assert_eq!(status, Some(2), "{errors}");
+    for words in [
+        "variant `no sharpening`",
+        "did you mean `temperature`?",
+        "variant `no pictures`",
+        "did you mean `Folder`?",
+    ] {
+        assert!(errors.contains(words), "{words} in {errors}");
+    }
+    assert!(
+        errors.contains("`no sharpening`, `no pictures` can't run; nothing was run")
+            && !bench.out("").exists()
+    );
+    std::fs::write(bench.folder.path().join("holds.ron"), ABLATION).unwrap();
+    let (status, _, errors) = bench.run(&["--only", "as it iz"]);
+    assert!(status == Some(2) && errors.contains("did you mean `as it is`?"), "{errors}");
+}
