@@ -97,7 +97,7 @@ pub fn gelu_half<I: Vectors>(x: f32) -> f32 {
 pub fn gelu_slope_half<I: Vectors>(x: f32) -> f32 {
     const PART: [f32; 7] = [
         0.999_900_76,
-        -0.796_306_73,
+        -0.796_306_7,
         -0.641_066_8,
         -0.105_122_84,
         0.019_375_225,
