@@ -286,7 +286,7 @@ const BROKEN: &[Broken] = &[
     ),
     set(
         "stochastic depth in a residual network",
-        &["network.backbone=ResNet50()", "network.drop_path=0.125"],
+        &["network.backbone=ResNet18(stem: Small)", "network.drop_path=0.125"],
         &[("0.125", "`network.drop_path` does not fit")],
     ),
     set(
@@ -673,7 +673,7 @@ fn a_residual_network_takes_crops_of_any_size_and_unused_keys_are_noted() {
         let keys: Vec<_> = notes.iter().filter_map(|note| note.key.as_deref()).collect();
         assert_eq!(keys, noted);
     };
-    let sizes = ["network.drop_path=0.0", "multi_crop.global_size=33", "multi_crop.local_size=17"];
+    let sizes = ["knn.crop=Some(31)", "multi_crop.global_size=33", "multi_crop.local_size=17"];
     for backbone in ["ResNet18(stem: Small)", "ResNet50()", "ResNet50(stem: ImageNet)"] {
         let backbone = format!("network.backbone={backbone}");
         check(&[&sizes[..], &[&backbone]].concat(), &[]);

@@ -70,12 +70,13 @@ fn check(case: &Value) {
     assert!(apart <= 2e-6 * rms, "{name}: the CLS-only last block is off by {apart:e}");
 }
 
-/// A feature row against the first of a fixture's, each number by its own size and the row's.
+/// A feature row against the first of a fixture's, each number by its own size and the row's, as in [`fixture::summary`]: fifty layers of
+/// batch norm over four pictures make of roundings to f32 what they are (PyTorch in f32 is off by up to 1.3e-4 of the root mean square).
 fn check_row(what: &str, found: &[f32], expected: &Value) {
     let expected = numbers(expected);
     let rms = (expected.iter().map(|x| x * x).sum::<f64>() / expected.len() as f64).sqrt();
     for (i, (&found, expected)) in found.iter().zip(expected).enumerate() {
-        close(&format!("{what}[{i}]"), f64::from(found), expected, 1e-5, 2e-5 * rms);
+        close(&format!("{what}[{i}]"), f64::from(found), expected, 1e-5, 2e-4 * rms);
     }
 }
 

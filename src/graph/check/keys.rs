@@ -193,7 +193,8 @@ impl Judge<'_> {
 
     /// Notes what is written of the head and says nothing.
     fn unused(&mut self, head: &HeadSpec) {
-        let (bare, flat) = (!head.prototypes, head.layers == 1);
+        let known = |name: &str| self.loaded.sound(&["network", "head", name]);
+        let (bare, flat) = (!head.prototypes && known("prototypes"), head.layers == 1 && known("layers"));
         for (name, value, unused, why) in [
             (
                 "out_dim",
