@@ -111,8 +111,9 @@ impl<D: Kernels> Watch<D> for Figures<D> {
             figures.push(("used_prototypes", used(&seen.teacher, seen.prototypes) as f64));
         }
         figures.extend(agreement(&seen.teacher, &seen.student).map(|share| ("agreement", share)));
-        if seen.width > 0 {
-            let (rows, width) = (seen.features.len() / seen.width, seen.width);
+        // no width, no features
+        if let Some(rows) = seen.features.len().checked_div(seen.width) {
+            let width = seen.width;
             let features = Batched::from_host(&self.device, seen.features, vec![rows, width], None);
             let features = features.map_err(failed)?;
             let rank = self.device.effective_rank(rows, width, features.view()).map_err(failed)?;
