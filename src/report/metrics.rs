@@ -120,7 +120,7 @@ mod tests {
             "\n",
             r#"{"event":"step","step":5,"epoch":1,"loss":0.5,"lr":null,"weight_decay":null,"teacher_momentum":null,"#,
             r#""teacher_temperature":null,"teacher_entropy":4.0,"batch_entropy":null,"kl":null,"center_norm":null,"#,
-            r#""grad_norm":null,"images_per_second":null}"#,
+            r#""used_prototypes":null,"agreement":null,"effective_rank":null,"grad_norm":null,"images_per_second":null}"#,
             "\n",
             r#"{"event":"knn","step":4,"network":"teacher","k":20}"#,
             "\n"

@@ -160,7 +160,9 @@ mod tests {
     #[test]
     fn wider_instructions_are_not_slower() {
         let widths = [Some(Isa::Portable), Some(Isa::Avx2), Some(Isa::Avx512), None];
-        let peaks = widths.map(|most| alone(most, f32_gflops));
+        // whatever else the machine does can only slow a loop down: the best of some counts
+        let best = |most| (0..5).map(|_| alone(most, f32_gflops)).fold(0.0, f64::max);
+        let peaks = widths.map(best);
         println!("portable, AVX2, AVX-512, found: {peaks:.0?} GFLOP/s a core");
         // a shared machine may halve any of them; a loop that was optimised away would be a hundred times too fast
         assert!(

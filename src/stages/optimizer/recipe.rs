@@ -120,7 +120,7 @@ impl<O: Optimizer> Declare for O {
     fn cost(&self, scope: &Scope, _given: &Given) -> Cost {
         let network = &scope.graph.network;
         let predictors = self.trained().iter().filter_map(|name| predictor(name, scope));
-        let predictors = predictors.map(|p| p.shape(network.head.out_dim).parameters()).sum::<u64>();
+        let predictors = predictors.map(|p| p.shape(network.head.outputs()).parameters()).sum::<u64>();
         let parameters = cost::parameters(network) + predictors;
         let resident = (1.0 + self.kept()) * cost::FLOAT * parameters as f64;
         Cost { parameters, flops: self.flops() * parameters as f64, bytes: resident, resident }
