@@ -100,7 +100,7 @@ impl<T> Receiving<T> {
             select_biased! {
                 recv(self.stop) -> _ => return Err(Stopped),
                 recv(self.from) -> item => break item.map_err(|_| Stopped)?,
-                recv(self.borrowers) -> borrower => borrower.iter().for_each(lend),
+                recv(self.borrowers) -> borrower => borrower.into_iter().for_each(lend),
             }
         };
         self.gauge.received(start.elapsed());

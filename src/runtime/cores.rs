@@ -32,10 +32,12 @@ pub struct Loan {
 }
 
 /// Gives the calling thread's core to a borrower, and waits until it comes back.
-pub fn lend(borrower: &Borrower) {
+pub fn lend(borrower: Borrower) {
     let (until, back) = bounded(0);
-    // a borrower that no longer waits drops the loan, or is not there to take it
-    if borrower.send(Loan { _until: until }).is_ok() {
+    let sent = borrower.send(Loan { _until: until }).is_ok();
+    // a loan that nobody takes goes with its channel, once neither end is held: a borrower that was stopped leaves it there
+    drop(borrower);
+    if sent {
         let _ = back.recv();
     }
 }
@@ -92,7 +94,7 @@ impl Cores {
         self.pool.spawn_broadcast(move |thread| {
             // one thread lends; when the others come to it, nobody asks any more
             if thread.index() != island.load(Relaxed) {
-                asking.try_iter().take(1).for_each(|borrower| lend(&borrower));
+                asking.try_iter().take(1).for_each(lend);
             }
         });
         let stop = fault.closed();
@@ -138,6 +140,22 @@ mod tests {
             let most = most.load(SeqCst);
             assert!((1..=threads).contains(&most), "{most} at once on {threads}");
         }
+    }
+
+    /// Such a core never came back once, and the next run's island waited for it: the lender held on to the channel in which its loan lay.
+    #[test]
+    fn a_loan_that_nobody_takes_comes_back() {
+        let (borrower, loan) = bounded(1);
+        let (done, ended) = bounded(1);
+        std::thread::spawn(move || {
+            lend(borrower);
+            let _ = done.send(());
+        });
+        while loan.is_empty() {
+            std::thread::yield_now();
+        }
+        drop(loan);
+        assert!(ended.recv_timeout(Duration::from_secs(60)).is_ok(), "the core is still lent");
     }
 
     #[test]
