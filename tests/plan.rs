@@ -285,34 +285,6 @@ fn stages_of_one_role_have_the_same_ports() {
     }
 }
 
-/// What a preset in its role's place is refused for.
-const REFUSED: &[(&str, &str)] = &[("stages/predictor/predictor.ron", "no node `predictor`")];
-
-#[test]
-fn every_preset_takes_its_roles_place() {
-    for graph in GRAPHS {
-        for (path, text) in BUILT_IN {
-            let role = preset(path, text).1.built_in().unwrap().role();
-            let request = Request {
-                graph: format!("graphs/{graph}.ron").into(),
-                swaps: vec![format!("{}={path}", role.word())],
-                ..Request::default()
-            };
-            let loaded = load(&request).unwrap();
-            let refused = match build::plan(&loaded, &Registry::default()) {
-                Ok(_) => None,
-                Err(problems) => Some(dinoflow::graph::report::text(&problems, &loaded.origins)),
-            };
-            let why = REFUSED.iter().find(|(preset, _)| preset == path).map(|(_, why)| *why);
-            match (&refused, why) {
-                (None, None) => {}
-                (Some(text), Some(why)) if text.contains(why) => {}
-                _ => panic!("{path} in {graph}: {refused:?}, expected {why:?}"),
-            }
-        }
-    }
-}
-
 #[test]
 fn a_loss_costs_nothing_that_it_does_not_use() {
     for (loss, inputs) in [

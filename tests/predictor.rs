@@ -85,6 +85,23 @@ fn its_halves_stand_between_those_of_student_and_loss() {
     assert_eq!(predictor.cost.parameters, 2 * 64 * 48 + 48 + 64 + 2 * 48);
 }
 
+/// An ablation's variant has nothing but flags.
+#[test]
+fn flags_put_it_in_where_the_file_has_none() {
+    let node = GRAPH.find("        \"predictor\"").unwrap()..GRAPH.find("        \"teacher\"").unwrap();
+    let without = GRAPH.replace(&GRAPH[node.clone()], "").replace("\"predictor/logits\"", "\"student/logits\"");
+    let without = without.replace("trains: [\"student\", \"predictor\"], ", "");
+    let (_, value) = GRAPH[node].trim().trim_end_matches(',').split_once(": ").unwrap();
+    let sets = [
+        format!("nodes.predictor={value}"),
+        "loss.inputs.logits=\"predictor/logits\"".into(),
+        "optimizer.trains=[\"student\", \"predictor\"]".into(),
+    ];
+    let request = Request { graph: "graph.ron".into(), sets: sets.into(), ..Request::default() };
+    let (spec, expected) = (load_text(&without, &request).spec, load_text(GRAPH, &Request::default()).spec);
+    assert!(spec.is_some() && spec == expected, "{spec:#?}");
+}
+
 #[test]
 fn wiring_it_wrong_is_refused_at_its_place() {
     let check = |edits: &[(&str, &str)], expected: &[(&str, &str)]| {

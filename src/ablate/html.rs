@@ -3,7 +3,8 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::markdown::{COLUMNS, about, changes, difference, figures};
-use super::outcome::{End, Met, Outcome, end};
+use super::end::End;
+use super::outcome::{Met, Outcome};
 use super::plot::{self, Ink, plot};
 use super::result::{Record, RunResult};
 use super::series::{curve, range};
@@ -45,6 +46,8 @@ pub fn page(ablation: &Ablation, outcomes: &[Outcome]) -> String {
         html lang="en" {
             head {
                 meta charset="utf-8";
+                // the page is whole: a browser is told to fetch nothing for it
+                meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 title { (ablation.title) }
@@ -68,11 +71,11 @@ pub fn page(ablation: &Ablation, outcomes: &[Outcome]) -> String {
 
 /// What came of a variant, as the mark beside it: its class and its sign.
 fn mark(outcome: &Outcome) -> (&'static str, &'static str) {
-    let ends: Vec<End> = outcome.runs.iter().map(end).collect();
+    let ends: Vec<End> = outcome.runs.iter().map(End::of).collect();
     match () {
         () if ends.iter().any(|end| matches!(end, End::Failed(_))) => ("failed", "✕"),
         () if ends.iter().any(|end| matches!(end, End::Collapsed(_))) => ("collapsed", "▼"),
-        () if ends.contains(&End::Unfinished) => ("unfinished", "○"),
+        () if ends.iter().any(|end| !end.tells()) => ("unfinished", "○"),
         () => ("trained", "●"),
     }
 }
@@ -157,7 +160,7 @@ fn picture(outcomes: &[Outcome], own: &Outcome, column: &Column, steps: f64, ran
 
 /// What the doctor has to say of a collapsed variant.
 fn doctor(outcome: &Outcome) -> Markup {
-    let collapsed = outcome.runs.iter().find(|run| matches!(end(run), End::Collapsed(_)));
+    let collapsed = outcome.runs.iter().find(|run| matches!(End::of(run), End::Collapsed(_)));
     let cause = collapsed.and_then(|run| run.diagnosis.as_ref()?.causes.first());
     html! {
         @if let Some(cause) = cause {

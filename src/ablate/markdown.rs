@@ -22,7 +22,7 @@ pub const COLUMNS: [&str; 9] = [
 /// A variant's figures at its runs' ends, in the columns' order.
 pub fn figures(outcome: &Outcome) -> [String; 9] {
     let word =
-        |spread: Option<super::outcome::Spread>, places| spread.map_or("–".into(), |s| s.word(places));
+        |spread: Option<super::spread::Spread>, places| spread.map_or("–".into(), |s| s.word(places));
     let last = |series: &[(u64, f64)]| series.last().map(|(_, value)| *value);
     [
         outcome.name.clone(),

@@ -5,13 +5,16 @@
 //! variant    its variants as checked graphs
 //! work       runs them, each with every seed in a folder of its own
 //! result     what a run came to, read from its folder
+//! end        how a run ended
 //! outcome    what a variant came to, over its seeds
+//! spread     a figure over several seeds
 //! series     curves, thinned for drawing
 //! plot       a curve's picture
 //! html, markdown   the report
 //! ```
 //! Every variant starts from the weights and sees the crops that its seed gives, so what differs is what the variant changes.
 
+pub mod end;
 pub mod html;
 pub mod markdown;
 pub mod outcome;
@@ -19,6 +22,7 @@ pub mod plot;
 pub mod result;
 pub mod series;
 pub mod spec;
+pub mod spread;
 pub mod variant;
 pub mod work;
 

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
+use super::end::End;
 use super::result::RunResult;
 use super::spec::Expect;
+use super::spread::Spread;
 use super::variant::Variant;
 use crate::doctor::Way;
+use crate::doctor::course::STEPS;
 use crate::error::Error;
 use crate::stages::Registry;
-
-/// Steps at a run's end that are worth a word when they look like a collapse.
-const DOUBTFUL: u64 = 10;
 
 /// A variant's runs.
 #[derive(Clone, Debug)]
@@ -23,19 +23,6 @@ pub struct Outcome {
     pub runs: Vec<RunResult>,
 }
 
-/// How one run ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// It came to its end, and is not collapsed.
-    Trained,
-    /// It is collapsed, whether that stopped it or not.
-    Collapsed(Way),
-    /// It failed, with why.
-    Failed(String),
-    /// It has not come to its end, or has not begun.
-    Unfinished,
-}
-
 /// Whether what was expected came true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Met {
@@ -43,34 +30,8 @@ pub enum Met {
     /// For so many seeds of all that are done.
     Partly(usize, usize),
     No,
-    /// No run is done.
+    /// No run tells: none is done, or they are too short.
     Unknown,
-}
-
-/// Mean and sample deviation; no deviation of a single number.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Spread {
-    pub mean: f64,
-    pub deviation: Option<f64>,
-}
-
-impl Spread {
-    /// Of numbers; none of no numbers.
-    pub fn of(numbers: &[f64]) -> Option<Spread> {
-        let count = numbers.len() as f64;
-        (count > 0.0).then_some(())?;
-        let mean = numbers.iter().sum::<f64>() / count;
-        let squares: f64 = numbers.iter().map(|number| (number - mean).powi(2)).sum();
-        Some(Spread { mean, deviation: (count > 1.0).then(|| (squares / (count - 1.0)).sqrt()) })
-    }
-
-    /// `54.2 ± 0.3` with so many decimal places.
-    pub fn word(self, places: usize) -> String {
-        match self.deviation {
-            Some(deviation) => format!("{:.places$} ± {deviation:.places$}", self.mean),
-            None => format!("{:.places$}", self.mean),
-        }
-    }
 }
 
 /// Reads a variant's runs.
@@ -89,20 +50,9 @@ pub fn read(variant: &Variant, out: &Path, registry: &Registry) -> Result<Outcom
     })
 }
 
-/// How a run ended.
-pub fn end(run: &RunResult) -> End {
-    let collapse = run.diagnosis.as_ref().and_then(|d| d.collapse.as_ref()).filter(|c| c.lasts);
-    match (&run.kept, collapse) {
-        (Some(kept), _) if kept.error.is_some() => End::Failed(kept.error.clone().unwrap_or_default()),
-        (Some(kept), Some(collapse)) if kept.finished() => End::Collapsed(collapse.way),
-        (Some(kept), None) if kept.finished() => End::Trained,
-        _ => End::Unfinished,
-    }
-}
-
 impl Outcome {
     fn ends(&self) -> Vec<End> {
-        self.runs.iter().map(end).collect()
+        self.runs.iter().map(End::of).collect()
     }
 
     /// In a few words: `trains`, `collapses to uniform at step 12 to 40`, `trains with 2 seeds, fails with 1: …`.
@@ -123,7 +73,11 @@ impl Outcome {
                 _ => format!(" with {count} seeds"),
             };
             match kind {
-                End::Trained => format!("trains{with}{}", self.doubt()),
+                End::Trained => format!("trains{with}"),
+                End::Doubtful(way, steps) => {
+                    format!("undecided{with}: its last {steps} steps look like a collapse {}", way.word())
+                }
+                End::Short(steps) => format!("too short to tell{with}: {steps} steps, of which a collapse takes {STEPS}"),
                 End::Collapsed(way) => format!("collapses {}{with}{}", way.word(), self.since(*way)),
                 End::Failed(why) => format!("fails{with}: {why}"),
                 End::Unfinished if ends.iter().all(|end| *end == End::Unfinished) => "not finished".into(),
@@ -133,23 +87,11 @@ impl Outcome {
         words.collect::<Vec<_>>().join(", ")
     }
 
-    /// What the doctor has against runs that are not collapsed: steps at their ends that look like it and are too few.
-    fn doubt(&self) -> String {
-        let of = |run: &RunResult| {
-            let row = run.diagnosis.as_ref()?.suspicion.as_ref()?;
-            (end(run) == End::Trained && row.steps >= DOUBTFUL).then_some((row.way, row.steps))
-        };
-        match self.runs.iter().filter_map(of).max_by_key(|(_, steps)| *steps) {
-            Some((way, steps)) => format!(", but its last {steps} steps look like a collapse {}", way.word()),
-            None => String::new(),
-        }
-    }
-
     /// From which steps on its runs are collapsed.
     fn since(&self, way: Way) -> String {
         let of = |run: &RunResult| {
             let collapse = run.diagnosis.as_ref()?.collapse.as_ref()?;
-            (end(run) == End::Collapsed(way)).then_some(collapse.since)
+            (End::of(run) == End::Collapsed(way)).then_some(collapse.since)
         };
         let steps: Vec<u64> = self.runs.iter().filter_map(of).collect();
         match (steps.iter().min(), steps.iter().max()) {
@@ -162,7 +104,7 @@ impl Outcome {
     /// Whether what was expected came true; none where nothing was.
     pub fn met(&self) -> Option<Met> {
         let expect = self.expect?;
-        let done: Vec<End> = self.ends().into_iter().filter(|end| *end != End::Unfinished).collect();
+        let done: Vec<End> = self.ends().into_iter().filter(End::tells).collect();
         let fits = |end: &&End| match expect {
             Expect::Trains => **end == End::Trained,
             Expect::Collapses(way) => **end == End::Collapsed(way),
@@ -233,7 +175,7 @@ mod tests {
             collapse: collapse.map(row),
             causes: vec![],
             suspicion: None,
-            last: None,
+            last: Some(Reading { step: 99, ..Reading::default() }),
             prototypes: Some(16),
             total_steps: Some(100),
         };
@@ -293,24 +235,21 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_looks_like_a_collapse_is_said() {
-        let mut doubtful = run(Some(0), None, None);
-        let suspicion =
-            |steps| Collapse { way: Way::ToUniform, since: 9, steps, lasts: true, first: Reading::default() };
-        for (steps, expected) in
-            [(9, "trains"), (37, "trains, but its last 37 steps look like a collapse to uniform")]
-        {
-            doubtful.diagnosis.as_mut().unwrap().suspicion = Some(suspicion(steps));
-            let runs = vec![doubtful.clone()];
-            let outcome = Outcome { name: "a".into(), published: None, expect: None, batch: 8, runs };
-            assert_eq!(outcome.word(), expected);
-        }
-    }
-
-    #[test]
-    fn a_spread_is_that_of_a_sample() {
-        assert_eq!(Spread::of(&[]), None);
-        assert_eq!(Spread::of(&[3.0]).unwrap().word(1), "3.0");
-        assert_eq!(Spread::of(&[1.0, 3.0]).unwrap(), Spread { mean: 2.0, deviation: Some(2f64.sqrt()) });
+    fn an_end_that_looks_like_a_collapse_is_no_training() {
+        let check = |steps: u64, row: u64, word: &str, met: Met| {
+            let mut one = run(Some(0), None, None);
+            let diagnosis = one.diagnosis.as_mut().unwrap();
+            let (way, since, first) = (Way::ToUniform, 9, Reading::default());
+            diagnosis.suspicion = (row > 0).then_some(Collapse { way, since, steps: row, lasts: true, first });
+            diagnosis.last = Some(Reading { step: steps - 1, ..Reading::default() });
+            let expect = Some(Expect::Trains);
+            let outcome = Outcome { name: "a".into(), published: None, expect, batch: 8, runs: vec![one] };
+            assert_eq!((outcome.word().as_str(), outcome.met()), (word, Some(met)));
+        };
+        check(100, 9, "trains", Met::Yes);
+        check(100, 37, "undecided: its last 37 steps look like a collapse to uniform", Met::Unknown);
+        check(12, 8, "too short to tell: 12 steps, of which a collapse takes 50", Met::Unknown);
+        check(49, 0, "too short to tell: 49 steps, of which a collapse takes 50", Met::Unknown);
+        check(50, 0, "trains", Met::Yes);
     }
 }

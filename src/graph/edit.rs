@@ -138,7 +138,7 @@ fn try_set(loaded: &mut Loaded, argument: &str) -> Edited {
     insert(&mut loaded.tree, &parents, last, last_at, value)
 }
 
-/// The steps of a path as written: `optimizer.lr` is `nodes.optimizer.stage.lr`.
+/// The steps of a path as written: `optimizer.lr` is `nodes.optimizer.stage.lr`, and `nodes.predictor` a whole node.
 fn resolve(loaded: &Loaded, path: &str, id: OriginId) -> Edited<Vec<Step>> {
     let mut steps: Vec<Step> = Vec::new();
     let mut at = 0;
@@ -146,6 +146,10 @@ fn resolve(loaded: &Loaded, path: &str, id: OriginId) -> Edited<Vec<Step>> {
         let span = at..at + step.len();
         at = span.end + 1;
         steps.push((step.trim().to_owned(), Place { origin: id, span }));
+    }
+    if steps[0].0 == "nodes" && steps.len() == 2 {
+        // a whole node, in another's place or a new one
+        return Ok(steps);
     }
     let first = steps[0].clone();
     let nodes = node_names(&loaded.tree);
@@ -168,7 +172,10 @@ fn resolve(loaded: &Loaded, path: &str, id: OriginId) -> Edited<Vec<Step>> {
             let problem = Diagnostic::error(steps[1].1.clone(), "a node is set by one of its parameters")
                 .expected(format!("{}.PARAMETER=VALUE", steps[1].0))
                 .found(path)
-                .help(format!("to replace the whole stage: --swap {}=…", steps[1].0));
+                .help(format!(
+                    "to replace its stage: --swap {0}=…; the whole node: --set 'nodes.{0}=(stage: …, inputs: {{…}})'",
+                    steps[1].0
+                ));
             return Err(Box::new(problem));
         }
         if !NODE_KEYS.contains(&steps[2].0.as_str()) {

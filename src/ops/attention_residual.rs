@@ -160,15 +160,8 @@ fn backward<const W: usize, const HEADS: usize, D: Kernels>(
         device.linear_backward_bias(asked, W, branch, D::buffer_mut(&mut db))?;
     });
     let mut dout = device.activations(products, asked * W)?;
-    device.linear_backward_input(
-        products,
-        asked,
-        W,
-        W,
-        branch,
-        D::view(&attn.proj),
-        D::kept_mut(&mut dout),
-    )?;
+    let (proj, dout_out) = (D::view(&attn.proj), D::kept_mut(&mut dout));
+    device.linear_backward_input(products, asked, W, W, branch, proj, dout_out)?;
     let rows = rows(survivors.as_ref(), x.shape().0, x.shape().1);
     let mut dqkv = device.activations(products, rows.len() * 3 * W)?;
     let scores = temperature::<W, HEADS>();

@@ -6,8 +6,17 @@ use dinoflow::kernels::cpu::{Isa, VARIABLE};
 
 /// The trajectories' own tests in a process of their own, where kernels use no instructions but these.
 fn trains(word: &str) -> (bool, String) {
-    let tests =
-        ["adamw", "sgd", "lars", "no_clip_no_local", "free_last_layer", "head_bn", "sinkhorn", "koleo"];
+    let tests = [
+        "adamw",
+        "sgd",
+        "lars",
+        "no_clip_no_local",
+        "free_last_layer",
+        "head_bn",
+        "sinkhorn",
+        "koleo",
+        "mixed_precision_stays_near_the_reference",
+    ];
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "--test-threads", "1"]).args(tests.map(|test| format!("trajectories::{test}")));
     let output = command.env(VARIABLE, word).output().unwrap();

@@ -359,12 +359,15 @@ fn plan(graph: &GraphSpec, registry: &Registry) -> Plan {
     dinoflow::plan::build::build(graph, registry).unwrap_or_else(|findings| panic!("{findings:#?}"))
 }
 
-/// How far a run's sums may be from the reference's: the loss, the targets' entropy and the centre, the largest gradient norm.
+/// How far a run's sums may be from the reference's: the loss, the targets' entropy and the centre, the largest gradient norm. Of that
+/// norm, the maximum of many, single steps may be far off where all before them were rounded: `gradients` bounds the root mean square
+/// over the run.
 #[derive(Clone, Copy)]
 struct Near {
     loss: f64,
     targets: f64,
     gradient: f64,
+    gradients: f64,
 }
 
 /// The steps of a run's record.
@@ -388,7 +391,10 @@ fn check_steps(name: &str, case: &Json, run: &Path, near: Near) {
         ("center_norm", "center_l2", near.targets),
         ("grad_norm_max", "grad_norm_max", near.gradient),
     ];
+    let mut squares = 0.0;
     for (found, expected) in steps.iter().zip(expected) {
+        let norm = |line: &Json| number(&line["grad_norm_max"]);
+        squares += (norm(found) / norm(expected) - 1.0).powi(2);
         for (ours, theirs, tolerance) in keys {
             let what = format!("{name}, step {}: {ours}", expected["step"]);
             close(&what, number(&found[ours]), number(&expected[theirs]), tolerance, 1e-12);
@@ -399,6 +405,8 @@ fn check_steps(name: &str, case: &Json, run: &Path, near: Near) {
             close(&what, number(&found["koleo"]), number(&expected["koleo"]), near.loss, near.loss);
         }
     }
+    let off = (squares / steps.len() as f64).sqrt();
+    assert!(off < near.gradients, "{name}: largest gradient norms are {off:e} off over the run");
 }
 
 /// Gradients that are zero in exact arithmetic.
@@ -471,7 +479,7 @@ fn check(fixture: &str, micro_batch: Option<usize>) {
     let name = format!("{fixture} at micro_batch {micro_batch:?}");
     let (folder, seen) = run(&case, micro_batch, Precision::F32);
     let run = folder.path().join("run");
-    check_steps(&name, &case, &run, Near { loss: 1e-5, targets: 1e-5, gradient: 1e-4 });
+    check_steps(&name, &case, &run, Near { loss: 1e-5, targets: 1e-5, gradient: 1e-4, gradients: 1e-4 });
     check_first_gradients(&name, &case, &seen.lock().unwrap());
     check_final(&name, &case, &run);
 }
@@ -487,9 +495,10 @@ fn check_bf16_within(loss: f64, fixture: &str, micro_batch: Option<usize>) {
     let name = format!("{fixture} in bf16 at micro_batch {micro_batch:?}");
     let (folder, seen) = run(&case, micro_batch, Precision::Bf16);
     let run = folder.path().join("run");
-    // targets see the teacher's rounding through a temperature that is less than half the student's, and the largest of
-    // many norms, twelve steps apart, sees all that came before; the first step's norms are held closer below
-    check_steps(&name, &case, &run, Near { loss, targets: 2e-2, gradient: 5e-2 });
+    // targets see the teacher's rounding through a temperature that is less than half the student's; the first step's norms
+    // are held closer below
+    let near = Near { loss, targets: 2e-2, gradient: 8e-2, gradients: 2.5e-2 };
+    check_steps(&name, &case, &run, near);
     let last = case["steps"].as_array().unwrap().len() as u64;
     let student = tensors(&run, last, "student");
     let seen = seen.lock().unwrap();

@@ -82,13 +82,13 @@ pub fn backward(
         backward_rows(dy, x, gain, &mean[rows.clone()], &rstd[rows], around, dx[0], dgain, dbias);
     });
     for partial in partial.chunks_exact((2 * dim).max(1)) {
-        for ((dgain, dbias), (g, b)) in
-            dgain.iter_mut().zip(&mut *dbias).zip(partial[..dim].iter().zip(&partial[dim..]))
-        {
-            *dgain += g;
-            *dbias += b;
-        }
+        add(dgain, &partial[..dim]);
+        add(dbias, &partial[dim..]);
     }
+}
+
+fn add(sums: &mut [f32], values: &[f32]) {
+    sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
 }
 
 /// A stretch of rows and its place, in groups.

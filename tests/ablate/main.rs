@@ -1,7 +1,9 @@
 //! A small ablation with the program itself: variants that train, collapse and fail, side by side.
 #![cfg(unix)]
 
-use std::path::PathBuf;
+mod browser;
+
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -24,7 +26,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("small.ron"), include_str!("graphs/small.ron")).unwrap();
+        std::fs::write(folder.path().join("small.ron"), include_str!("../graphs/small.ron")).unwrap();
         std::fs::write(folder.path().join("holds.ron"), ABLATION).unwrap();
         Bench { folder }
     }
@@ -85,6 +87,8 @@ fn every_variant_is_run_and_reported_on() {
     assert_eq!((bench.steps("as it is/seed-0"), bench.steps("as it is/seed-1")), (150, 150));
     assert!(bench.steps("no sharpening/seed-1") < 150);
 
+    check_page(&bench.out("report.html"));
+
     // what is finished stays as it is, and what failed is tried again
     let before = std::fs::metadata(bench.out("as it is/seed-0/metrics.jsonl")).unwrap().modified().unwrap();
     let (_, _, errors) = bench.run(&["--resume"]);
@@ -99,6 +103,26 @@ fn every_variant_is_run_and_reported_on() {
         .unwrap();
     let (status, _, errors) = bench.run(&["--resume"]);
     assert!(status == Some(2) && errors.contains("another graph"), "{errors}");
+}
+
+/// A person sees at once which variant trained, which collapsed and which failed, with its curves; and the page asks for nothing that
+/// is not in it.
+fn check_page(page: &Path) {
+    let shown = browser::open(page, (1200, 1400));
+    assert!(shown.console.is_empty(), "{:?}", shown.console);
+    assert!(shown.document.contains("What holds it up") && shown.document.contains("as expected"));
+    let (blue, green, red) = ([0x25, 0x63, 0xeb], [0x15, 0x80, 0x3d], [0xb9, 0x1c, 0x1c]);
+    for (color, what, least) in [(blue, "curves", 1e-3), (green, "what trained", 1e-4), (red, "what did not", 1e-4)] {
+        assert!(shown.share(color) > least, "{what}: {}", shown.share(color));
+    }
+    assert!(shown.share([0xff; 3]) > 0.3, "paper: {}", shown.share([0xff; 3]));
+
+    // such a page would be caught
+    let reaching = page.with_file_name("reaching.html");
+    let text = std::fs::read_to_string(page).unwrap();
+    std::fs::write(&reaching, text.replace("<h1>", r#"<img src="http://127.0.0.1:9/a.png"><h1>"#)).unwrap();
+    let console = browser::open(&reaching, (400, 300)).console;
+    assert!(console.iter().any(|line| line.contains("Content Security Policy")), "{console:?}");
 }
 
 #[test]
