@@ -89,7 +89,8 @@ fn its_halves_stand_between_those_of_student_and_loss() {
 #[test]
 fn flags_put_it_in_where_the_file_has_none() {
     let node = GRAPH.find("        \"predictor\"").unwrap()..GRAPH.find("        \"teacher\"").unwrap();
-    let without = GRAPH.replace(&GRAPH[node.clone()], "").replace("\"predictor/logits\"", "\"student/logits\"");
+    let without =
+        GRAPH.replace(&GRAPH[node.clone()], "").replace("\"predictor/logits\"", "\"student/logits\"");
     let without = without.replace("trains: [\"student\", \"predictor\"], ", "");
     let (_, value) = GRAPH[node].trim().trim_end_matches(',').split_once(": ").unwrap();
     let sets = [

@@ -15,9 +15,9 @@ const REFUSED: &[(&[&str], &str, &str)] = &[
     (&["swav"], "stages/teacher/", "no node `teacher`"),
     (&["swav"], "stages/center/", "no node `center`"),
     (&["swav"], "stages/ema/", "no node `ema`"),
-    (&["swav"], "stages/loss/cross_entropy.ron", "`loss/targets` must be wired"),
-    (&["swav"], "stages/loss/mean_squared_error.ron", "`loss/teacher` must be wired"),
-    (&["swav"], "stages/loss/info_nce.ron", "`loss/teacher` must be wired"),
+    (&["swav"], "stages/loss/cross_entropy.ron", "the input `targets` of `loss` is not wired"),
+    (&["swav"], "stages/loss/mean_squared_error.ron", "the input `teacher` of `loss` is not wired"),
+    (&["swav"], "stages/loss/info_nce.ron", "the input `teacher` of `loss` is not wired"),
     (
         &["quickstart", "cifar10", "vits16", "vits8", "vitb16", "vitb8", "resnet50", "moco", "swav"],
         "stages/predictor/",
@@ -47,6 +47,8 @@ fn small(graph: &str, role: &str, preset: &str, data: &Path) -> Vec<String> {
     }
     if graph == "byol" {
         sets.push("predictor.hidden=16".into());
+        // an optimizer's preset does not know of the predictor
+        sets.push("optimizer.trains=[\"student\", \"predictor\"]".into());
     }
     let path = |file: &str| format!("{:?}", data.join(file));
     sets.extend(match (role, preset) {
@@ -68,7 +70,9 @@ fn data() -> tempfile::TempDir {
     let mut shard = tar::Builder::new(std::fs::File::create(data.path().join("shard.tar")).unwrap());
     for index in 0..8u8 {
         let file = pictures.join(format!("{index}.png"));
-        image::RgbImage::from_fn(20, 18, |x, y| image::Rgb([x as u8 * 9, y as u8 * 9, index * 30])).save(&file).unwrap();
+        image::RgbImage::from_fn(20, 18, |x, y| image::Rgb([x as u8 * 9, y as u8 * 9, index * 30]))
+            .save(&file)
+            .unwrap();
         shard.append_path_with_name(&file, format!("{index}.png")).unwrap();
         list += &format!("{}\n", file.display());
     }
@@ -87,7 +91,8 @@ fn two_steps(graph: &Path, preset: &str, data: &Path) -> Result<(), String> {
     if role != "source" {
         swaps.push("source=Synthetic(count: 64, size: 20)".into());
     }
-    let request = Request { graph: graph.into(), swaps, sets: small(name, role, preset, data), ..Request::default() };
+    let request =
+        Request { graph: graph.into(), swaps, sets: small(name, role, preset, data), ..Request::default() };
     let loaded = load_text(&text, &request);
     let registry = Registry::default();
     let (plan, _) =

@@ -12,6 +12,9 @@ const DOUBTFUL: u64 = 10;
 pub enum End {
     /// It came to its end, and is not collapsed.
     Trained,
+    /// It came to its end and is not collapsed, and its neighbours are no better than the untrained network's. Targets can
+    /// differ from picture to picture and mean nothing: batch norm in the head pulls them apart.
+    Unlearnt,
     /// It is collapsed, whether that stopped it or not.
     Collapsed(Way),
     /// It came to its end, and so many steps there look like a collapse: too few to call it one, too many to say that it trains.
@@ -31,14 +34,19 @@ impl End {
         if let Some(error) = &kept.error {
             return End::Failed(error.clone());
         }
-        let Some(diagnosis) = run.diagnosis.as_ref().filter(|_| kept.finished()) else { return End::Unfinished };
+        let Some(diagnosis) = run.diagnosis.as_ref().filter(|_| kept.finished()) else {
+            return End::Unfinished;
+        };
         let collapse = diagnosis.collapse.as_ref().filter(|collapse| collapse.lasts);
         let doubtful = diagnosis.suspicion.as_ref().filter(|row| row.steps >= DOUBTFUL);
         match (collapse, doubtful) {
             (Some(collapse), _) => End::Collapsed(collapse.way),
             (None, _) if diagnosis.steps() < STEPS => End::Short(diagnosis.steps()),
             (None, Some(row)) => End::Doubtful(row.way, row.steps),
-            (None, None) => End::Trained,
+            (None, None) => match run.record.knn[..] {
+                [(0, before), .., (_, after)] if after <= before => End::Unlearnt,
+                _ => End::Trained,
+            },
         }
     }
 

@@ -2,8 +2,8 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::markdown::{COLUMNS, about, changes, difference, figures};
 use super::end::End;
+use super::markdown::{COLUMNS, about, changes, difference, figures};
 use super::outcome::{Met, Outcome};
 use super::plot::{self, Ink, plot};
 use super::result::{Record, RunResult};
@@ -75,6 +75,7 @@ fn mark(outcome: &Outcome) -> (&'static str, &'static str) {
     match () {
         () if ends.iter().any(|end| matches!(end, End::Failed(_))) => ("failed", "✕"),
         () if ends.iter().any(|end| matches!(end, End::Collapsed(_))) => ("collapsed", "▼"),
+        () if ends.contains(&End::Unlearnt) => ("collapsed", "▽"),
         () if ends.iter().any(|end| !end.tells()) => ("unfinished", "○"),
         () => ("trained", "●"),
     }
@@ -90,7 +91,7 @@ fn summary(outcomes: &[Outcome]) -> Markup {
                         td class=(class) { (sign) }
                         th scope="row" { (outcome.name) }
                         td { (outcome.word()) }
-                        td.number { @if let Some(knn) = outcome.knn() { "k-NN " (knn.word(1)) " %" } }
+                        td.number { @if let Some(knn) = outcome.knn_word() { (knn) } }
                         td.number.quiet { @if let Some(published) = &outcome.published { "published " (published) } }
                         td { (met(outcome)) }
                     }

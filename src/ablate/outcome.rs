@@ -74,10 +74,13 @@ impl Outcome {
             };
             match kind {
                 End::Trained => format!("trains{with}"),
+                End::Unlearnt => format!("learns nothing{with}"),
                 End::Doubtful(way, steps) => {
                     format!("undecided{with}: its last {steps} steps look like a collapse {}", way.word())
                 }
-                End::Short(steps) => format!("too short to tell{with}: {steps} steps, of which a collapse takes {STEPS}"),
+                End::Short(steps) => {
+                    format!("too short to tell{with}: {steps} steps, of which a collapse takes {STEPS}")
+                }
                 End::Collapsed(way) => format!("collapses {}{with}{}", way.word(), self.since(*way)),
                 End::Failed(why) => format!("fails{with}: {why}"),
                 End::Unfinished if ends.iter().all(|end| *end == End::Unfinished) => "not finished".into(),
@@ -107,6 +110,7 @@ impl Outcome {
         let done: Vec<End> = self.ends().into_iter().filter(End::tells).collect();
         let fits = |end: &&End| match expect {
             Expect::Trains => **end == End::Trained,
+            Expect::LearnsNothing => **end == End::Unlearnt,
             Expect::Collapses(way) => **end == End::Collapsed(way),
         };
         let fitting = done.iter().filter(fits).count();
@@ -141,6 +145,16 @@ impl Outcome {
         self.spread(|run| run.record.knn.last().map(|(_, top1)| *top1))
     }
 
+    /// That accuracy beside the one before the first step, where it is known: `k-NN 52.0 %, untrained 29.5 %`.
+    pub fn knn_word(&self) -> Option<String> {
+        let untrained = self.spread(|run| match run.record.knn[..] {
+            [(0, top1), _, ..] => Some(top1),
+            _ => None,
+        });
+        let before = untrained.map_or(String::new(), |before| format!(", untrained {} %", before.word(1)));
+        self.knn().map(|knn| format!("k-NN {} %{before}", knn.word(1)))
+    }
+
     /// What a step took, in milliseconds.
     pub fn step_ms(&self) -> Option<Spread> {
         self.spread(|run| Some(run.record.seconds_an_image? * self.batch as f64 * 1e3))
@@ -154,7 +168,7 @@ impl Outcome {
     /// The report's line for it: what came of it, its accuracy beside the published one, and whether that was expected.
     pub fn line(&self) -> String {
         let mut parts = vec![self.word()];
-        parts.extend(self.knn().map(|knn| format!("k-NN {} %", knn.word(1))));
+        parts.extend(self.knn_word());
         parts.extend(self.published.iter().map(|published| format!("published {published}")));
         parts.extend(self.verdict());
         parts.join(" · ")
@@ -162,94 +176,4 @@ impl Outcome {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ablate::result::{Kept, Record};
-    use crate::doctor::Collapse;
-    use crate::doctor::Diagnosis;
-    use crate::doctor::course::Reading;
-
-    fn run(status: Option<u8>, collapse: Option<(Way, u64)>, error: Option<&str>) -> RunResult {
-        let row = |(way, since)| Collapse { way, since, steps: 50, lasts: true, first: Reading::default() };
-        let diagnosis = Diagnosis {
-            collapse: collapse.map(row),
-            causes: vec![],
-            suspicion: None,
-            last: Some(Reading { step: 99, ..Reading::default() }),
-            prototypes: Some(16),
-            total_steps: Some(100),
-        };
-        let kept = status.map(|status| Kept {
-            status,
-            error: error.map(str::to_owned),
-            seconds: 1.0,
-            peak_bytes: None,
-        });
-        let record =
-            Record { knn: vec![(0, 10.0), (9, 50.0 + collapse.map_or(0.0, |_| 1.0))], ..Record::default() };
-        RunResult { seed: 0, kept, diagnosis: Some(diagnosis), record }
-    }
-
-    #[test]
-    fn a_line_says_what_came_of_the_seeds() {
-        let uniform = |since| run(Some(3), Some((Way::ToUniform, since)), None);
-        let check = |runs: Vec<RunResult>, expect: Option<Expect>, met: Option<Met>, expected: &str| {
-            let (name, published) = ("a".to_owned(), Some("72.8".to_owned()));
-            let outcome = Outcome { name, published, expect, batch: 8, runs };
-            assert_eq!((outcome.met(), outcome.line().as_str()), (met, expected));
-        };
-        let (trains, collapses) = (Some(Expect::Trains), Some(Expect::Collapses(Way::ToUniform)));
-        let trained = || run(Some(0), None, None);
-        check(
-            vec![trained(), trained()],
-            trains,
-            Some(Met::Yes),
-            "trains · k-NN 50.0 ± 0.0 % · published 72.8 · as expected",
-        );
-        check(
-            vec![uniform(7), uniform(9)],
-            collapses,
-            Some(Met::Yes),
-            "collapses to uniform, since steps 7 to 9 · k-NN 51.0 ± 0.0 % · published 72.8 · as expected",
-        );
-        check(
-            vec![uniform(7)],
-            trains,
-            Some(Met::No),
-            "collapses to uniform, since step 7 · k-NN 51.0 % · published 72.8 · expected that it trains",
-        );
-        check(
-            vec![trained(), uniform(7), run(Some(1), None, Some("full disk"))],
-            collapses,
-            Some(Met::Partly(1, 3)),
-            "trains with 1 seed, collapses to uniform with 1 seed, since step 7, fails with 1 seed: full disk · \
-             k-NN 50.3 ± 0.6 % · published 72.8 · expected that it collapses to uniform: so with 1 of 3 seeds",
-        );
-        check(
-            vec![run(Some(130), None, None), run(None, None, None)],
-            trains,
-            Some(Met::Unknown),
-            "not finished · k-NN 50.0 ± 0.0 % · published 72.8 · expected that it trains: not known yet",
-        );
-        check(vec![trained()], None, None, "trains · k-NN 50.0 % · published 72.8");
-    }
-
-    #[test]
-    fn an_end_that_looks_like_a_collapse_is_no_training() {
-        let check = |steps: u64, row: u64, word: &str, met: Met| {
-            let mut one = run(Some(0), None, None);
-            let diagnosis = one.diagnosis.as_mut().unwrap();
-            let (way, since, first) = (Way::ToUniform, 9, Reading::default());
-            diagnosis.suspicion = (row > 0).then_some(Collapse { way, since, steps: row, lasts: true, first });
-            diagnosis.last = Some(Reading { step: steps - 1, ..Reading::default() });
-            let expect = Some(Expect::Trains);
-            let outcome = Outcome { name: "a".into(), published: None, expect, batch: 8, runs: vec![one] };
-            assert_eq!((outcome.word().as_str(), outcome.met()), (word, Some(met)));
-        };
-        check(100, 9, "trains", Met::Yes);
-        check(100, 37, "undecided: its last 37 steps look like a collapse to uniform", Met::Unknown);
-        check(12, 8, "too short to tell: 12 steps, of which a collapse takes 50", Met::Unknown);
-        check(49, 0, "too short to tell: 49 steps, of which a collapse takes 50", Met::Unknown);
-        check(50, 0, "trains", Met::Yes);
-    }
-}
+mod tests;

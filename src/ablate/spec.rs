@@ -67,8 +67,10 @@ pub struct VariantSpec {
 /// What is to come of a variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum Expect {
-    /// It comes to its end without having collapsed.
+    /// It comes to its end without having collapsed, and with better neighbours than it began with.
     Trains,
+    /// It comes to its end without having collapsed, and its neighbours are no better than the untrained network's.
+    LearnsNothing,
     /// It collapses this way.
     Collapses(Way),
 }
@@ -78,6 +80,7 @@ impl Expect {
     pub fn word(self) -> String {
         match self {
             Expect::Trains => "trains".into(),
+            Expect::LearnsNothing => "learns nothing".into(),
             Expect::Collapses(way) => format!("collapses {}", way.word()),
         }
     }

@@ -11,6 +11,9 @@ pub const UNIFORM: f64 = 0.98;
 pub const DIVERGENCE: f64 = 0.02;
 /// To one prototype: the entropy of the batch's mean target is under this part of ln K.
 pub const ONE: f64 = 0.05;
+/// To one target, wherever it lies: the entropy of the batch's mean target is over that of single ones by less than this part of ln K,
+/// which is what a target says of its picture, and it was over by twice as much before.
+pub const SAME: f64 = 0.005;
 
 /// How training collapses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -19,6 +22,8 @@ pub enum Way {
     ToUniform,
     /// Every picture gets the same target, one prototype.
     ToOnePrototype,
+    /// Every picture gets the same target, which moves from step to step: what a teacher without momentum comes to under centring.
+    ToOneTarget,
 }
 
 impl Way {
@@ -27,6 +32,7 @@ impl Way {
         match self {
             Way::ToUniform => "to uniform",
             Way::ToOnePrototype => "to one prototype",
+            Way::ToOneTarget => "to one target",
         }
     }
 }
@@ -93,6 +99,8 @@ pub struct Course {
     row: Option<Collapse>,
     /// The last row that was long enough.
     found: Option<Collapse>,
+    /// Whether targets have told pictures apart: a network that has yet to learn it has lost nothing.
+    told_apart: bool,
     last: Option<Reading>,
 }
 
@@ -100,12 +108,13 @@ impl Course {
     /// For targets over so many prototypes.
     pub fn new(prototypes: Option<usize>) -> Self {
         let most = prototypes.filter(|k| *k > 1).map(|k| (k as f64).ln());
-        Course { most, row: None, found: None, last: None }
+        Course { most, row: None, found: None, told_apart: false, last: None }
     }
 
     /// The next step. Says whether it is the one with which a row of steps is long enough.
     pub fn step(&mut self, reading: Reading) -> bool {
         let way = self.way(&reading);
+        self.told_apart |= self.telling(&reading).is_some_and(|part| part > 2.0 * SAME);
         let row = self.row.take().filter(|row| Some(row.way) == way);
         self.row = way.map(|way| match row {
             Some(row) => Collapse { steps: row.steps + 1, ..row },
@@ -131,7 +140,16 @@ impl Course {
             return Some(Way::ToOnePrototype);
         }
         let even = reading.teacher_entropy.is_some_and(|entropy| entropy > UNIFORM * most);
-        (even && reading.kl.is_none_or(|kl| kl < DIVERGENCE)).then_some(Way::ToUniform)
+        if even {
+            return reading.kl.is_none_or(|kl| kl < DIVERGENCE).then_some(Way::ToUniform);
+        }
+        let same = self.told_apart && self.telling(reading).is_some_and(|part| part < SAME);
+        same.then_some(Way::ToOneTarget)
+    }
+
+    /// What a target says of its picture, as a part of ln K: the entropy of the batch's mean target less the mean of theirs.
+    fn telling(&self, reading: &Reading) -> Option<f64> {
+        Some((reading.batch_entropy? - reading.teacher_entropy?) / self.most?)
     }
 
     /// The last collapse, whether it lasts or is over.
@@ -204,6 +222,11 @@ mod tests {
         // flat targets that the student has yet to reach are no collapse; a loss without a divergence is not asked for one
         check(&[(90, 0.99, 1.0, 0.03)], None);
         check(&[(90, 0.99, 1.0, f64::NAN)], Some((Way::ToUniform, 0, 90, true)));
+        // one target for all is a collapse once pictures had targets of their own
+        let same = (0.6, 0.602, 0.5);
+        check(&[of(7, healthy), of(50, same)], Some((Way::ToOneTarget, 7, 50, true)));
+        check(&[of(90, same)], None);
+        check(&[of(7, healthy), (90, 0.6, 0.607, 0.5)], None);
         // sharp targets are healthy as long as pictures differ in them
         check(&[(90, 0.001, 0.9, 0.001)], None);
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use super::causes::Cause;
-use super::course::{Collapse, DIVERGENCE, ONE, Reading, STEPS, UNIFORM, Way};
+use super::course::{Collapse, DIVERGENCE, ONE, Reading, SAME, STEPS, UNIFORM, Way};
 
 /// What is known of a run.
 #[derive(Clone, Debug)]
@@ -93,6 +93,7 @@ impl Diagnosis {
         match way {
             Way::ToUniform => format!("every picture has the same target, spread over {all}"),
             Way::ToOnePrototype => "every picture has the same target, one prototype".into(),
+            Way::ToOneTarget => "every picture has the same target, which moves from step to step".into(),
         }
     }
 
@@ -104,6 +105,9 @@ impl Diagnosis {
                 format!("mean entropy of the targets over {UNIFORM} ln {k}, KL under {DIVERGENCE}")
             }
             Way::ToOnePrototype => format!("entropy of the batch's mean target under {ONE} ln {k}"),
+            Way::ToOneTarget => {
+                format!("entropy of the batch's mean target less than {SAME} ln {k} over that of single ones")
+            }
         }
     }
 
@@ -137,6 +141,7 @@ fn row(collapse: &Collapse) -> Value {
     let way = match collapse.way {
         Way::ToUniform => "uniform",
         Way::ToOnePrototype => "one prototype",
+        Way::ToOneTarget => "one target",
     };
     json!({"to": way, "since": collapse.since, "steps": collapse.steps, "lasts": collapse.lasts})
 }

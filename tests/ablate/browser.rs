@@ -27,7 +27,13 @@ pub fn open(page: &Path, (width, height): (u32, u32)) -> Shown {
     let folder = tempfile::tempdir().unwrap();
     let shot = folder.path().join("page.png");
     let output = Command::new(chromium())
-        .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"])
+        .args([
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--hide-scrollbars",
+        ])
         .args(["--host-resolver-rules=MAP * ~NOTFOUND", "--disable-background-networking", "--no-first-run"])
         .args(["--enable-logging=stderr", "--log-level=0", "--dump-dom"])
         .arg(format!("--user-data-dir={}", folder.path().join("profile").display()))

@@ -7,6 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use dinoflow::ablate::Ablation;
+use dinoflow::ablate::variant::Refused;
+use dinoflow::stages::Registry;
+
 const ABLATION: &str = r#"(
     title: "What holds it up",
     graph: "small.ron",
@@ -112,7 +116,9 @@ fn check_page(page: &Path) {
     assert!(shown.console.is_empty(), "{:?}", shown.console);
     assert!(shown.document.contains("What holds it up") && shown.document.contains("as expected"));
     let (blue, green, red) = ([0x25, 0x63, 0xeb], [0x15, 0x80, 0x3d], [0xb9, 0x1c, 0x1c]);
-    for (color, what, least) in [(blue, "curves", 1e-3), (green, "what trained", 1e-4), (red, "what did not", 1e-4)] {
+    for (color, what, least) in
+        [(blue, "curves", 1e-3), (green, "what trained", 1e-4), (red, "what did not", 1e-4)]
+    {
         assert!(shown.share(color) > least, "{what}: {}", shown.share(color));
     }
     assert!(shown.share([0xff; 3]) > 0.3, "paper: {}", shown.share([0xff; 3]));
@@ -144,6 +150,19 @@ fn a_signal_stops_all_and_a_resume_goes_on() {
     assert_eq!(status, Some(0), "{errors}");
     assert!(said.contains("as it is: trains") && said.contains("no sharpening: not finished"), "{said}");
     assert_eq!((bench.steps("as it is/seed-0"), bench.steps("as it is/seed-1")), (150, 150));
+}
+
+#[test]
+fn the_ablations_that_come_along_can_run() {
+    for name in ["table7", "teacher", "targets", "collapse", "crops"] {
+        let path = Path::new("graphs/ablations").join(name).with_extension("ron");
+        let refused = |refused: &Vec<Refused>| -> Vec<String> {
+            refused.iter().map(|one| format!("{}: {:#?}", one.variant, one.problems)).collect()
+        };
+        let ablation = Ablation::read(&path, &Registry::default()).unwrap();
+        let ablation = ablation.unwrap_or_else(|all| panic!("{name}: {}", refused(&all).join("\n")));
+        assert!(ablation.variants.len() >= 4, "{name}");
+    }
 }
 
 #[test]

@@ -5,7 +5,9 @@
 
 use dfdx::prelude::*;
 use dinoflow::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError, Value};
-use dinoflow::stages::declare::{Cost, Declare, EdgeType, Given, Port, Ports, Problem, Rate, Role, Scope, Use};
+use dinoflow::stages::declare::{
+    Cost, Declare, EdgeType, Given, Port, Ports, Problem, Rate, Role, Scope, Use,
+};
 use dinoflow::tensor::Batched;
 use ron::value::RawValue;
 
@@ -110,7 +112,8 @@ impl Stage<Cpu> for Running {
         };
         // micro-batches add up to the mean over pairs and pictures
         let weight = 1.0 / (globals * (views - 1) * self.global_batch) as f32;
-        let (loss, gradient) = score(tensor(logits, views)?, tensor(targets, globals)?, self.temperature, weight);
+        let (loss, gradient) =
+            score(tensor(logits, views)?, tensor(targets, globals)?, self.temperature, weight);
         if !loss.is_finite() {
             return Err(StageError::NonFinite { what: "the loss".into() });
         }
@@ -151,9 +154,10 @@ fn score(logits: Views, targets: Views, temperature: f32, weight: f32) -> (f32, 
     let weights = device.tensor_from_vec(weights.collect(), (globals, views));
 
     let student = (logits.leaky_trace() / temperature).softmax::<Axis<2>>();
-    let distance = (student.broadcast_like::<_, Axis<0>>(&pairs) - targets.broadcast_like::<_, Axis<1>>(&pairs))
-        .square()
-        .sum::<_, Axes2<2, 3>>();
+    let distance = (student.broadcast_like::<_, Axis<0>>(&pairs)
+        - targets.broadcast_like::<_, Axis<1>>(&pairs))
+    .square()
+    .sum::<_, Axes2<2, 3>>();
     let loss = (distance * weights).sum();
     let value = loss.array();
     (value, loss.backward().get(&logits))
@@ -167,9 +171,11 @@ mod tests {
     fn the_score_is_the_formula_and_its_gradient_the_slope() {
         let (views, globals, batch, k, temperature, weight) = (3, 2, 2, 4, 0.5, 0.25);
         let logits: Vec<f32> = (0..views * batch * k).map(|i| (i as f32 * 1.7).sin()).collect();
-        let targets: Vec<f32> = (0..globals * batch * k).map(|i| (i as f32 * 0.9).cos().abs() / 3.0).collect();
+        let targets: Vec<f32> =
+            (0..globals * batch * k).map(|i| (i as f32 * 0.9).cos().abs() / 3.0).collect();
         let device = Cpu::default();
-        let tensor = |values: &[f32], views: usize| device.tensor_from_vec(values.to_vec(), (views, batch, k));
+        let tensor =
+            |values: &[f32], views: usize| device.tensor_from_vec(values.to_vec(), (views, batch, k));
         let formula = |logits: &[f32]| {
             let mut sum = 0.0;
             for (i, v, b) in (0..globals).flat_map(|i| {
@@ -186,8 +192,7 @@ mod tests {
             }
             sum
         };
-        let (loss, gradient) =
-            score(tensor(&logits, views), tensor(&targets, globals), temperature, weight);
+        let (loss, gradient) = score(tensor(&logits, views), tensor(&targets, globals), temperature, weight);
         assert!((f64::from(loss) - formula(&logits)).abs() < 1e-6, "{loss}");
         for (at, found) in gradient.as_vec().into_iter().enumerate() {
             let near = |step: f32| {

@@ -23,5 +23,5 @@ fn a_graph_with_the_loss_trains_and_its_mistakes_are_shown() {
     let output = program(&["check", "graph.ron", "--swap", wrong]);
     let shown = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{shown}");
-    assert!(shown.contains("expected a number above 0, found -1"), "{shown}");
+    assert!(shown.contains("expected a number above 0; found -1"), "{shown}");
 }

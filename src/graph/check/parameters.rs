@@ -27,9 +27,12 @@ pub fn judge(loaded: &Loaded, draft: &mut Draft) {
 }
 
 /// Where in the graph something lies that a node's stage found wrong.
-fn path(node: &str, at: &Fault) -> Path {
+fn path(loaded: &Loaded, node: &str, at: &Fault) -> Path {
+    // the parameters of a user's own stage stand one level deeper
+    let stage = ["nodes", node, "stage", "with"];
+    let depth = if loaded.tree.find(&stage).is_some() { 4 } else { 3 };
     let (start, rest): (&[&str], &str) = match at {
-        Fault::Parameter(parameter) => (&["nodes", node, "stage"], parameter),
+        Fault::Parameter(parameter) => (&stage[..depth], parameter),
         Fault::Input(port) => (&["nodes", node, "inputs"], port),
         Fault::Graph(key) => (&[], key),
     };
@@ -39,8 +42,8 @@ fn path(node: &str, at: &Fault) -> Path {
 /// A stage's problem at its place in the text; none when it concerns a value that could not be read, or was judged by one.
 pub fn blame(loaded: &Loaded, draft: &Draft, node: &str, problem: Problem) -> Option<Diagnostic> {
     let Problem { at, found, expected, help, severity, by } = problem;
-    let path = path(node, &at);
-    if !loaded.sound(&path) || !by.iter().all(|other| loaded.sound(&self::path(node, other))) {
+    let path = path(loaded, node, &at);
+    if !loaded.sound(&path) || !by.iter().all(|other| loaded.sound(&self::path(loaded, node, other))) {
         return None;
     }
     let (what, place): (String, Place) = match &at {
