@@ -37,7 +37,7 @@
 //! | [`report`] | what a run tells: its record, its progress, its closing tables |
 //! | [`keyed`] | random draws as functions of a key |
 //!
-//! Beside `src/`: `graphs/` holds whole recipes, `stages/<role>/<variant>.ron` every stage with its parameters explained, `tests/reference/` what
+//! Beside `src/`: `graphs/` holds whole recipes, `graphs/ablations/` the paper's ablations, `examples/own_loss` a crate with a stage of its own, `stages/<role>/<variant>.ron` every stage with its parameters explained, `tests/reference/` what
 //! is compared with numbers of the published method (from `tests/fixtures/`), `tests/faults.rs` what becomes of runs whose stages fail.
 //!
 //! # Words

@@ -86,7 +86,7 @@ fn two_steps(graph: &Path, preset: &str, data: &Path) -> Result<(), String> {
     let role = folder(preset).unwrap();
     let name = graph.file_stem().unwrap().to_str().unwrap();
     let text = std::fs::read_to_string(graph).unwrap();
-    // a graph without the node has no use for what belongs to it
+    // pictures are drawn, unless it is the source that is swapped
     let mut swaps = vec![format!("{role}={preset}")];
     if role != "source" {
         swaps.push("source=Synthetic(count: 64, size: 20)".into());

@@ -55,7 +55,7 @@ impl Outcome {
         self.runs.iter().map(End::of).collect()
     }
 
-    /// In a few words: `trains`, `collapses to uniform at step 12 to 40`, `trains with 2 seeds, fails with 1: …`.
+    /// In a few words: `trains`, `collapses to uniform, since steps 12 to 40`, `trains with 2 seeds, fails with 1: …`.
     pub fn word(&self) -> String {
         let ends = self.ends();
         let mut kinds: Vec<&End> = Vec::new();
@@ -107,18 +107,19 @@ impl Outcome {
     /// Whether what was expected came true; none where nothing was.
     pub fn met(&self) -> Option<Met> {
         let expect = self.expect?;
-        let done: Vec<End> = self.ends().into_iter().filter(End::tells).collect();
+        let ends = self.ends();
         let fits = |end: &&End| match expect {
             Expect::Trains => **end == End::Trained,
             Expect::LearnsNothing => **end == End::Unlearnt,
             Expect::Collapses(way) => **end == End::Collapsed(way),
         };
-        let fitting = done.iter().filter(fits).count();
-        Some(match (fitting, done.len()) {
-            (_, 0) => Met::Unknown,
-            (fitting, all) if fitting == all => Met::Yes,
+        let (fitting, telling) =
+            (ends.iter().filter(fits).count(), ends.iter().filter(|end| end.tells()).count());
+        Some(match (fitting, telling) {
+            (0, 0) => Met::Unknown,
             (0, _) => Met::No,
-            (fitting, all) => Met::Partly(fitting, all),
+            (fitting, _) if fitting == ends.len() => Met::Yes,
+            (fitting, _) => Met::Partly(fitting, ends.len()),
         })
     }
 
@@ -131,7 +132,7 @@ impl Outcome {
             Met::Partly(fitting, all) => {
                 format!("expected that it {expected}: so with {fitting} of {all} seeds")
             }
-            Met::Unknown => format!("expected that it {expected}: not known yet"),
+            Met::Unknown => format!("expected that it {expected}: not known"),
         })
     }
 
@@ -145,14 +146,14 @@ impl Outcome {
         self.spread(|run| run.record.knn.last().map(|(_, top1)| *top1))
     }
 
-    /// That accuracy beside the one before the first step, where it is known: `k-NN 52.0 %, untrained 29.5 %`.
+    /// That accuracy after the one before the first step, where it is known: `k-NN 29.5 → 52.0 %`.
     pub fn knn_word(&self) -> Option<String> {
         let untrained = self.spread(|run| match run.record.knn[..] {
             [(0, top1), _, ..] => Some(top1),
             _ => None,
         });
-        let before = untrained.map_or(String::new(), |before| format!(", untrained {} %", before.word(1)));
-        self.knn().map(|knn| format!("k-NN {} %{before}", knn.word(1)))
+        let before = untrained.map_or(String::new(), |before| format!("{} → ", before.word(1)));
+        self.knn().map(|knn| format!("k-NN {before}{} %", knn.word(1)))
     }
 
     /// What a step took, in milliseconds.

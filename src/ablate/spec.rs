@@ -234,7 +234,7 @@ mod tests {
         );
         check(
             r#"(graph: "g.ron", variants: [(name: "a", expect: Collapses(ToNothing), set: "x=1")])"#,
-            &["unknown name `ToNothing`", "`ToUniform` or `ToOnePrototype`", "a list"],
+            &["unknown name `ToNothing`", "`ToUniform`, `ToOnePrototype` or `ToOneTarget`", "a list"],
         );
         check("(graph: \"g.ron\",", &["not RON"]);
     }

@@ -62,7 +62,7 @@ pub struct GraphArg {
     /// Puts another stage in a node's place: a preset's path, or the stage as RON: 'center=Centering(momentum: 0.99)'
     #[arg(long, value_name = "NODE=PRESET|RON")]
     pub swap: Vec<String>,
-    /// Changes one value: optimizer.lr=1e-3, network.head.out_dim=1024, 'duration=Steps(10)'
+    /// Changes one value, or puts a whole node in: optimizer.lr=1e-3, 'duration=Steps(10)', 'nodes.NAME=(stage: …, inputs: {…})'
     #[arg(long, value_name = "PATH=VALUE")]
     pub set: Vec<String>,
     /// Leaves a node out, as if the file did not have it: knn, where pictures have no labels

@@ -130,7 +130,7 @@ fn copied(subject: &Subject, _: &Collapse) -> Option<Cause> {
     (!["SinkhornKnopp", "BatchSoftmax"].contains(&center.kind.as_str())).then_some(())?;
     cause(
         format!(
-            "{what}, and centring does not keep that from collapsing; a moving average or balanced targets do"
+            "{what}, and centring does not keep that from collapsing; a moving average does, and Sinkhorn-Knopp"
         ),
         format!("--swap {}=stages/ema/momentum.ron", teacher.name),
     )

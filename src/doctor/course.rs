@@ -11,8 +11,8 @@ pub const UNIFORM: f64 = 0.98;
 pub const DIVERGENCE: f64 = 0.02;
 /// To one prototype: the entropy of the batch's mean target is under this part of ln K.
 pub const ONE: f64 = 0.05;
-/// To one target, wherever it lies: the entropy of the batch's mean target is over that of single ones by less than this part of ln K,
-/// which is what a target says of its picture, and it was over by twice as much before.
+/// To one target, wherever it lies: what a target says of its picture (the entropy of the batch's mean target less the mean entropy of
+/// single ones) is under this part of ln K, after it was over twice as much.
 pub const SAME: f64 = 0.005;
 
 /// How training collapses.
@@ -22,7 +22,8 @@ pub enum Way {
     ToUniform,
     /// Every picture gets the same target, one prototype.
     ToOnePrototype,
-    /// Every picture gets the same target, which moves from step to step: what a teacher without momentum comes to under centring.
+    /// Every picture gets the same target, neither of these. A teacher that copies the student comes to it under centring, which drives
+    /// the target on from step to step.
     ToOneTarget,
 }
 
@@ -95,6 +96,8 @@ pub struct Collapse {
 pub struct Course {
     /// ln K; none where the number of prototypes is not known.
     most: Option<f64>,
+    /// Whether a batch has pictures to tell apart.
+    several: bool,
     /// The row that goes on: the last step was in it.
     row: Option<Collapse>,
     /// The last row that was long enough.
@@ -105,10 +108,10 @@ pub struct Course {
 }
 
 impl Course {
-    /// For targets over so many prototypes.
-    pub fn new(prototypes: Option<usize>) -> Self {
+    /// For targets over so many prototypes, in batches of so many pictures.
+    pub fn new(prototypes: Option<usize>, pictures: usize) -> Self {
         let most = prototypes.filter(|k| *k > 1).map(|k| (k as f64).ln());
-        Course { most, row: None, found: None, told_apart: false, last: None }
+        Course { most, several: pictures > 1, row: None, found: None, told_apart: false, last: None }
     }
 
     /// The next step. Says whether it is the one with which a row of steps is long enough.
@@ -143,7 +146,7 @@ impl Course {
         if even {
             return reading.kl.is_none_or(|kl| kl < DIVERGENCE).then_some(Way::ToUniform);
         }
-        let same = self.told_apart && self.telling(reading).is_some_and(|part| part < SAME);
+        let same = self.several && self.told_apart && self.telling(reading).is_some_and(|part| part < SAME);
         same.then_some(Way::ToOneTarget)
     }
 
@@ -190,7 +193,7 @@ mod tests {
 
     /// Stretches of steps, each alike: (steps, targets' entropy, batch's entropy, KL), entropies as parts of ln K.
     fn check(stretches: &[(u64, f64, f64, f64)], expected: Option<(Way, u64, u64, bool)>) {
-        let mut course = Course::new(Some(16));
+        let mut course = Course::new(Some(16), 8);
         let mut alarms = Vec::new();
         let mut step = 0;
         for &(steps, targets, batch, kl) in stretches {
@@ -237,7 +240,15 @@ mod tests {
         assert_eq!(of(r#"{"event":"knn","step":3,"top1":5.0}"#), None);
         let line = of(r#"{"event":"step","step":3,"epoch":0,"kl":null,"loss":1.5}"#).unwrap();
         assert_eq!(line, Reading { step: 3, loss: Some(1.5), ..Reading::default() });
-        let mut unknown = Course::new(None);
+        // the views of a single picture are to have one target
+        let mut lone = Course::new(Some(16), 1);
+        assert!((0..99).all(|step| !lone.step(reading(
+            step,
+            0.6,
+            if step == 0 { 0.9 } else { 0.6 },
+            Some(0.5)
+        ))));
+        let mut unknown = Course::new(None, 8);
         assert!((0..99).all(|step| !unknown.step(reading(step, 1.0, 0.0, Some(0.0)))));
     }
 }

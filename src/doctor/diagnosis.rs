@@ -93,7 +93,9 @@ impl Diagnosis {
         match way {
             Way::ToUniform => format!("every picture has the same target, spread over {all}"),
             Way::ToOnePrototype => "every picture has the same target, one prototype".into(),
-            Way::ToOneTarget => "every picture has the same target, which moves from step to step".into(),
+            Way::ToOneTarget => {
+                "every picture has the same target, neither one prototype nor spread over all".into()
+            }
         }
     }
 

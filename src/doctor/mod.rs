@@ -42,7 +42,7 @@ impl Doctor {
     /// For a run of this plan, before its first step.
     pub fn new(plan: &Plan) -> Self {
         let subject = Subject::of(plan);
-        Doctor { course: Course::new(subject.prototypes), subject }
+        Doctor { course: Course::new(subject.prototypes, subject.global_batch), subject }
     }
 
     /// The run's length, where opening its data has told more than the graph does.

@@ -132,6 +132,13 @@ fn try_set(loaded: &mut Loaded, argument: &str) -> Edited {
         .map_err(|problem| Box::new(problem.help("text and paths stand in quotes: --set 'name=\"try\"'")))?;
     let path: Path = steps.iter().map(|(step, _)| step.clone()).collect();
     loaded.stand_ins.retain(|stand_in| !stand_in.starts_with(&path));
+    if let [nodes, name] = &path[..]
+        && nodes == "nodes"
+    {
+        // nothing is left of the node that stood there, nor of what was put in its place
+        loaded.presets.retain(|(preset, ..)| !preset.starts_with(&path));
+        loaded.swapped.retain(|(node, ..)| node != name);
+    }
     let Some(((last, last_at), parents)) = steps.split_last() else { return Ok(()) };
     fill_in(loaded, parents)?;
     let parents: Path = parents.iter().map(|(step, _)| step.clone()).collect();

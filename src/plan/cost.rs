@@ -21,14 +21,14 @@ fn activation(products: Products) -> f64 {
 
 /// Floats that stay alive, as multiples of what causes them. One table, so that measurements correct it in one place.
 pub mod kept {
-    /// For backward, a token and block, in widths: each half block's input.
+    /// For backward, a token and block but the last, in widths: each half block's input.
     pub const INPUTS: f64 = 2.0;
     /// The same, in the precision of products: queries, keys and values (3), attention's output (1), the hidden layer before
     /// its GELU (4). Norms and GELU are computed again.
     pub const BLOCK: f64 = 8.0;
-    /// For backward, a token of the last block, which works for the CLS token alone, in widths: its input; and, in the precision of
-    /// products, keys and values.
+    /// For backward, a token of the last block, which works for the CLS token alone, in widths: its input.
     pub const LAST_INPUTS: f64 = 1.0;
+    /// The same, in the precision of products: keys and values.
     pub const LAST_BLOCK: f64 = 2.0;
     /// For backward, a token, block and attention head: the softmax's logarithm of its sum.
     pub const ATTENTION: f64 = 1.0;

@@ -80,7 +80,7 @@ mod tests {
         };
         let whole = &["micro_batch=None", "precision=F32"];
         check("vits16", whole, 1e15, None);
-        check("vits16", whole, 24e9, Some("--set micro_batch=64 takes "));
+        check("vits16", whole, 24e9, Some("--set micro_batch=128 takes "));
         check("vits16", &["micro_batch=32", "precision=F32"], 24e9, None);
         check("vits16", whole, 1e9, Some("no micro_batch makes it fit"));
         // batch norm needs all rows at once

@@ -16,10 +16,15 @@ pub struct Shown {
 /// The first of these that there is.
 fn chromium() -> &'static str {
     let found = |name: &&str| Command::new(name).arg("--version").stdout(Stdio::null()).status().is_ok();
-    ["chromium", "chromium-browser", "google-chrome"]
-        .into_iter()
-        .find(found)
-        .expect("this test looks at a page in Chromium, which is not here: apt-get install chromium")
+    [
+        "chromium",
+        "chromium-browser",
+        "google-chrome",
+        "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    ]
+    .into_iter()
+    .find(found)
+    .expect("this test looks at a page in Chromium, which is not here: apt-get install chromium")
 }
 
 /// Opens a page without a network and looks at it in a window of this size.

@@ -73,14 +73,28 @@ impl Declare for Brier {
     }
 
     fn infer(&self, _: &Scope, given: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
-        if let (Some(EdgeType::Tensor { dims: logits, .. }), Some(EdgeType::Tensor { dims: targets, .. })) =
-            (given.get("logits"), given.get("targets"))
-            && (logits.len() != 3 || targets.len() != 3 || logits[1..] != targets[1..])
+        let (mut problems, mut shapes) = (Vec::new(), Vec::new());
+        for port in ["logits", "targets"] {
+            match given.get(port) {
+                Some(EdgeType::Tensor { dims, .. }) if dims.len() == 3 => shapes.push(dims),
+                Some(other) => {
+                    problems.push(Problem::input(port, "a tensor (views, batch, K)", other.to_string()));
+                }
+                // what is not wired is for the check to say
+                None => {}
+            }
+        }
+        if let [logits, targets] = shapes[..]
+            && logits[1..] != targets[1..]
         {
             let expected = format!("the batch and prototypes of `logits`, {logits:?}");
-            return Err(vec![Problem::input("targets", expected, format!("{targets:?}"))]);
+            problems.push(Problem::input("targets", expected, format!("{targets:?}")));
         }
-        Ok(vec![EdgeType::Tensor { dims: vec![], batch: None }])
+        if problems.is_empty() {
+            Ok(vec![EdgeType::Tensor { dims: vec![], batch: None }])
+        } else {
+            Err(problems)
+        }
     }
 
     fn cost(&self, _: &Scope, _: &Given) -> Cost {
