@@ -115,6 +115,16 @@ fn without_a_centre_one_prototype_takes_all() {
 }
 
 #[test]
+fn a_copied_student_comes_to_one_target() {
+    let bench = Bench::new();
+    let (status, said) = bench.run("run", &["--swap", "ema=StudentCopy()", "--set", "optimizer.lr=0.002"]);
+    assert_eq!(status, Some(3), "{said}");
+    for words in ["collapsed to one target", "a copy of the student", "--swap ema=stages/ema/momentum.ron"] {
+        assert!(said.contains(words), "{words} in {said}");
+    }
+}
+
+#[test]
 fn the_recipe_is_found_healthy() {
     let bench = Bench::new();
     assert_eq!(bench.run("run", &["--steps", "120"]).0, Some(0));

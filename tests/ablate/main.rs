@@ -75,7 +75,7 @@ fn every_variant_is_run_and_reported_on() {
         let (name, rest) = line.split_once(": ").unwrap();
         assert!(markdown.contains(&format!("- **{name}**: {rest}")), "{line} in {markdown}");
     }
-    assert!(markdown.contains("- `center: temperature: Constant(0.04) → Constant(1.0)`"), "{markdown}");
+    assert!(markdown.contains("- `center: temperature: Constant(0.02) → Constant(1.0)`"), "{markdown}");
     let page = std::fs::read_to_string(bench.out("report.html")).unwrap();
     // pictures of loss, entropy and KL for each variant that ran, none of k-NN, which the graph has not
     assert_eq!(page.matches("<svg").count(), 6, "curves");
