@@ -10,7 +10,7 @@ const DOUBTFUL: u64 = 10;
 /// How one run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// It came to its end, and is not collapsed.
+    /// It came to its end, is not collapsed, and its neighbours, where they were asked, are better than the untrained network's.
     Trained,
     /// It came to its end and is not collapsed, and its neighbours are no better than the untrained network's. Targets can
     /// differ from picture to picture and mean nothing: batch norm in the head pulls them apart.

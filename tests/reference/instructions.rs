@@ -15,7 +15,7 @@ fn trains(word: &str) -> (bool, String) {
         "head_bn",
         "sinkhorn",
         "koleo",
-        "mixed_precision_stays_near_the_reference",
+        "mixed_precision_stays_near_over_a_run",
     ];
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "--test-threads", "1"]).args(tests.map(|test| format!("trajectories::{test}")));
