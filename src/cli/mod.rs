@@ -4,7 +4,9 @@ mod ablate;
 mod bench;
 mod check;
 mod doctor;
+mod export;
 mod graph;
+mod import;
 mod run;
 mod stages;
 
@@ -48,6 +50,10 @@ enum Command {
     Ablate(ablate::AblateArgs),
     /// Says of a run's folder whether training has collapsed: which way, since when, why, and the remedy
     Doctor(doctor::DoctorArgs),
+    /// Reads weights of other programs (timm, Hugging Face, torchvision, the published ones) into a safetensors file of its own
+    Import(import::ImportArgs),
+    /// Writes weights as other programs read them: timm, Hugging Face, torchvision, the published checkpoints
+    Export(export::ExportArgs),
     /// Draws a graph, right or wrong
     Graph(graph::GraphArgs),
     /// Lists the stages: their ports, parameters, defaults and presets
@@ -153,6 +159,8 @@ pub fn main_with(registry: Registry) -> ExitCode {
         Command::Bench(args) => args.run(&registry),
         Command::Ablate(args) => args.run(&registry),
         Command::Doctor(args) => args.run(&registry),
+        Command::Import(args) => args.run(&registry),
+        Command::Export(args) => args.run(&registry),
         Command::Graph(args) => args.run(&registry),
         Command::Stages(args) => args.run(&registry),
     });

@@ -38,7 +38,9 @@ pub enum Cause {
     #[error("{key}: {what}")]
     Tensor { key: String, what: String },
     /// A number that is none.
-    #[error("{key} holds {found} at position {at} (of {len}): weights are finite numbers; the training that made them went wrong, so take an earlier checkpoint")]
+    #[error(
+        "{key} holds {found} at position {at} (of {len}): weights are finite numbers; the training that made them went wrong, so take an earlier checkpoint"
+    )]
     NotFinite { key: String, found: f32, at: usize, len: usize },
     /// A network that is none of ours.
     #[error("{found}; dinoflow has {there_is}")]
@@ -52,6 +54,9 @@ pub enum Cause {
     /// A weight inside the network that the network doesn't have.
     #[error("{key}: {network} has no such weight ({reason}), so its features would not be the file's")]
     Foreign { key: String, network: String, reason: String },
+    /// A file that could not be written.
+    #[error("{0}")]
+    Unwritten(std::io::Error),
     /// What a format can't hold, or what was asked of a file that can't give it.
     #[error("{0}")]
     Request(String),
@@ -72,6 +77,7 @@ impl From<WeightsError> for Error {
     fn from(error: WeightsError) -> Error {
         match error.cause {
             Cause::System(cause) => Error::File { doing: "read", path: error.path, cause },
+            Cause::Unwritten(cause) => Error::File { doing: "write", path: error.path, cause },
             _ => Error::Request(error.to_string()),
         }
     }

@@ -38,8 +38,8 @@ impl Safetensors {
         let length = file.metadata()?.len();
         let header = header(&mut file, length)?;
         let start = 8 + header.len() as u64;
-        let Header { words, tensors } =
-            serde_json::from_slice(&header).map_err(|e| Cause::Safetensors(format!("its header is damaged: {e}")))?;
+        let Header { words, tensors } = serde_json::from_slice(&header)
+            .map_err(|e| Cause::Safetensors(format!("its header is damaged: {e}")))?;
         let metadata = Metadata::new(words.clone(), tensors)
             .map_err(|e| Cause::Safetensors(format!("its header contradicts itself: {e}")))?;
         let held = start.checked_add(metadata.data_len() as u64);

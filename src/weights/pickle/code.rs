@@ -108,7 +108,9 @@ impl<'a> Code<'a> {
             b'c' => Op::Global(self.line()?, self.line()?),
             b'i' => Op::Instance(self.line()?, self.line()?),
             b'P' => Op::Persistent(self.line()?),
-            0x82..=0x84 => return Err(PickleError::Foreign { at, what: "an entry of Python's extension registry" }),
+            0x82..=0x84 => {
+                return Err(PickleError::Foreign { at, what: "an entry of Python's extension registry" });
+            }
             0x97 | 0x98 => return Err(PickleError::Foreign { at, what: "a buffer that was kept apart" }),
             _ => return Err(PickleError::Instruction { at, byte }),
         })

@@ -140,7 +140,8 @@ impl<'a> Machine<'a> {
             }
             Op::Instance(module, name) => {
                 let arguments = self.above()?;
-                let (class, arguments) = (self.node(Node::Global(module, name)), self.node(Node::Tuple(arguments)));
+                let (class, arguments) =
+                    (self.node(Node::Global(module, name)), self.node(Node::Tuple(arguments)));
                 self.make(class, arguments);
             }
             Op::Make => {

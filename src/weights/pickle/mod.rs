@@ -23,19 +23,27 @@ pub const DEEPEST: u32 = 200;
 /// Why a pickle can't be read. Places are bytes from its start.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PickleError {
-    #[error("the pickle ends at byte {at}, where {needs} more bytes were announced: the file is cut short or damaged")]
+    #[error(
+        "the pickle ends at byte {at}, where {needs} more bytes were announced: the file is cut short or damaged"
+    )]
     Short { at: usize, needs: u64 },
-    #[error("byte {at} of the pickle is 0x{byte:02x}, which is no instruction of a pickle: the file is damaged or no pickle")]
+    #[error(
+        "byte {at} of the pickle is 0x{byte:02x}, which is no instruction of a pickle: the file is damaged or no pickle"
+    )]
     Instruction { at: usize, byte: u8 },
     #[error("the pickle is of protocol {found}; protocols 0 to 5 are read")]
     Protocol { found: u8 },
-    #[error("at byte {at} the pickle holds no {expected} where its instructions need one: the file is damaged")]
+    #[error(
+        "at byte {at} the pickle holds no {expected} where its instructions need one: the file is damaged"
+    )]
     Stack { at: usize, expected: &'static str },
     #[error("at byte {at} the pickle asks for value {index}, which it never kept: the file is damaged")]
     Memo { at: usize, index: u32 },
     #[error("at byte {at} the pickle holds text that is none: {what}")]
     Text { at: usize, what: &'static str },
-    #[error("at byte {at} the pickle wants {what}, which only the program that wrote it has; save plain tensors (a state_dict)")]
+    #[error(
+        "at byte {at} the pickle wants {what}, which only the program that wrote it has; save plain tensors (a state_dict)"
+    )]
     Foreign { at: usize, what: &'static str },
     #[error("the pickle has {found} bytes; up to {LONGEST} are read")]
     Long { found: u64 },
@@ -72,6 +80,3 @@ pub fn read_one(bytes: &[u8]) -> Result<Pickle, PickleError> {
     let (root, references) = tree::values(&nodes, root)?;
     Ok(Pickle { root, references, taken })
 }
-
-
-

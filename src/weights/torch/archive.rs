@@ -31,7 +31,8 @@ pub fn open(path: &Path) -> Result<(Value, Archive), Cause> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     let zip = ZipArchive::new(BufReader::new(file)).map_err(damaged)?;
-    let names: Vec<String> = zip.file_names().map(|name| Ok(name.map_err(damaged)?.into_owned())).collect::<Result<_, Cause>>()?;
+    let names: Vec<String> =
+        zip.file_names().map(|name| Ok(name.map_err(damaged)?.into_owned())).collect::<Result<_, Cause>>()?;
     let folder = folder(&names)?;
     let mut archive = Archive { zip, length, folder, kept: Kept::default() };
     archive.judge()?;
@@ -47,7 +48,8 @@ fn folder(names: &[String]) -> Result<String, Cause> {
     let folder = match pickles[..] {
         [folder] if folder.is_empty() || folder.ends_with('/') => folder.to_owned(),
         _ => {
-            let what = "a zip archive without one data.pkl: torch.save wrote something else, or another program did";
+            let what =
+                "a zip archive without one data.pkl: torch.save wrote something else, or another program did";
             return Err(Cause::Archive(what.into()));
         }
     };
@@ -72,12 +74,17 @@ impl Archive {
             }
             together = together.saturating_add(member.size());
             if member.size() != member.compressed_size() || together > self.length {
-                let what = format!("{name} in it is said to have {} bytes, more than the archive has", member.size());
+                let what = format!(
+                    "{name} in it is said to have {} bytes, more than the archive has",
+                    member.size()
+                );
                 return Err(Cause::Archive(what));
             }
         }
         match self.zip.has_overlapping_entries().map_err(damaged)? {
-            true => Err(Cause::Archive("members of the archive lie on top of each other: it is damaged".into())),
+            true => {
+                Err(Cause::Archive("members of the archive lie on top of each other: it is damaged".into()))
+            }
             false => Ok(()),
         }
     }
@@ -89,7 +96,9 @@ impl Archive {
         }
         match &*self.member(&name, 16)? {
             b"little" => Ok(()),
-            _ => Err(Cause::Archive("its numbers have their highest byte first; save it on a little-endian machine".into())),
+            _ => Err(Cause::Archive(
+                "its numbers have their highest byte first; save it on a little-endian machine".into(),
+            )),
         }
     }
 
@@ -104,7 +113,12 @@ impl Archive {
         kept.get(storage, || {
             let name = format!("{folder}data/{storage}");
             let found = read(zip, &name, *length)?;
-            found.ok_or_else(|| Cause::tensor(key, format!("its numbers are to be in {name}, and the archive has no such member")))
+            found.ok_or_else(|| {
+                Cause::tensor(
+                    key,
+                    format!("its numbers are to be in {name}, and the archive has no such member"),
+                )
+            })
         })
     }
 }
@@ -124,6 +138,8 @@ fn read(zip: &mut ZipArchive<BufReader<File>>, name: &str, longest: u64) -> Resu
 fn damaged(error: zip::result::ZipError) -> Cause {
     match error {
         zip::result::ZipError::Io(error) => Cause::System(error),
-        other => Cause::Archive(format!("it is no whole zip archive ({other}): the file is cut short or damaged")),
+        other => {
+            Cause::Archive(format!("it is no whole zip archive ({other}): the file is cut short or damaged"))
+        }
     }
 }

@@ -38,11 +38,17 @@ pub fn open(path: &Path) -> Result<(Value, Legacy), Cause> {
     };
     match next()?.root {
         Value::Long(number) if *number == MAGIC => {}
-        other => return Err(Cause::NotWeights { found: format!("a pickle of {}, not of torch.save", other.kind()) }),
+        other => {
+            return Err(Cause::NotWeights {
+                found: format!("a pickle of {}, not of torch.save", other.kind()),
+            });
+        }
     }
     next()?;
     if next()?.root.get("little_endian") == Some(&Value::Bool(false)) {
-        return Err(Cause::Archive("its numbers have their highest byte first; save it on a little-endian machine".into()));
+        return Err(Cause::Archive(
+            "its numbers have their highest byte first; save it on a little-endian machine".into(),
+        ));
     }
     let saved = next()?;
     let names = next()?.root;
@@ -72,7 +78,8 @@ fn places(
         file.read_exact(&mut count).map_err(|_| wrong("is not there: the file is cut short"))?;
         let bytes = u64::from_le_bytes(count).checked_mul(width as u64);
         let bytes = bytes.filter(|&bytes| bytes <= length - at - 8);
-        let bytes = bytes.ok_or_else(|| wrong("is longer than what is left of the file: it is cut short or damaged"))?;
+        let bytes = bytes
+            .ok_or_else(|| wrong("is longer than what is left of the file: it is cut short or damaged"))?;
         places.insert(name.to_owned(), (at + 8, bytes));
         at += 8 + bytes;
     }

@@ -109,6 +109,3 @@ impl Tensors for StateDict {
         &self.others
     }
 }
-
-
-

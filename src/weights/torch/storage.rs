@@ -41,7 +41,9 @@ impl Storages {
         let expected = tensor.numbers.checked_mul(tensor.element.width());
         if expected.is_none_or(|expected| expected > bytes.len()) {
             let (numbers, found) = (tensor.numbers, bytes.len());
-            let what = format!("its storage is said to have {numbers} numbers and has {found} bytes: the file is damaged");
+            let what = format!(
+                "its storage is said to have {numbers} numbers and has {found} bytes: the file is damaged"
+            );
             return Err(Cause::tensor(key, what));
         }
         Ok(bytes)

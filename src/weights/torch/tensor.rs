@@ -29,13 +29,16 @@ pub fn describe(value: &Value) -> Result<Option<Described>, String> {
     let Value::Object(object) = value else { return Ok(None) };
     let arguments = object.arguments.members().unwrap_or_default();
     match (&*object.class, arguments) {
-        ("torch._utils._rebuild_tensor" | "torch._utils._rebuild_tensor_v2", [storage, offset, dims, strides, ..]) => {
-            tensor(storage, offset, dims, strides).map(Some)
-        }
+        (
+            "torch._utils._rebuild_tensor" | "torch._utils._rebuild_tensor_v2",
+            [storage, offset, dims, strides, ..],
+        ) => tensor(storage, offset, dims, strides).map(Some),
         ("torch._utils._rebuild_parameter" | "torch._utils._rebuild_parameter_with_state", [inner, ..]) => {
             parameter(inner).map(Some)
         }
-        (class, _) if class.starts_with("torch._utils._rebuild") || class.starts_with("torch._tensor._rebuild") => {
+        (class, _)
+            if class.starts_with("torch._utils._rebuild") || class.starts_with("torch._tensor._rebuild") =>
+        {
             Err(format!("it is saved by way of {class}, which is not read; save plain dense tensors"))
         }
         _ => Ok(None),
@@ -58,7 +61,11 @@ fn tensor(storage: &Value, offset: &Value, dims: &Value, strides: &Value) -> Res
     let offset = index(offset).ok_or("its offset is no number from 0")?;
     let (dims, strides) = (indices(dims, "size")?, indices(strides, "strides")?);
     if dims.len() != strides.len() || dims.len() > AXES {
-        return Err(format!("its size has {} axes and its strides {}; expected as many, up to {AXES}", dims.len(), strides.len()));
+        return Err(format!(
+            "its size has {} axes and its strides {}; expected as many, up to {AXES}",
+            dims.len(),
+            strides.len()
+        ));
     }
     let all = count(&dims).ok_or_else(|| format!("its size {dims:?} overflows"))?;
     if all > numbers {
@@ -75,9 +82,10 @@ fn tensor(storage: &Value, offset: &Value, dims: &Value, strides: &Value) -> Res
 
 /// How many numbers of the storage a tensor needs; none when that overflows.
 fn reach(offset: usize, dims: &[usize], strides: &[usize]) -> Option<usize> {
-    let last = dims.iter().zip(strides).try_fold(offset, |sum, (&dim, &stride)| {
-        sum.checked_add(dim.saturating_sub(1).checked_mul(stride)?)
-    });
+    let last = dims
+        .iter()
+        .zip(strides)
+        .try_fold(offset, |sum, (&dim, &stride)| sum.checked_add(dim.saturating_sub(1).checked_mul(stride)?));
     last?.checked_add(1)
 }
 
@@ -131,7 +139,8 @@ pub fn gather(tensor: &Described, storage: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(all * width);
     let mut at = vec![0; dims.len()];
     for _ in 0..all {
-        let place: usize = tensor.offset + at.iter().zip(&tensor.strides).map(|(at, stride)| at * stride).sum::<usize>();
+        let place: usize =
+            tensor.offset + at.iter().zip(&tensor.strides).map(|(at, stride)| at * stride).sum::<usize>();
         out.extend_from_slice(&storage[place * width..][..width]);
         for (at, &dim) in at.iter_mut().zip(dims).rev() {
             *at += 1;
