@@ -1,5 +1,6 @@
 //! What a run tells: its record, its progress, its closing tables.
 pub mod metrics;
+pub mod pictures;
 pub mod progress;
 pub mod rejected;
 pub mod tables;
