@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::stage::{Stage, StageError};
-use super::watch::Watch;
+use super::watch::{Several, Watch};
 use crate::doctor::Figures;
 use crate::graph::spec::GraphSpec;
 use crate::nn::predictor::Predictor;
 use crate::nn::statistics::Averages;
 use crate::nn::weights::{self, failed};
 use crate::plan::{NodeId, Plan};
+use crate::report::pictures::crops::Crops;
 use crate::stages::optimizer::Trained;
 use crate::stages::optimizer::recipe::Optimizer;
 use crate::stages::optimizer::rule::Rule;
@@ -142,7 +143,8 @@ impl<D: Registered> Build<D> for Workshop<'_, D> {
     }
 
     fn watch(&self) -> Option<Box<dyn Watch<D>>> {
-        Some(Box::new(Figures::new(self.plan, self.device)))
+        let figures = Box::new(Figures::new(self.plan, self.device));
+        Some(Box::new(Several(vec![figures, Box::new(Crops::new(self.plan))])))
     }
 }
 

@@ -99,6 +99,10 @@ impl Declare for Knn {
         Rate::Barrier
     }
 
+    fn every(&self) -> Option<Span> {
+        Some(self.every)
+    }
+
     fn ports(&self) -> Ports {
         Ports {
             inputs: vec![
@@ -278,7 +282,7 @@ impl<D: Device> Running<D> {
                 "network": name, "k": accuracy.k, "top1": accuracy.top1, "top5": accuracy.top5,
             });
             if let serde_json::Value::Object(fields) = fields {
-                events.push(Event { name: "knn", fields });
+                events.push(Event { name: "knn", fields, picture: None });
             }
         }
         Ok(())
