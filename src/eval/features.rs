@@ -6,10 +6,14 @@ use super::knn::Labelled;
 use crate::data::augment::{Scratch, eval_view, normalize_into};
 use crate::data::source::{Images, Raw};
 use crate::data::{DecodeOptions, Rgb8, decode};
+use crate::graph::spec::GraphSpec;
 use crate::nn::network::{Asked, Network};
 use crate::nn::statistics::Averages;
 use crate::nn::weights::failed;
 use crate::runtime::stage::StageError;
+use crate::stages::StageSpec;
+use crate::stages::collate::Collate;
+use crate::stages::decode::Decode;
 use crate::tensor::{Batched, Device};
 
 /// How a picture is shown to a network that is judged.
@@ -22,6 +26,32 @@ pub struct View {
     pub crop: usize,
     pub mean: [f32; 3],
     pub deviation: [f32; 3],
+}
+
+impl View {
+    /// As a graph's network is shown pictures in training: decoded and normalised so. The centre crop has this side, the backbone's
+    /// image size where none is given; the shorter side before it is 256/224 of that.
+    pub fn of(graph: &GraphSpec, resize: Option<usize>, crop: Option<usize>) -> Self {
+        let stages = || graph.nodes.values().map(|node| &node.stage);
+        let collate = stages().find_map(|stage| match stage {
+            StageSpec::Collate(collate) => Some(collate.clone()),
+            _ => None,
+        });
+        let decode = stages().find_map(|stage| match stage {
+            StageSpec::Decode(decode) => Some(decode.options()),
+            _ => None,
+        });
+        let crop = crop.unwrap_or(graph.network.backbone.image());
+        let of_three = |(a, b, c): (f64, f64, f64)| [a as f32, b as f32, c as f32];
+        let Collate { mean, deviation } = collate.unwrap_or_default();
+        View {
+            decode: decode.unwrap_or(Decode::default().options()),
+            resize: resize.unwrap_or((crop * 256).div_ceil(224)),
+            crop,
+            mean: of_three(mean),
+            deviation: of_three(deviation),
+        }
+    }
 }
 
 /// A network that is judged, with what its batch norms saw in training.
@@ -53,18 +83,23 @@ struct Shown {
     unreadable: Vec<Unreadable>,
 }
 
+/// The evaluation view of a picture, (crop, crop) pixels.
+///
+/// # Errors
+/// Why it can't be read.
+pub fn seen(images: &dyn Images, index: usize, view: View) -> Result<Rgb8, String> {
+    let picture = match images.read(index).map_err(|e| e.to_string())? {
+        Raw::Encoded(bytes) => decode(&bytes, &view.decode).map_err(|e| e.to_string())?,
+        Raw::Drawn(picture) => picture,
+    };
+    Ok(eval_view(&picture, view.resize, view.crop, &mut Scratch::default()))
+}
+
 /// Pictures `range` of a source, without those that have no label.
 fn show(images: &dyn Images, range: std::ops::Range<usize>, view: View) -> Shown {
-    let read = |index: usize| -> Result<Rgb8, String> {
-        match images.read(index).map_err(|e| e.to_string())? {
-            Raw::Encoded(bytes) => decode(&bytes, &view.decode).map_err(|e| e.to_string()),
-            Raw::Drawn(picture) => Ok(picture),
-        }
-    };
     let one = |index: usize| {
         let label = images.label(index)?;
-        Some(read(index).map_err(|reason| Unreadable { index, reason }).map(|picture| {
-            let seen = eval_view(&picture, view.resize, view.crop, &mut Scratch::default());
+        Some(seen(images, index, view).map_err(|reason| Unreadable { index, reason }).map(|seen| {
             let mut numbers = vec![0.0; 3 * view.crop * view.crop];
             normalize_into(&seen, view.mean, view.deviation, &mut numbers);
             (numbers, label)

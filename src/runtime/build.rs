@@ -17,7 +17,7 @@ use crate::stages::optimizer::rule::Rule;
 use crate::stages::registry::{Registered, Registry};
 use crate::stages::source::Pictures;
 use crate::stages::{
-    EdgeType, Role, StageSpec, center, collate, decode, ema, knn, loss, multi_crop, optimizer, predictor,
+    EdgeType, Role, StageSpec, attention, center, collate, decode, ema, knn, loss, multi_crop, optimizer, predictor,
     source, student, teacher,
 };
 use crate::tensor::Device;
@@ -134,6 +134,11 @@ impl<D: Registered> Build<D> for Workshop<'_, D> {
                 let rejections = self.pictures.map(|pictures| pictures.rejections.clone());
                 let averages = [0, 1].map(|input| self.statistics.at(self.plan, node, input));
                 Box::new(knn::Running::new(stage, graph, rejections.unwrap_or_default(), averages, device)?)
+            }
+            StageSpec::Maps(stage) => {
+                let averages = [0, 1].map(|input| self.statistics.at(self.plan, node, input));
+                let training = self.pictures.map(|pictures| pictures.images.clone());
+                Box::new(attention::Running::new(stage, graph, training, averages, device)?)
             }
             StageSpec::Checkpoint(_) => {
                 return Err(StageError::Bug("a checkpoint is no stage: the run writes it".into()));

@@ -1,6 +1,7 @@
 //! Pictures of a run: what the networks are shown, and where they look.
 pub mod attention;
 pub mod crops;
+pub mod sheet;
 
 use crate::data::rgb::Rgb8;
 
