@@ -53,6 +53,14 @@ pub fn picture(images: &dyn Images, index: usize, view: View) -> Result<Rgb8, St
     }
 }
 
+/// The evaluation view of a source's picture, (crop, crop) pixels.
+///
+/// # Errors
+/// Why it can't be read, in words.
+pub fn seen(images: &dyn Images, index: usize, view: View) -> Result<Rgb8, String> {
+    picture(images, index, view).map(|picture| view.cut(&picture))
+}
+
 /// Shows the pictures `which` of a source, so many at once and in their order; those that can't be read are given back.
 ///
 /// # Errors
@@ -68,7 +76,7 @@ pub fn each_batch<E>(
     for indices in which.chunks(batch.max(1)) {
         let seen: Vec<_> = indices
             .par_iter()
-            .map(|&index| picture(images, index, view).map(|picture| view.show(&picture)))
+            .map(|&index| seen(images, index, view).map(|seen| view.normalized(&seen)))
             .collect();
         let mut shown = Shown::default();
         for (&index, seen) in indices.iter().zip(seen) {

@@ -52,7 +52,7 @@ impl<D: Kernels> Subject<D> {
         spec.head = HeadSpec { layers: 1, bottleneck: 1, prototypes: false, ..HeadSpec::default() };
         let crop = crop(&spec, opened.shown.as_ref(), ask.crop)?;
         let mut view = match &graph {
-            Some(graph) => View::of(graph, ask.resize, crop),
+            Some(graph) => View::of(graph, ask.resize, Some(crop)),
             None => View::plain(ask.resize, crop),
         };
         if let Some(shown) = opened.shown {
