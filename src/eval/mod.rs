@@ -6,8 +6,11 @@
 //! view       how a picture is shown
 //! features   what a network makes of pictures
 //! knn        votes of nearest neighbours
+//! low_shot   a part of the labels
+//! attention  where a network looks
 //! ```
 
+pub mod attention;
 pub mod dataset;
 pub mod feature_file;
 pub mod features;

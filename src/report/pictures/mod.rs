@@ -2,6 +2,7 @@
 pub mod attention;
 pub mod crops;
 pub mod sheet;
+pub mod video;
 
 use crate::data::rgb::Rgb8;
 

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
-use super::knn::Labelled;
 use crate::error::Error;
+use crate::eval::knn::Labelled;
 
 /// Largest header that is read; the names of all pictures are no part of it.
 const LARGEST_HEADER: u64 = 1 << 20;
