@@ -21,7 +21,7 @@ mod logs;
 mod manifest;
 mod saved;
 
-pub use files::{Saved, read};
+pub use files::{Saved, serialize};
 pub use folder::{FolderError, Reuse, RunFolder};
 pub use kinship::{GraphKeys, differences, graph_keys};
 pub use logs::cut_back;

@@ -6,8 +6,10 @@ mod bench;
 mod check;
 mod doctor;
 mod eval;
+mod export;
 mod features;
 mod graph;
+mod import;
 mod run;
 mod stages;
 
@@ -57,6 +59,10 @@ enum Command {
     Features(features::FeaturesArgs),
     /// Draws where a network looks in pictures: each head's map, its mass, and patches by principal components
     Attention(attention::AttentionArgs),
+    /// Reads weights of other programs (timm, Hugging Face, torchvision, the published ones) into a safetensors file of its own
+    Import(import::ImportArgs),
+    /// Writes weights as other programs read them: timm, Hugging Face, torchvision, the published checkpoints
+    Export(export::ExportArgs),
     /// Draws a graph, right or wrong
     Graph(graph::GraphArgs),
     /// Lists the stages: their ports, parameters, defaults and presets
@@ -165,6 +171,8 @@ pub fn main_with(registry: Registry) -> ExitCode {
         Command::Eval(args) => args.run(),
         Command::Features(args) => args.run(),
         Command::Attention(args) => args.run(),
+        Command::Import(args) => args.run(&registry),
+        Command::Export(args) => args.run(&registry),
         Command::Graph(args) => args.run(&registry),
         Command::Stages(args) => args.run(&registry),
     });
