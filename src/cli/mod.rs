@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod doctor;
 mod graph;
+mod report;
 mod run;
 mod stages;
 
@@ -19,7 +20,7 @@ use crate::bench::memory;
 use crate::error::Error;
 use crate::graph::load::{Loaded, Request, load};
 use crate::graph::problem::{Diagnostic, Severity};
-use crate::graph::report;
+use crate::graph::report::print;
 use crate::graph::spec::DeviceChoice;
 use crate::kernels::cpu::instructions;
 use crate::plan::{Plan, build, fit};
@@ -48,6 +49,8 @@ enum Command {
     Ablate(ablate::AblateArgs),
     /// Says of a run's folder whether training has collapsed: which way, since when, why, and the remedy
     Doctor(doctor::DoctorArgs),
+    /// Makes one page of a run's folder, or of several: curves, times, pictures, settings
+    Report(report::ReportArgs),
     /// Draws a graph, right or wrong
     Graph(graph::GraphArgs),
     /// Lists the stages: their ports, parameters, defaults and presets
@@ -153,6 +156,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
         Command::Bench(args) => args.run(&registry),
         Command::Ablate(args) => args.run(&registry),
         Command::Doctor(args) => args.run(&registry),
+        Command::Report(args) => args.run(&registry),
         Command::Graph(args) => args.run(&registry),
         Command::Stages(args) => args.run(&registry),
     });
@@ -169,7 +173,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
 fn print_error(error: &Error) {
     // a closed standard error leaves nobody to tell; the exit status still does
     if let Error::Graph { problems, origins } = error {
-        let _ = report::print(problems, origins);
+        let _ = print(problems, origins);
         let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
         let word = if errors == 1 { "error" } else { "errors" };
         eprintln!("{errors} {word}; nothing was run");

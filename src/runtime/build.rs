@@ -17,8 +17,8 @@ use crate::stages::optimizer::rule::Rule;
 use crate::stages::registry::{Registered, Registry};
 use crate::stages::source::Pictures;
 use crate::stages::{
-    EdgeType, Role, StageSpec, attention, center, collate, decode, ema, knn, loss, multi_crop, optimizer, predictor,
-    source, student, teacher,
+    EdgeType, Role, StageSpec, attention, center, collate, decode, ema, knn, loss, multi_crop, optimizer,
+    predictor, source, student, teacher,
 };
 use crate::tensor::Device;
 

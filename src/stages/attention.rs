@@ -81,7 +81,8 @@ impl Declare for Maps {
         ranges.count("count", self.count, 1, 64);
         let backbone = &scope.graph.network.backbone;
         if backbone.vit().is_none() {
-            let problem = Problem::graph(BACKBONE, "a vision transformer, for nothing else attends", backbone.name());
+            let problem =
+                Problem::graph(BACKBONE, "a vision transformer, for nothing else attends", backbone.name());
             ranges.push(problem.help("this node draws nothing; leave it out with --without").note());
         }
         let (crop, patch) = (self.crop.unwrap_or(backbone.image()), backbone.patch());
@@ -160,12 +161,19 @@ impl<D: Device> Running<D> {
     fn shown(&mut self) -> Vec<Rgb8> {
         let (images, view) = (&self.images, self.view);
         let count = self.stage.count.min(images.len());
-        let read = || (0..count).filter_map(|i| seen(images.as_ref(), i * images.len() / count, view).ok()).collect();
+        let read = || {
+            (0..count).filter_map(|i| seen(images.as_ref(), i * images.len() / count, view).ok()).collect()
+        };
         self.shown.get_or_insert_with(read).clone()
     }
 
     /// For each picture its maps (heads, gh, gw), and how many heads; none of a network without attention.
-    fn maps(&self, pictures: &[Rgb8], network: &Lent<D>, averages: &Averages) -> Result<Option<(Vec<Vec<f32>>, usize)>, StageError> {
+    fn maps(
+        &self,
+        pictures: &[Rgb8],
+        network: &Lent<D>,
+        averages: &Averages,
+    ) -> Result<Option<(Vec<Vec<f32>>, usize)>, StageError> {
         let View { crop, mean, deviation, .. } = self.view;
         let mut numbers = vec![0.0; pictures.len() * 3 * crop * crop];
         for (picture, slot) in pictures.iter().zip(numbers.chunks_exact_mut(3 * crop * crop)) {
@@ -179,7 +187,8 @@ impl<D: Device> Running<D> {
         let [_, _, heads, tokens] = attention.dims[..] else { return Ok(None) };
         let all = attention.to_host().map_err(failed)?;
         // the first token is CLS itself, which is no place in the picture
-        let patches = |picture: &[f32]| picture.chunks_exact(tokens).flat_map(|head| head[1..].to_vec()).collect();
+        let patches =
+            |picture: &[f32]| picture.chunks_exact(tokens).flat_map(|head| head[1..].to_vec()).collect();
         Ok(Some((all.chunks_exact(heads * tokens).map(patches).collect(), heads)))
     }
 
@@ -187,7 +196,8 @@ impl<D: Device> Running<D> {
     fn draw(&self, step: u64, name: &str, pictures: &[Rgb8], (maps, heads): (Vec<Vec<f32>>, usize)) -> Event {
         let side = self.view.crop / self.patch;
         let word = if name == "teacher" { "attention".to_owned() } else { format!("attention-{name}") };
-        let drawn = Drawn { name: format!("{word}-step-{step:08}"), picture: sheet(pictures, &maps, (side, side)) };
+        let drawn =
+            Drawn { name: format!("{word}-step-{step:08}"), picture: sheet(pictures, &maps, (side, side)) };
         let fields = serde_json::json!({
             "network": name,
             "pictures": pictures.len(),

@@ -197,7 +197,8 @@ impl<D: Device> Running<D> {
         let (train, val) = sources(stage)?;
         // pictures are judged as the network was shown them
         let view = View::of(graph, stage.resize, stage.crop);
-        let strict = graph.nodes.values().any(|node| matches!(&node.stage, StageSpec::Decode(of) if of.strict));
+        let strict =
+            graph.nodes.values().any(|node| matches!(&node.stage, StageSpec::Decode(of) if of.strict));
         let (stage, device) = (stage.clone(), device.clone());
         Ok(Running { stage, view, train, val, strict, rejections, averages, device })
     }

@@ -19,7 +19,8 @@ pub fn cell_side(side: usize) -> usize {
 
 /// The sheet of square pictures, each with its maps (heads, gh, gw) over them, row-major, one after the other.
 pub fn sheet(pictures: &[Rgb8], maps: &[Vec<f32>], (gh, gw): (usize, usize)) -> Rgb8 {
-    let rows: Vec<Vec<Rgb8>> = pictures.iter().zip(maps).map(|(picture, maps)| row(picture, maps, gh, gw)).collect();
+    let rows: Vec<Vec<Rgb8>> =
+        pictures.iter().zip(maps).map(|(picture, maps)| row(picture, maps, gh, gw)).collect();
     grid(&rows, GAP)
 }
 

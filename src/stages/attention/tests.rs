@@ -31,7 +31,9 @@ fn drawn(sets: &[&str], step: u64) -> Vec<Event> {
     let horizon = Horizon { steps_per_epoch: 1, total_steps: 1 };
     let mut events = Vec::new();
     let mut outputs = Outputs { values: &mut [], wanted: &[], metrics: &mut Vec::new(), events: &mut events };
-    stage.fire(&Moment { step, micro: 0, micros: 1, horizon }, &mut Inputs { values: &values }, &mut outputs).unwrap();
+    stage
+        .fire(&Moment { step, micro: 0, micros: 1, horizon }, &mut Inputs { values: &values }, &mut outputs)
+        .unwrap();
     events
 }
 
@@ -39,16 +41,27 @@ fn drawn(sets: &[&str], step: u64) -> Vec<Event> {
 fn a_sheet_has_a_row_for_each_picture_and_a_column_for_each_head() {
     let check = |sets: &[&str], rows: usize, heads: usize| {
         let events = drawn(sets, 24);
-        let [Event { name: "attention", fields, picture: Some(drawn) }] = &events[..] else { panic!("{sets:?}") };
+        let [Event { name: "attention", fields, picture: Some(drawn) }] = &events[..] else {
+            panic!("{sets:?}")
+        };
         assert_eq!(drawn.name, "attention-step-00000024");
-        assert_eq!((&fields["network"], &fields["picture"]), (&"teacher".into(), &"attention-step-00000024.png".into()));
-        assert_eq!((&fields["pictures"], &fields["heads"], &fields["side"]), (&rows.into(), &heads.into(), &96.into()));
+        assert_eq!(
+            (&fields["network"], &fields["picture"]),
+            (&"teacher".into(), &"attention-step-00000024.png".into())
+        );
+        assert_eq!(
+            (&fields["pictures"], &fields["heads"], &fields["side"]),
+            (&rows.into(), &heads.into(), &96.into())
+        );
         // untrained, it looks nearly everywhere alike
         let entropy = fields["entropy"].as_f64().unwrap();
         assert!(entropy <= 16f64.ln() + 1e-6 && entropy > 0.9 * 16f64.ln(), "{entropy}");
         let last = cell(&drawn.picture, 96, rows - 1, heads + 1).unwrap();
-        assert!(cell(&drawn.picture, 96, rows, 0).is_none() && cell(&drawn.picture, 96, 0, heads + 2).is_none());
-        let colors: std::collections::BTreeSet<[u8; 3]> = last.pixels.chunks_exact(3).map(|p| [p[0], p[1], p[2]]).collect();
+        assert!(
+            cell(&drawn.picture, 96, rows, 0).is_none() && cell(&drawn.picture, 96, 0, heads + 2).is_none()
+        );
+        let colors: std::collections::BTreeSet<[u8; 3]> =
+            last.pixels.chunks_exact(3).map(|p| [p[0], p[1], p[2]]).collect();
         assert!(colors.len() > 9, "a map of {} colours", colors.len());
     };
     check(&[], 6, 2);
