@@ -34,7 +34,7 @@
 //! | [`eval`] | features of labelled pictures, and the votes of nearest neighbours |
 //! | [`doctor`] | whether training has collapsed, which way, since when, why, and what to do about it |
 //! | [`checkpoint`] | the run folder: what a run leaves behind, and what it resumes from |
-//! | [`report`] | what a run tells: its record, its progress, its closing tables |
+//! | [`report`] | what a run tells: its record and other programs' logs, its progress, its timings, its pictures, its page |
 //! | [`keyed`] | random draws as functions of a key |
 //!
 //! Beside `src/`: `graphs/` holds whole recipes, `graphs/ablations/` the paper's ablations, `examples/own_loss` a crate with a stage of its own, `stages/<role>/<variant>.ron` every stage with its parameters explained, `tests/reference/` what
@@ -51,8 +51,8 @@
 //! # Invariants
 //!
 //! - [`graph`] and [`plan`] do no tensor work.
-//! - Files are touched by loading, data, first weights, checkpoint, report, traces, the doctor and ablations (they read runs), and the command
-//!   line; by nothing else. ([`bench::memory`] asks
+//! - Files are touched by loading, data, first weights, checkpoint, report (which reads runs as well), traces, the doctor and ablations (they
+//!   read runs), and the command line; by nothing else. ([`bench::memory`] asks
 //!   the system for the process's peak of memory and for the machine's whole, [`kernels`] the environment for `DINOFLOW_ISA`.)
 //! - Only [`runtime`] starts threads; kernels and evaluation use rayon's pool. No more threads work at once than the run has: a host stage
 //!   fires on a core that a thread of the pool lends it, and whoever has borrowed one waits for nothing.
