@@ -104,7 +104,7 @@ pub fn graph(picture: &Picture, timings: &Timings) -> Picture {
     for wire in &mut measured.wires {
         let to = if on_island.contains(&wire.to) { "island" } else { &wire.to };
         if let Some(edge) = timings.edges.iter().find(|edge| edge.from == wire.from && edge.to == to) {
-            wire.note = format!("{:.1} of {} full", edge.mean_occupancy, edge.capacity);
+            wire.note = format!("{:.1} of {} in use", edge.mean_occupancy, edge.capacity);
         }
     }
     measured.remarks.clear();

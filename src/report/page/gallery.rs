@@ -18,7 +18,7 @@ const CELL: usize = 80;
 /// Pixels between two cells.
 const GAP: usize = 3;
 /// Width of the sheet of crops in pixels, at most: a page stays light.
-const WIDTH: usize = 600;
+const WIDTH: usize = 640;
 
 /// The section of a run; nothing where it has no pictures.
 pub fn gallery(run: &Run) -> Markup {

@@ -96,7 +96,6 @@ fn subtitle(runs: &[Run]) -> Markup {
 /// A line for each run, with what the doctor says and what its folder lacks.
 fn outcomes(runs: &[Run]) -> Markup {
     html! {
-        @if runs.len() > 1 { (curves::legend(runs)) }
         @for run in runs {
             @let end = End::of(run);
             @let (class, sign) = end.mark();

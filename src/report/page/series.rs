@@ -21,7 +21,9 @@ pub fn range<'s>(series: impl Iterator<Item = &'s [(u64, f64)]>) -> Option<(f64,
     let values = series.flatten().map(|(_, value)| *value).filter(|value| value.is_finite());
     let (low, high) =
         values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
-    let margin = ((high - low) * 0.05).max(1e-3 * high.abs()).max(1e-6);
+    // what stays the same lies in the middle, on a scale whose figures can be told apart
+    let flat = high - low <= 1e-6 * high.abs();
+    let margin = if flat { (0.1 * high.abs()).max(1e-6) } else { (high - low) * 0.05 };
     (low <= high).then_some((low - margin, high + margin))
 }
 

@@ -65,6 +65,14 @@ impl Crops {
     }
 }
 
+/// Small crops as a block of at most this height, where so many lines have room.
+fn block(views: &[Rgb8], height: usize) -> Rgb8 {
+    let each = views.first().map_or(1, |view| view.height);
+    let lines = ((height + GAP) / (each + GAP)).max(1);
+    let columns = views.len().div_ceil(lines).max(1);
+    grid(&views.chunks(columns).map(<[Rgb8]>::to_vec).collect::<Vec<_>>(), GAP)
+}
+
 impl<D: Device> Watch<D> for Crops {
     fn saw(
         &mut self,
@@ -84,7 +92,7 @@ impl<D: Device> Watch<D> for Crops {
             let times = *enlarged.get_or_insert(times(crops.dims.last().copied().unwrap_or(1)));
             for (index, views) in self.views(crops, times).map_err(failed)?.into_iter().enumerate() {
                 match rows.get_mut(index) {
-                    Some(row) => row.extend(views),
+                    Some(row) => row.push(block(&views, row[0].height)),
                     None => rows.push(views),
                 }
             }
@@ -108,6 +116,17 @@ mod tests {
     use super::*;
     use crate::data::augment::normalize_into;
     use dfdx::prelude::Cpu;
+
+    #[test]
+    fn small_crops_stand_in_lines() {
+        let check = |count: usize, side: usize, size: (usize, usize)| {
+            let block = block(&vec![Rgb8::new(side, side); count], 224);
+            assert_eq!((block.height, block.width), size, "{count} of {side}");
+        };
+        check(8, 96, (196, 4 * 96 + 3 * GAP));
+        check(3, 96, (196, 2 * 96 + GAP));
+        check(2, 224, (224, 2 * 224 + GAP));
+    }
 
     #[test]
     fn crops_are_drawn_as_they_were_before_they_were_normalised() {
