@@ -20,6 +20,7 @@ pub mod island;
 pub mod launch;
 pub mod ledger;
 pub mod options;
+pub mod records;
 pub mod save;
 pub mod sequential;
 pub mod signal;

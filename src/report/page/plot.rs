@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use plotters::coord::Shift;
 use plotters::prelude::*;
 
 /// Width and height in pixels of a picture among many, and of one that is read closely.
@@ -25,6 +26,9 @@ pub enum Ink {
     /// The second, dashed.
     Dashed(usize),
 }
+
+/// A curve: points of a step and a value.
+pub type Curve = (Ink, Vec<(f64, f64)>);
 
 /// Lines of the scale, and its figures.
 const GRID: RGBColor = RGBColor(0xdd, 0xdd, 0xdd);
@@ -105,7 +109,7 @@ pub fn style() -> String {
 }
 
 /// Curves over steps from 0 to `steps` and values within `range`, in a picture of this size; those that come first lie below.
-pub fn plot(size: (u32, u32), curves: &[(Ink, Vec<(f64, f64)>)], steps: f64, range: (f64, f64)) -> String {
+pub fn plot(size: (u32, u32), curves: &[Curve], steps: f64, range: (f64, f64)) -> String {
     let mut svg = String::new();
     match draw(&mut svg, size, curves, steps, range) {
         Ok(()) => scalable(&svg, size),
@@ -123,44 +127,52 @@ fn scalable(svg: &str, (width, height): (u32, u32)) -> String {
 fn draw(
     svg: &mut String,
     size: (u32, u32),
-    curves: &[(Ink, Vec<(f64, f64)>)],
+    curves: &[Curve],
+    steps: f64,
+    range: (f64, f64),
+) -> Result<(), Box<dyn Error>> {
+    let area = SVGBackend::with_string(svg, size).into_drawing_area();
+    draw_on(&area, size == LARGE, curves, steps, range)?;
+    area.present().map_err(plain)
+}
+
+fn draw_on(
+    area: &DrawingArea<SVGBackend<'_>, Shift>,
+    large: bool,
+    curves: &[Curve],
     steps: f64,
     (low, high): (f64, f64),
 ) -> Result<(), Box<dyn Error>> {
-    let area = SVGBackend::with_string(svg, size).into_drawing_area();
-    {
-        let mut chart = ChartBuilder::on(&area)
-            .margin_top(8)
-            .margin_right(14)
-            .x_label_area_size(22)
-            .y_label_area_size(48)
-            .build_cartesian_2d(0.0..steps.max(1.0), low..high)
-            .map_err(plain)?;
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .x_labels(if size.0 < LARGE.0 { 4 } else { 6 })
-            .y_labels(if size.1 < LARGE.1 { 4 } else { 5 })
-            .x_label_formatter(&|step| format!("{step:.0}"))
-            .y_label_formatter(&|value| figure(*value, high - low))
-            .bold_line_style(GRID)
-            .light_line_style(TRANSPARENT)
-            .axis_style(GRID)
-            .label_style(("sans-serif", 12).into_font().color(&TEXT))
-            .draw()
-            .map_err(plain)?;
-        for (ink, points) in curves {
-            let width = if *ink == Ink::Faint { 1 } else { 2 };
-            let inside: Vec<(f64, f64)> = points.iter().filter(|(_, y)| y.is_finite()).copied().collect();
-            let line = LineSeries::new(inside.iter().copied(), ink.color().stroke_width(width));
-            chart.draw_series(line).map_err(plain)?;
-            if inside.len() <= FEW && size == LARGE && *ink != Ink::Faint {
-                let dots = inside.iter().map(|point| Circle::new(*point, 3, ink.color().filled()));
-                chart.draw_series(dots).map_err(plain)?;
-            }
+    let mut chart = ChartBuilder::on(area)
+        .margin_top(8)
+        .margin_right(14)
+        .x_label_area_size(22)
+        .y_label_area_size(48)
+        .build_cartesian_2d(0.0..steps.max(1.0), low..high)
+        .map_err(plain)?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .x_labels(if large { 6 } else { 4 })
+        .y_labels(if large { 5 } else { 4 })
+        .x_label_formatter(&|step| format!("{step:.0}"))
+        .y_label_formatter(&|value| figure(*value, high - low))
+        .bold_line_style(GRID)
+        .light_line_style(TRANSPARENT)
+        .axis_style(GRID)
+        .label_style(("sans-serif", 12).into_font().color(&TEXT))
+        .draw()
+        .map_err(plain)?;
+    for (ink, points) in curves {
+        let inside: Vec<(f64, f64)> = points.iter().filter(|(_, y)| y.is_finite()).copied().collect();
+        let style = ink.color().stroke_width(if *ink == Ink::Faint { 1 } else { 2 });
+        chart.draw_series(LineSeries::new(inside.iter().copied(), style)).map_err(plain)?;
+        if large && inside.len() <= FEW && *ink != Ink::Faint {
+            let dots = inside.iter().map(|point| Circle::new(*point, 3, ink.color().filled()));
+            chart.draw_series(dots).map_err(plain)?;
         }
     }
-    area.present().map_err(plain)
+    Ok(())
 }
 
 /// The area's error borrows from it.

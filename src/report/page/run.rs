@@ -57,13 +57,9 @@ impl Run {
                 .push(format!("{} lines of metrics.jsonl are not whole and were passed over", record.torn));
         }
         let picture = graph.as_deref().and_then(|graph| drawn(folder, graph, registry, &mut missing));
-        let timings = match Timings::read(&folder.join("timings.json")) {
-            Ok(timings) => Some(timings),
-            Err(error) => {
-                missing.push(format!("timings.json {}: no times of the stages", reason(&error)));
-                None
-            }
-        };
+        let lacking =
+            |error| missing.push(format!("timings.json {}: no times of the stages", reason(&error)));
+        let timings = Timings::read(&folder.join("timings.json")).map_err(lacking).ok();
         let verdict = Verdict::read(&folder.join("metrics.jsonl")).ok().flatten();
         let rejected = std::fs::read_to_string(folder.join("rejected.jsonl")).unwrap_or_default();
         Ok(Run {

@@ -158,7 +158,7 @@ fn what_is_missing_is_named_and_the_rest_is_shown() {
         |folder| folder.remove("timings.json"),
         &["timings.json is not there: no times of the stages", "data:image/svg+xml"],
     );
-    check(|folder| folder.put("timings.json", "{\"st"), &["timings.json can&#39;t be read", "<svg"]);
+    check(|folder| folder.put("timings.json", "{\"st"), &["timings.json can't be read", "<svg"]);
     check(
         |folder| folder.put("metrics.jsonl", &(line(0) + &line(1) + "{\"event\":\"st")),
         &["1 lines of metrics.jsonl are not whole", "2 of 1280 steps"],
