@@ -31,7 +31,9 @@ pub fn first<D: Kernels>(
         let (ours, theirs) = (spec.backbone.label(), theirs.backbone.label());
         let about = |what: &str| {
             let file = path.display();
-            StageError::Data(format!("{file}: {what}; the file is of {theirs}, the graph's network is {ours}"))
+            StageError::Data(format!(
+                "{file}: {what}; the file is of {theirs}, the graph's network is {ours}"
+            ))
         };
         let mut wanted = owned.parameters_mut();
         wanted.retain(|parameter| has_head || !parameter.name.starts_with("head."));

@@ -39,7 +39,8 @@ fn a_graph_starts_from_any_format() {
     assert_eq!(started(&spec, &file), Ok(ours.clone()));
     for (target, out) in [(Target::Timm, "timm"), (Target::Hf, "hf"), (Target::Dino, "dino.pth")] {
         let out = folder.path().join(out);
-        let request = Request { from: file.clone(), which: Which::Teacher, target, out: out.clone(), size: None };
+        let request =
+            Request { from: file.clone(), which: Which::Teacher, target, out: out.clone(), size: None };
         export(&request).unwrap();
         let found = started(&spec, &out).unwrap();
         for (key, tensor) in &found {
@@ -61,7 +62,9 @@ fn a_file_of_another_size_is_laid_out_anew_and_told() {
     safetensors(&file, &drawn(&vit(8, 32, small()), 2)).unwrap();
     let larger = vit(8, 48, small());
     let found = started(&larger, &file).unwrap();
-    assert!(matches!(&found["backbone.pos_embed"], SavedTensor::F32 { dims, .. } if dims[..] == [1, 37, 128]));
+    assert!(
+        matches!(&found["backbone.pos_embed"], SavedTensor::F32 { dims, .. } if dims[..] == [1, 37, 128])
+    );
     let text = introduce(&NetworkSpec { init: Init::Weights(file), ..larger }).unwrap().unwrap();
     assert!(text.contains("interpolated from pictures of 32 pixels to 48"), "{text}");
 }
@@ -78,8 +81,14 @@ fn a_file_of_another_network_is_refused_by_key_and_shapes() {
         ..vit(8, 32, small())
     };
     for (spec, words) in [
-        (vit(8, 32, wider), "head.last_layer.weight_g is [12, 1] in the file and [24, 1] in the graph's network"),
-        (vit(4, 32, small()), "proj.weight is [128, 3, 8, 8] in the file and [128, 3, 4, 4] in the graph's network"),
+        (
+            vit(8, 32, wider),
+            "head.last_layer.weight_g is [12, 1] in the file and [24, 1] in the graph's network",
+        ),
+        (
+            vit(4, 32, small()),
+            "proj.weight is [128, 3, 8, 8] in the file and [128, 3, 4, 4] in the graph's network",
+        ),
         (vit(8, 32, deeper), "head.mlp.2.weight is [16, 16] in the file and [8, 16]"),
         (resnet, "the file is of vit_micro/8, the graph's network is resnet18"),
     ] {
