@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::graph::report;
 use crate::graph::spec::GraphSpec;
 use crate::graph::write::to_ron;
+use crate::nn::weights::introduce;
 use crate::report::logs::Log;
 use crate::report::verdict::Verdict;
 use crate::runtime::{self, Options, Outcome};
@@ -60,6 +61,10 @@ impl RunArgs {
             to_ron(&graph).map_err(|e| Error::Failed(format!("the graph can't be written out: {e}")))?;
         let options = self.options(&plan.graph.name);
         self.writable(&options.out)?;
+        if !self.resume {
+            let begun = introduce(&plan.graph.network).map_err(|e| Error::Request(e.to_string()))?;
+            super::say(&begun.map_or(String::new(), |text| format!("{text}\n")))?;
+        }
         let interrupt = super::interrupt()?;
         let outcome = runtime::run(&plan, registry, &text, &device, &options, &interrupt)?;
         self.conclude(&outcome)

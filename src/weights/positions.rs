@@ -120,3 +120,43 @@ fn spec(backbone: &mut Backbone) -> Option<&mut VitSpec> {
         Backbone::ResNet18(_) | Backbone::ResNet50(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timms_layouts_come_to_ours() {
+        for (rows, registers, expected) in [
+            (17, 0, None),
+            (16, 0, Some(Fold::WithoutClass)),
+            (20, 3, Some(Fold::Registers(3))),
+            (16, 4, Some(Fold::WithoutClass)),
+            (15, 0, None),
+            (1, 0, Some(Fold::WithoutClass)),
+        ] {
+            assert_eq!(Fold::of(rows, registers), expected, "{rows} rows, {registers} registers");
+        }
+        let tensor = |dims: [usize; 3], first: f32| {
+            let values = (0..dims.iter().product::<usize>()).map(|i| first + i as f32).collect();
+            SavedTensor::F32 { dims: dims.to_vec(), values }
+        };
+        // CLS, two registers, one patch; two numbers each
+        let mut state =
+            State::from([(KEY.into(), tensor([1, 4, 2], 0.0)), (REGISTERS.into(), tensor([1, 2, 2], 10.0))]);
+        Fold::Registers(2).apply(&mut state);
+        let values = |key: &str| match &state[key] {
+            SavedTensor::F32 { values, .. } => values.clone(),
+            SavedTensor::U64 { .. } => Vec::new(),
+        };
+        assert_eq!(values(KEY), [0.0, 1.0, 6.0, 7.0]);
+        assert_eq!(values(REGISTERS), [12.0, 14.0, 16.0, 18.0]);
+        assert_eq!(with_registers(&[1, 2, 2], &values(KEY), 1), {
+            let values = vec![0.0, 1.0, 0.0, 0.0, 6.0, 7.0];
+            SavedTensor::F32 { dims: vec![1, 3, 2], values }
+        });
+        let mut state = State::from([(KEY.into(), tensor([1, 1, 2], 5.0))]);
+        Fold::WithoutClass.apply(&mut state);
+        assert_eq!(state[KEY], SavedTensor::F32 { dims: vec![1, 2, 2], values: vec![0.0, 0.0, 5.0, 6.0] });
+    }
+}

@@ -151,7 +151,7 @@ fn members_are_held_against_the_file() {
     );
     refused("both sizes beyond the file", both, "more than the archive has");
     // every member begins where the first does
-    refused("members on top of each other", patched(good(), CENTRAL, 42, &[0; 4]), "");
+    refused("members on top of each other", patched(good(), CENTRAL, 42, &[0; 4]), "on top of each other");
     let many: Vec<String> = (0..60_000).map(|i| format!("x/data/{i}")).collect();
     let many: Vec<(&str, &[u8])> = many.iter().map(|name| (name.as_str(), &[][..])).collect();
     refused("sixty thousand members", archive(&many), "without one data.pkl");

@@ -270,8 +270,8 @@ fn what_does_not_fit_is_named() {
         &put("backbone.patch_embed.proj.weight", tensor(&[128, 1, 8, 8], 0.0)),
         "pictures of 1 channels",
     );
-    check_vit(&put("head.mlp.9.weight", tensor(&[8, 8], 0.0)), "missing for vit_micro/8: head.mlp.9.bias");
-    check_vit(&|state| drop(state.remove("head.mlp.0.weight")), "shows");
+    check_vit(&put("head.mlp.9.weight", tensor(&[8, 8], 0.0)), "missing for vit_micro/8: head.mlp.7.bias");
+    check_vit(&|state| drop(state.remove("head.mlp.0.weight")), "its head is another");
     let mut hurt = weights(&vit, 3).remove(proj).unwrap();
     if let SavedTensor::F32 { values, .. } = &mut hurt {
         values[77] = f32::NAN;

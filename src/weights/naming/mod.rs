@@ -112,4 +112,5 @@ fn bare(mut key: &str) -> &str {
     key
 }
 
-//TESTS
+#[cfg(test)]
+mod tests;
