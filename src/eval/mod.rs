@@ -1,4 +1,8 @@
 //! What a trained network is worth: features of labelled pictures and votes among neighbours.
 
+pub mod copy;
 pub mod features;
 pub mod knn;
+pub mod retrieval;
+mod symmetric;
+pub mod video;
