@@ -3,5 +3,7 @@
 
 pub mod boundary;
 pub mod mask;
+pub mod propagate;
 pub mod region;
+pub mod resample;
 pub mod score;
