@@ -87,5 +87,6 @@ pub mod report;
 pub mod runtime;
 pub mod stages;
 pub mod tensor;
+pub mod weights;
 
 pub use cli::main_with;

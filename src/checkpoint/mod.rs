@@ -17,7 +17,7 @@ mod logs;
 mod manifest;
 mod saved;
 
-pub use files::Saved;
+pub use files::{Saved, read};
 pub use folder::{FolderError, Reuse, RunFolder};
 pub use kinship::{GraphKeys, differences, graph_keys};
 pub use logs::cut_back;

@@ -4,6 +4,7 @@ mod ablate;
 mod bench;
 mod check;
 mod doctor;
+mod eval;
 mod graph;
 mod run;
 mod stages;
@@ -48,6 +49,8 @@ enum Command {
     Ablate(ablate::AblateArgs),
     /// Says of a run's folder whether training has collapsed: which way, since when, why, and the remedy
     Doctor(doctor::DoctorArgs),
+    /// Judges trained networks by a published protocol
+    Eval(eval::EvalArgs),
     /// Draws a graph, right or wrong
     Graph(graph::GraphArgs),
     /// Lists the stages: their ports, parameters, defaults and presets
@@ -153,6 +156,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
         Command::Bench(args) => args.run(&registry),
         Command::Ablate(args) => args.run(&registry),
         Command::Doctor(args) => args.run(&registry),
+        Command::Eval(args) => args.run(),
         Command::Graph(args) => args.run(&registry),
         Command::Stages(args) => args.run(&registry),
     });

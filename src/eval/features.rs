@@ -1,28 +1,16 @@
-//! Features of a source's pictures: the evaluation view of each, through a network's backbone, CLS of the last layer.
+//! Features of a source's pictures: the evaluation view of each, through a network's backbone.
 
 use rayon::prelude::*;
 
 use super::knn::Labelled;
-use crate::data::augment::{Scratch, eval_view, normalize_into};
+use super::view::View;
 use crate::data::source::{Images, Raw};
-use crate::data::{DecodeOptions, Rgb8, decode};
-use crate::nn::network::{Asked, Network};
+use crate::data::{Rgb8, decode};
+use crate::nn::network::{Answer, Asked, Network};
 use crate::nn::statistics::Averages;
 use crate::nn::weights::failed;
 use crate::runtime::stage::StageError;
 use crate::tensor::{Batched, Device};
-
-/// How a picture is shown to a network that is judged.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct View {
-    pub decode: DecodeOptions,
-    /// The shorter side after resizing, in pixels.
-    pub resize: usize,
-    /// Side of the centre crop, in pixels.
-    pub crop: usize,
-    pub mean: [f32; 3],
-    pub deviation: [f32; 3],
-}
 
 /// A network that is judged, with what its batch norms saw in training.
 pub struct Judged<'n, D: Device> {
@@ -38,54 +26,153 @@ impl<D: Device> Clone for Judged<'_, D> {
 
 impl<D: Device> Copy for Judged<'_, D> {}
 
-/// A labelled picture that can't be read.
+/// A picture that can't be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
     pub index: usize,
     pub reason: String,
 }
 
-/// Some pictures of a source as a network is shown them: pixels (n, 3, crop, crop) and labels; and those that can't be.
+/// Some pictures of a source as a network is shown them.
 #[derive(Default)]
-struct Shown {
-    pixels: Vec<f32>,
-    labels: Vec<u32>,
-    unreadable: Vec<Unreadable>,
+pub struct Shown {
+    /// (n, 3, crop, crop), normalised.
+    pub pixels: Vec<f32>,
+    /// Their indices in the source.
+    pub indices: Vec<usize>,
 }
 
-/// Pictures `range` of a source, without those that have no label.
-fn show(images: &dyn Images, range: std::ops::Range<usize>, view: View) -> Shown {
-    let read = |index: usize| -> Result<Rgb8, String> {
-        match images.read(index).map_err(|e| e.to_string())? {
-            Raw::Encoded(bytes) => decode(&bytes, &view.decode).map_err(|e| e.to_string()),
-            Raw::Drawn(picture) => Ok(picture),
-        }
-    };
-    let one = |index: usize| {
-        let label = images.label(index)?;
-        Some(read(index).map_err(|reason| Unreadable { index, reason }).map(|picture| {
-            let seen = eval_view(&picture, view.resize, view.crop, &mut Scratch::default());
-            let mut numbers = vec![0.0; 3 * view.crop * view.crop];
-            normalize_into(&seen, view.mean, view.deviation, &mut numbers);
-            (numbers, label)
-        }))
-    };
-    let seen: Vec<_> = range.into_par_iter().map(one).collect();
-    let mut all = Shown::default();
-    for picture in seen.into_iter().flatten() {
-        match picture {
-            Ok((numbers, label)) => {
-                all.pixels.extend(numbers);
-                all.labels.push(label);
+/// A source's picture, decoded.
+///
+/// # Errors
+/// Why it can't be read, in words.
+pub fn picture(images: &dyn Images, index: usize, view: View) -> Result<Rgb8, String> {
+    match images.read(index).map_err(|e| e.to_string())? {
+        Raw::Encoded(bytes) => decode(&bytes, &view.decode).map_err(|e| e.to_string()),
+        Raw::Drawn(picture) => Ok(picture),
+    }
+}
+
+/// Shows the pictures `which` of a source, so many at once and in their order; those that can't be read are given back.
+///
+/// # Errors
+/// What `see` answers.
+pub fn each_batch<E>(
+    images: &dyn Images,
+    which: &[usize],
+    view: View,
+    batch: usize,
+    mut see: impl FnMut(Shown) -> Result<(), E>,
+) -> Result<Vec<Unreadable>, E> {
+    let mut unreadable = Vec::new();
+    for indices in which.chunks(batch.max(1)) {
+        let seen: Vec<_> = indices
+            .par_iter()
+            .map(|&index| picture(images, index, view).map(|picture| view.show(&picture)))
+            .collect();
+        let mut shown = Shown::default();
+        for (&index, seen) in indices.iter().zip(seen) {
+            match seen {
+                Ok(pixels) => {
+                    shown.pixels.extend(pixels);
+                    shown.indices.push(index);
+                }
+                Err(reason) => unreadable.push(Unreadable { index, reason }),
             }
-            Err(unreadable) => all.unreadable.push(unreadable),
+        }
+        if !shown.indices.is_empty() {
+            see(shown)?;
         }
     }
-    all
+    Ok(unreadable)
 }
 
-/// What the numbers of a picture are: its pixels, or what a network makes of them; and the pictures that can't be read, in
-/// the source's order.
+/// What of a network makes a picture's features.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// CLS of so many of the last blocks, each after the last norm, side by side with the earliest first. A residual network has one.
+    pub last_blocks: usize,
+    /// And then the mean of the last block's patches.
+    pub average_patches: bool,
+}
+
+impl Wanted {
+    /// CLS of the last layer.
+    pub const CLS: Wanted = Wanted { last_blocks: 1, average_patches: false };
+
+    /// Numbers in a picture's features for a network of this width.
+    pub fn width(self, width: usize) -> usize {
+        width * (self.last_blocks + usize::from(self.average_patches))
+    }
+}
+
+impl<D: Device> Judged<'_, D> {
+    /// What the network says of pictures (n, 3, height, width).
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn answer(
+        &self,
+        device: &D,
+        pixels: Vec<f32>,
+        (height, width): (usize, usize),
+        asked: Asked,
+    ) -> Result<Answer<D>, StageError> {
+        let n = pixels.len() / (3 * height * width).max(1);
+        let pictures =
+            Batched::from_host(device, pixels, vec![1, n, 3, height, width], Some(1)).map_err(failed)?;
+        self.network.evaluate(&[&pictures], asked, self.averages).map_err(failed)
+    }
+
+    /// Features of square pictures (n, 3, side, side) as rows of [`Wanted::width`] numbers.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn features(
+        &self,
+        device: &D,
+        pixels: Vec<f32>,
+        side: usize,
+        wanted: Wanted,
+    ) -> Result<Vec<f32>, StageError> {
+        let last_blocks = if wanted.last_blocks > 1 { wanted.last_blocks } else { 0 };
+        let asked = Asked { patches: wanted.average_patches, last_blocks, ..Asked::default() };
+        let answer = self.answer(device, pixels, (side, side), asked)?;
+        let host = |tensor: &Batched<D>| tensor.to_host().map_err(failed);
+        let mut parts = match answer.blocks.first().filter(|blocks| !blocks.is_empty()) {
+            Some(blocks) => blocks.iter().map(host).collect::<Result<Vec<_>, _>>()?,
+            None => vec![host(&answer.cls)?],
+        };
+        if let (true, Some(tokens)) = (wanted.average_patches, answer.tokens.first()) {
+            parts.push(mean_of_patches(&host(tokens)?, &tokens.dims));
+        }
+        let width = self.network.width();
+        let n = parts[0].len() / width; // the first part is there in either case above
+        let row = |i: usize| parts.iter().flat_map(move |part| part[i * width..][..width].iter().copied());
+        Ok((0..n).flat_map(row).collect())
+    }
+}
+
+/// (views, batch, 1 + patches, W) to the means over the patches, (views · batch, W).
+fn mean_of_patches(tokens: &[f32], dims: &[usize]) -> Vec<f32> {
+    let (count, width) = (dims[2], dims[3]);
+    let mean = |image: &[f32]| -> Vec<f32> {
+        let mut sums = vec![0.0f64; width];
+        for patch in image.chunks_exact(width).skip(1) {
+            sums.iter_mut().zip(patch).for_each(|(sum, &x)| *sum += f64::from(x));
+        }
+        sums.into_iter().map(|sum| (sum / (count - 1).max(1) as f64) as f32).collect()
+    };
+    tokens.chunks_exact(count * width).flat_map(mean).collect()
+}
+
+/// The indices of a source's labelled pictures.
+pub fn labelled(images: &dyn Images) -> Vec<usize> {
+    (0..images.len()).filter(|&index| images.label(index).is_some()).collect()
+}
+
+/// What the numbers of a source's labelled pictures are: their pixels, or a network's CLS of the last layer; and the pictures that
+/// can't be read, in the source's order.
 ///
 /// # Errors
 /// When the device fails.
@@ -96,25 +183,37 @@ pub fn extract<D: Device>(
     network: Option<Judged<'_, D>>,
     batch: usize,
 ) -> Result<(Labelled, Vec<Unreadable>), StageError> {
-    let (mut features, mut labels, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
-    let mut dim = 3 * view.crop * view.crop;
-    for start in (0..images.len()).step_by(batch) {
-        let shown = show(images, start..(start + batch).min(images.len()), view);
-        unreadable.extend(shown.unreadable);
-        if shown.labels.is_empty() {
-            continue;
-        }
+    extract_of(device, images, &labelled(images), view, network, batch, |_| ())
+}
+
+/// [`extract`] for the pictures `which` alone, of which those without a label are passed over; `done` hears how many were shown.
+///
+/// # Errors
+/// When the device fails.
+pub fn extract_of<D: Device>(
+    device: &D,
+    images: &dyn Images,
+    which: &[usize],
+    view: View,
+    network: Option<Judged<'_, D>>,
+    batch: usize,
+    mut done: impl FnMut(usize),
+) -> Result<(Labelled, Vec<Unreadable>), StageError> {
+    let dim = network.map_or(3 * view.crop * view.crop, |judged| judged.network.width());
+    // a vector that grows holds its numbers twice for a moment
+    let (mut features, mut labels) = (Vec::with_capacity(which.len() * dim), Vec::with_capacity(which.len()));
+    let which: Vec<usize> = which.iter().copied().filter(|&index| images.label(index).is_some()).collect();
+    let unreadable = each_batch(images, &which, view, batch, |shown| {
         match network {
             None => features.extend(shown.pixels),
-            Some(Judged { network, averages }) => {
-                dim = network.width();
-                let dims = vec![1, shown.labels.len(), 3, view.crop, view.crop];
-                let pictures = Batched::from_host(device, shown.pixels, dims, Some(1)).map_err(failed)?;
-                let answer = network.evaluate(&[&pictures], Asked::default(), averages).map_err(failed)?;
-                features.extend(answer.cls.to_host().map_err(failed)?);
-            }
+            Some(judged) => features.extend(judged.features(device, shown.pixels, view.crop, Wanted::CLS)?),
         }
-        labels.extend(shown.labels);
-    }
+        labels.extend(shown.indices.iter().filter_map(|&index| images.label(index)));
+        done(shown.indices.len());
+        Ok(())
+    })?;
     Ok((Labelled::normalized(dim, features, labels), unreadable))
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,12 +42,16 @@ pub struct Accuracy {
     pub top5: f64,
 }
 
-/// Rows classified at once, and training rows that they are compared with at once: similarities stay in cache.
-const ROWS: usize = 128;
+/// Rows classified at once, and training rows that they are compared with at once: of the sizes tried the fastest
+/// (`cargo bench --bench knn`), for 16 MiB of similarities.
+const ROWS: usize = 1024;
 const COLUMNS: usize = 4096;
 
+/// Similarities that are passed over at once when none of them is near enough.
+const STRETCH: usize = 64;
+
 /// Classifies each row of `val` by its k nearest rows of `train`, whose votes weigh exp(similarity / temperature); for
-/// each of `ks`. Memory beyond the features is bounded by `ROWS` × (`COLUMNS` + the largest k).
+/// each of `ks`. Memory beyond the features is bounded by `ROWS` × (`COLUMNS` + 4 × the largest k) numbers.
 pub fn classify(train: &Labelled, val: &Labelled, ks: &[usize], temperature: f64) -> Vec<Accuracy> {
     let largest = ks.iter().copied().max().unwrap_or(0).min(train.len());
     let classes = train.labels.iter().chain(&val.labels).max().map_or(0, |&c| c as usize + 1);
@@ -78,7 +82,7 @@ pub fn classify(train: &Labelled, val: &Labelled, ks: &[usize], temperature: f64
 /// For each row of a block the `most` nearest training rows, nearest first; of equals the earlier one first.
 fn nearest(train: &Labelled, block: &[f32], most: usize) -> Vec<Vec<(f32, u32)>> {
     let rows = block.len() / train.dim;
-    let mut found: Vec<Vec<(f32, u32)>> = vec![Vec::with_capacity(most + 1); rows];
+    let mut found: Vec<Nearest> = (0..rows).map(|_| Nearest::new(most)).collect();
     let mut similar = vec![0.0; rows * COLUMNS];
     for (part, columns) in train.features.chunks(COLUMNS * train.dim).enumerate() {
         let count = columns.len() / train.dim;
@@ -93,23 +97,70 @@ fn nearest(train: &Labelled, block: &[f32], most: usize) -> Vec<Vec<(f32, u32)>>
             None,
             (&mut *similar).into(),
         );
-        found.par_iter_mut().zip(similar.par_chunks(count)).for_each(|(near, row)| {
-            for (column, &similarity) in row.iter().enumerate() {
-                keep(near, most, similarity, (part * COLUMNS + column) as u32);
-            }
-        });
+        let first = (part * COLUMNS) as u32;
+        found.par_iter_mut().zip(similar.par_chunks(count)).for_each(|(near, row)| near.look(row, first));
     }
-    found
+    found.into_par_iter().map(Nearest::sorted).collect()
 }
 
-/// Keeps the best `most`, sorted.
-fn keep(near: &mut Vec<(f32, u32)>, most: usize, similarity: f32, index: u32) {
-    if near.len() == most && near.last().is_none_or(|worst| similarity <= worst.0) {
-        return;
+/// The nearest of the rows that were looked at, and up to as many that may be among them.
+struct Nearest {
+    most: usize,
+    kept: Vec<(f32, u32)>,
+    /// What is no nearer is none of the nearest.
+    bar: f32,
+}
+
+impl Nearest {
+    fn new(most: usize) -> Self {
+        Nearest { most, kept: Vec::with_capacity(2 * most), bar: f32::NEG_INFINITY }
     }
-    let at = near.partition_point(|&(other, _)| other >= similarity);
-    near.insert(at, (similarity, index));
-    near.truncate(most);
+
+    /// Looks at the similarities of training rows from `first` on.
+    fn look(&mut self, similarities: &[f32], first: u32) {
+        for (at, stretch) in similarities.chunks(STRETCH).enumerate() {
+            if largest(stretch) <= self.bar {
+                continue;
+            }
+            for (column, &similarity) in stretch.iter().enumerate() {
+                if similarity > self.bar {
+                    self.kept.push((similarity, first + (at * STRETCH + column) as u32));
+                    self.raise();
+                }
+            }
+        }
+    }
+
+    /// Lets go of those that are none of the nearest, once they are as many: a choice costs less than an order kept throughout.
+    fn raise(&mut self) {
+        if self.kept.len() == 2 * self.most {
+            self.kept.select_nth_unstable_by(self.most - 1, nearer);
+            self.kept.truncate(self.most);
+            self.bar = self.kept[self.most - 1].0;
+        }
+    }
+
+    fn sorted(mut self) -> Vec<(f32, u32)> {
+        self.kept.sort_unstable_by(nearer);
+        self.kept.truncate(self.most);
+        self.kept
+    }
+}
+
+/// The nearer one first, of equals the earlier.
+fn nearer(a: &(f32, u32), b: &(f32, u32)) -> std::cmp::Ordering {
+    b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
+}
+
+/// The largest of finite numbers, by lanes that a compiler joins into vectors.
+fn largest(numbers: &[f32]) -> f32 {
+    let (lanes, rest) = numbers.as_chunks::<16>();
+    let larger = |a: f32, b: f32| if a > b { a } else { b };
+    let mut most = [f32::NEG_INFINITY; 16];
+    for lane in lanes {
+        most.iter_mut().zip(lane).for_each(|(most, &x)| *most = larger(*most, x));
+    }
+    most.iter().chain(rest).copied().fold(f32::NEG_INFINITY, larger)
 }
 
 /// Whether a label has the most votes, and whether it is among the five classes that have the most. Of equals the lower class is first.

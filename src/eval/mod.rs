@@ -1,12 +1,30 @@
-//! What a trained network is worth: features of labelled pictures and votes among neighbours.
+//! What a trained network is worth: features of pictures, and the published ways of judging them.
+//!
+//! ```text
+//! subject    a run's folder or a file of weights, as the network that is judged
+//! dataset    an argument as the pictures that it means
+//! view       how a picture is shown
+//! features   what a network makes of pictures
+//! knn        votes of nearest neighbours
+//! logistic   a regularised linear classifier, at its optimum
+//! linear     a linear classifier by the published protocol
+//! retrieval  how early what was asked for comes
+//! copy       whether copies are found among originals
+//! video      masks carried through a video
+//! ```
 
 pub mod classifier;
 pub mod copy;
+pub mod dataset;
+pub mod feature_file;
 pub mod features;
 pub mod knn;
 pub mod linear;
 pub mod logistic;
+pub mod low_shot;
 pub mod retrieval;
+pub mod subject;
 mod symmetric;
 pub mod tensor_file;
 pub mod video;
+pub mod view;

@@ -29,6 +29,8 @@ pub struct Features<const W: usize, D: Device, T> {
     pub tokens: Option<Tokens<W, D>>,
     /// (views, batch, heads, 1 + patches), registers left out, when attention is asked of a transformer.
     pub attention: Option<Batched<D>>,
+    /// (images, W) after the last norm for each of the last blocks that are asked of a transformer, earliest first.
+    pub blocks: Vec<Tensor<(usize, Const<W>), Float, D>>,
 }
 
 /// A network from pictures to features of width `W`.

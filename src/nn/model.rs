@@ -41,13 +41,15 @@ impl<const W: usize, B: Backbone<W, D>, D: Kernels> Model<W, B, D> {
         mut pass: Pass<'_>,
     ) -> Result<Done<W, D, T>, D::Err> {
         let (mut rows, batch) = (None, groups[0].dims[1]);
-        let (mut tokens, mut attention) = (Vec::new(), Vec::new());
+        let (mut tokens, mut attention, mut blocks) = (Vec::new(), Vec::new(), Vec::new());
         for group in groups {
             let features = self.backbone.forward(group, &mut pass, T::default())?;
             let views = group.dims[0];
             pass.first_view += views;
             tokens.extend(features.tokens.map(|t| flat(t, &[views, batch])).transpose()?);
             attention.extend(features.attention);
+            let of_block = |cls| flat(cls, &[views, batch]);
+            blocks.push(features.blocks.into_iter().map(of_block).collect::<Result<_, _>>()?);
             rows = Some(match rows {
                 None => features.cls,
                 Some(before) => ops::concat_rows(before, features.cls)?,
@@ -66,6 +68,7 @@ impl<const W: usize, B: Backbone<W, D>, D: Kernels> Model<W, B, D> {
             cls: flat(cls.clone(), &[views, batch])?,
             tokens,
             attention,
+            blocks,
             statistics: pass.norms.seen(),
         };
         Ok(Done { answer, cls, logits, tape })

@@ -26,6 +26,8 @@ pub struct Asked {
     pub patches: bool,
     /// The last block's attention of the CLS token.
     pub attention: bool,
+    /// Of how many of the last blocks the CLS token is wanted, each after the last norm (a linear probe's features).
+    pub last_blocks: usize,
 }
 
 /// What a forward pass gives. Views of a picture count first: (views, batch, …).
@@ -38,6 +40,8 @@ pub struct Answer<D: Device> {
     pub tokens: Vec<Batched<D>>,
     /// For each group: (views, batch, heads, 1 + patches), when asked.
     pub attention: Vec<Batched<D>>,
+    /// For each group, for each of the last blocks that were asked of a transformer, earliest first: (views, batch, W).
+    pub blocks: Vec<Vec<Batched<D>>>,
     /// What the batch norms saw, by their published keys, in the order in which they saw it.
     pub statistics: Vec<(String, Statistics)>,
 }

@@ -154,7 +154,12 @@ impl<const W: usize, D: Kernels> Backbone<W, D> for ResNet<W, D> {
         for block in &self.blocks {
             maps = block.forward(maps, pass, self.products)?;
         }
-        Ok(Features { cls: ops::average_pool(maps.0, extent.images)?, tokens: None, attention: None })
+        Ok(Features {
+            cls: ops::average_pool(maps.0, extent.images)?,
+            tokens: None,
+            attention: None,
+            blocks: Vec::new(),
+        })
     }
 }
 

@@ -135,6 +135,17 @@ impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: 
         Ok(Vit { embed, blocks, norm: LayerNorm::zeros(device)?, grid, products })
     }
 
+    /// The CLS row of a block's tokens after the last norm, as if no block followed; never traced.
+    fn normed_cls(
+        &self,
+        x: Tensor<(usize, usize, Const<W>), Float, D>,
+    ) -> Result<Tensor<(usize, Const<W>), Float, D>, D::Err> {
+        let cls = ops::first_token(x)?;
+        let images = cls.shape().0;
+        let normed = ops::layer_norm(cls.try_reshape_like(&(images, 1, Const::<W>))?, &self.norm)?;
+        normed.try_reshape_like(&(images, Const::<W>))
+    }
+
     /// Who survives in one group under stochastic depth (Huang et al. 2016): each branch of block i drops an image with
     /// probability rate · i / (DEPTH - 1) and divides what stays by the probability of staying.
     pub fn drops(
@@ -161,7 +172,7 @@ impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: 
         let (asked, size) = (pass.asked, (images.dims[0], images.dims[1]));
         let drops = Self::drops(pass.drop_path, pass.first_view, size);
         let mut x = ops::embed(images, &self.embed, self.grid, self.products, tape)?;
-        let (mut attention, registers) = (None, self.embed.registers());
+        let (mut attention, mut blocks, registers) = (None, Vec::new(), self.embed.registers());
         for (i, block) in self.blocks.iter().enumerate() {
             let last = i + 1 == DEPTH;
             if last && asked.attention {
@@ -177,17 +188,22 @@ impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: 
             let [first, second] = drops.get(i).map_or([None, None], |d| [d[0].as_ref(), d[1].as_ref()]);
             x = ops::attention_residual(x, &block.norm1, &block.attn, queries, first, self.products)?;
             x = ops::mlp_residual(x, &block.norm2, &block.mlp, second, self.products)?;
+            if i + asked.last_blocks >= DEPTH {
+                let (plain, tape) = x.split_tape();
+                blocks.push(self.normed_cls(plain.clone())?);
+                x = plain.put_tape(tape);
+            }
         }
         let x = ops::layer_norm(x, &self.norm)?;
         if !asked.patches {
-            return Ok(Features { cls: ops::first_token(x)?, tokens: None, attention });
+            return Ok(Features { cls: ops::first_token(x)?, tokens: None, attention, blocks });
         }
         let (plain, tape) = x.split_tape();
         let (images, tokens, _) = *plain.shape();
         let flat = plain.clone().try_reshape_like(&(images * tokens * W,))?;
         let kept = ops::without_tokens(flat, (images, tokens, W), 1, registers)?;
         let tokens = Some(kept.try_reshape_like(&(images, tokens - registers, Const::<W>))?);
-        Ok(Features { cls: ops::first_token(plain.put_tape(tape))?, tokens, attention })
+        Ok(Features { cls: ops::first_token(plain.put_tape(tape))?, tokens, attention, blocks })
     }
 }
 

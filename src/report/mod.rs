@@ -1,4 +1,5 @@
 //! What a run tells: its record, its progress, its closing tables.
+pub mod count;
 pub mod metrics;
 pub mod progress;
 pub mod rejected;

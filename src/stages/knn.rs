@@ -2,15 +2,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::collate::Collate;
 use super::declare::*;
-use super::decode::Decode;
 use super::range::Ranges;
 use super::source;
 use super::types::Types;
 use crate::data::source::Images;
-use crate::eval::features::{Judged, View, extract};
+use crate::eval::features::{Judged, extract};
 use crate::eval::knn::{Labelled, classify};
+use crate::eval::view::View;
 use crate::graph::spec::GraphSpec;
 use crate::nn::statistics::Averages;
 use crate::optim::schedule::Span;
@@ -215,26 +214,12 @@ impl<D: Device> Running<D> {
     ) -> Result<Self, StageError> {
         let (train, val) = sources(stage)?;
         // pictures are judged as the network was shown them
-        let stages = || graph.nodes.values().map(|node| &node.stage);
-        let collate = stages().find_map(|stage| match stage {
-            StageSpec::Collate(collate) => Some(collate.clone()),
-            _ => None,
+        let view = View::of(graph, stage.resize, stage.crop_side(graph.network.backbone.image()));
+        let strict = graph.nodes.values().any(|node| match &node.stage {
+            StageSpec::Decode(decode) => decode.strict,
+            _ => false,
         });
-        let decode = stages().find_map(|stage| match stage {
-            StageSpec::Decode(decode) => Some(decode.clone()),
-            _ => None,
-        });
-        let (collate, decode): (Collate, Decode) = (collate.unwrap_or_default(), decode.unwrap_or_default());
-        let crop = stage.crop_side(graph.network.backbone.image());
-        let of_three = |(a, b, c): (f64, f64, f64)| [a as f32, b as f32, c as f32];
-        let view = View {
-            decode: decode.options(),
-            resize: stage.resize.unwrap_or((crop * 256).div_ceil(224)),
-            crop,
-            mean: of_three(collate.mean),
-            deviation: of_three(collate.deviation),
-        };
-        let (stage, strict, device) = (stage.clone(), decode.strict, device.clone());
+        let (stage, device) = (stage.clone(), device.clone());
         Ok(Running { stage, view, train, val, strict, rejections, averages, device })
     }
 

@@ -43,7 +43,7 @@ fn check(case: &Value) {
     let pixels = fixture::input(name, shape.iter().product());
     let dims = vec![1, shape[0], shape[1], shape[2], shape[3]];
     let images = Batched::from_host(&device, pixels, dims, Some(1)).unwrap();
-    let asked = Asked { logits: false, patches: true, attention: true };
+    let asked = Asked { patches: true, attention: true, ..Asked::default() };
     let answer = network.forward(&[&images], asked).unwrap();
     let cls = answer.cls.to_host().unwrap();
     let rms = (cls.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / cls.len() as f64).sqrt();

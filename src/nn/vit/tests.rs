@@ -34,7 +34,7 @@ fn registers_are_parameters_that_no_output_shows() {
         assert_eq!(total as u64, cost::parameters(&spec));
         let found = network.parameters().into_iter().find(|p| p.name == KEY).map(|p| p.dims);
         assert_eq!(found, (registers > 0).then(|| vec![1, registers, 128]));
-        let asked = Asked { logits: false, patches: true, attention: true };
+        let asked = Asked { patches: true, attention: true, ..Asked::default() };
         let all = network.forward(&[&images()], asked).unwrap();
         assert_eq!(all.tokens[0].dims, [1, 3, 7, 128]);
         assert_eq!(all.attention[0].dims, [1, 3, 2, 7]);

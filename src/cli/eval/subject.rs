@@ -1,0 +1,82 @@
+//! The arguments that say which network is judged and how it is shown pictures.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use dfdx::prelude::Cpu;
+
+use crate::error::Error;
+use crate::eval::subject::{Ask, Subject};
+use crate::kernels::Products;
+use crate::kernels::cpu::fastest_products;
+use crate::weights::Which;
+
+/// How a network is shown pictures, and computed.
+#[derive(Clone, Debug, Args)]
+pub struct ViewArgs {
+    /// The shorter side in pixels after resizing, before the crop [default: 256/224 of the crop]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..=16384))]
+    pub resize: Option<u16>,
+    /// The side in pixels of the centre crop [default: that of the network's own pictures]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..=16384))]
+    pub crop: Option<u16>,
+    /// Pictures in the network at once; any number gives the same features
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub batch: u32,
+    /// The number type of activations and matrix products
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    pub precision: Precision,
+}
+
+/// Numbers that networks are judged with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    F32,
+    Bf16,
+    /// The fastest that the processor does well
+    Auto,
+}
+
+impl ViewArgs {
+    /// Opens weights to be judged.
+    ///
+    /// # Errors
+    /// As [`Subject::open`].
+    pub fn open(&self, weights: &Path, which: Which) -> Result<Subject<Cpu>, Error> {
+        let products = match self.precision {
+            Precision::F32 => Products::F32,
+            Precision::Bf16 => Products::Bf16,
+            Precision::Auto => fastest_products(),
+        };
+        let (resize, crop) = (self.resize.map(usize::from), self.crop.map(usize::from));
+        Subject::open(&Cpu::default(), weights, Ask { which, resize, crop, products })
+    }
+
+    /// Pictures in the network at once.
+    pub fn batch(&self) -> usize {
+        self.batch as usize
+    }
+}
+
+/// Weights, and which of a run's networks they are.
+#[derive(Clone, Debug, Args)]
+pub struct SubjectArgs {
+    /// A run's folder, a checkpoint's, or a file of weights
+    #[arg(value_name = "RUN|WEIGHTS")]
+    pub weights: PathBuf,
+    /// Which network of a run or a full checkpoint
+    #[arg(long, value_enum, default_value_t = Which::Teacher)]
+    pub which: Which,
+    #[command(flatten)]
+    pub view: ViewArgs,
+}
+
+impl SubjectArgs {
+    /// Opens the network.
+    ///
+    /// # Errors
+    /// As [`Subject::open`].
+    pub fn open(&self) -> Result<Subject<Cpu>, Error> {
+        self.view.open(&self.weights, self.which)
+    }
+}

@@ -1,0 +1,112 @@
+//! The network that is judged: a run's folder, a checkpoint's, or a file of weights.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::features::Judged;
+use super::view::View;
+use crate::error::Error;
+use crate::graph::load::{Request, load};
+use crate::graph::spec::{GraphSpec, HeadSpec, NetworkSpec};
+use crate::kernels::{Kernels, Products};
+use crate::nn::architectures;
+use crate::nn::network::Lent;
+use crate::nn::statistics::Averages;
+use crate::nn::weights::load as load_parameters;
+use crate::runtime::stage::StageError;
+use crate::tensor::Device;
+use crate::weights::{self, Preprocessing, Which};
+
+/// How a network is to be opened and shown pictures.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    pub which: Which,
+    /// The shorter side in pixels after resizing; 256/224 of the crop where none is given.
+    pub resize: Option<usize>,
+    /// The side in pixels of the centre crop; that of the network's own pictures where none is given.
+    pub crop: Option<usize>,
+    pub products: Products,
+}
+
+/// A backbone with its weights; its head, which no evaluation asks for, is left out.
+pub struct Subject<D: Device> {
+    /// Where the weights come from.
+    pub path: PathBuf,
+    /// Which of a run's networks it is.
+    pub which: Which,
+    pub spec: NetworkSpec,
+    pub network: Lent<D>,
+    pub averages: Averages,
+    pub view: View,
+}
+
+impl<D: Kernels> Subject<D> {
+    /// Reads weights, and how pictures were shown to them where that is known.
+    ///
+    /// # Errors
+    /// [`Error::Request`] when the weights can't be read or used, or `crop` is no size of the network's.
+    pub fn open(device: &D, path: &Path, ask: Ask) -> Result<Self, Error> {
+        let opened = weights::open(path, ask.which).map_err(|e| Error::Request(e.to_string()))?;
+        let graph = graph_of(path);
+        let mut spec = opened.network;
+        spec.head = HeadSpec { layers: 1, bottleneck: 1, prototypes: false, ..HeadSpec::default() };
+        let crop = crop(&spec, opened.shown.as_ref(), ask.crop)?;
+        let mut view = match &graph {
+            Some(graph) => View::of(graph, ask.resize, crop),
+            None => View::plain(ask.resize, crop),
+        };
+        if let Some(shown) = opened.shown {
+            (view.mean, view.deviation) = (shown.mean, shown.deviation);
+        }
+        let refused = |e: StageError| Error::Request(format!("{}: {e}", path.display()));
+        let mut network =
+            architectures::build(device, &spec, ask.products, 0).map_err(|e| Error::Failed(e.to_string()))?;
+        let mut state = opened.state;
+        let averages = Averages::default();
+        averages.begin(&state).map_err(|key| {
+            Error::Request(format!("{}: the statistics of {key} are incomplete", path.display()))
+        })?;
+        let owned = Arc::get_mut(&mut network)
+            .ok_or_else(|| Error::Failed("a network that was just made is shared".into()))?;
+        let backbone = owned.parameters_mut().into_iter().filter(|p| p.name.starts_with("backbone."));
+        load_parameters(device, backbone.collect(), &mut state, "").map_err(refused)?;
+        Ok(Subject { path: path.to_owned(), which: ask.which, spec, network, averages, view })
+    }
+
+    /// The network as features are asked of it.
+    pub fn judged(&self) -> Judged<'_, D> {
+        Judged { network: self.network.as_ref(), averages: &self.averages }
+    }
+
+    /// What decides the numbers of an evaluation, for its record.
+    pub fn to_json(&self) -> serde_json::Value {
+        let View { resize, crop, mean, deviation, .. } = self.view;
+        serde_json::json!({
+            "weights": self.path.display().to_string(),
+            "network": self.which.word(),
+            "architecture": self.spec.backbone.label(),
+            "width": self.network.width(),
+            "resize": resize, "crop": crop, "mean": mean, "deviation": deviation,
+        })
+    }
+}
+
+/// The side of the centre crop.
+fn crop(spec: &NetworkSpec, shown: Option<&Preprocessing>, asked: Option<usize>) -> Result<usize, Error> {
+    let crop = asked.or(shown.and_then(|shown| shown.crop)).unwrap_or(spec.backbone.image());
+    let patch = spec.backbone.patch().max(1);
+    if crop == 0 || !crop.is_multiple_of(patch) {
+        let (below, above) = ((crop / patch).max(1) * patch, (crop / patch + 1) * patch);
+        return Err(Error::Request(format!(
+            "--crop {crop}: the patch of {} is {patch} pixels; expected a multiple of it, such as {below} or {above}",
+            spec.backbone.label()
+        )));
+    }
+    Ok(crop)
+}
+
+/// The resolved graph of the run that a path lies in: `RUN`, or `RUN/checkpoints/step-…` and the files within.
+fn graph_of(path: &Path) -> Option<GraphSpec> {
+    let inside = path.ancestors().take(4).find(|folder| folder.join("checkpoints").is_dir())?;
+    load(&Request { graph: inside.join("graph.ron"), ..Request::default() }).ok()?.spec
+}
