@@ -5,6 +5,36 @@ use rayon::prelude::*;
 use crate::kernels::Products;
 use crate::kernels::cpu::linear;
 
+/// Rows of features (n, dim) as a network gives them, and their classes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rows {
+    pub dim: usize,
+    pub features: Vec<f32>,
+    pub labels: Vec<u32>,
+}
+
+impl Rows {
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// True when there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// The rows at these places, copied together.
+    pub fn gather(&self, places: &[usize]) -> Rows {
+        let row = |&place: &usize| &self.features[place * self.dim..][..self.dim];
+        Rows {
+            dim: self.dim,
+            features: places.iter().flat_map(row).copied().collect(),
+            labels: places.iter().map(|&place| self.labels[place]).collect(),
+        }
+    }
+}
+
 /// Scores of each class: features (rows, dim) times `weights`ᵀ plus `bias`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Classifier {

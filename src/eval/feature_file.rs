@@ -7,17 +7,27 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
+use super::classifier::Rows;
 use super::knn::Labelled;
 use crate::error::Error;
 
 /// Largest header that is read; the names of all pictures are no part of it.
 const LARGEST_HEADER: u64 = 1 << 20;
 
-/// Labelled features of a file, brought to unit length. Memory is the features' own: the file is read straight into it.
+/// Labelled features of a file, brought to unit length.
+///
+/// # Errors
+/// As [`rows`].
+pub fn labelled(path: &Path) -> Result<Labelled, Error> {
+    let Rows { dim, features, labels } = rows(path)?;
+    Ok(Labelled::normalized(dim, features, labels))
+}
+
+/// Labelled features of a file as they are. Memory is the features' own: the file is read straight into it.
 ///
 /// # Errors
 /// [`Error::Request`] when it is no such file, [`Error::File`] when it can't be read.
-pub fn labelled(path: &Path) -> Result<Labelled, Error> {
+pub fn rows(path: &Path) -> Result<Rows, Error> {
     let mut file = Open::new(path)?;
     let (features, dims) = file.floats("cls")?;
     let labels = file.labels()?;
@@ -31,7 +41,7 @@ pub fn labelled(path: &Path) -> Result<Labelled, Error> {
     if let Some(at) = features.iter().position(|x| !x.is_finite()) {
         return Err(file.wrong(format!("row {} of `cls` holds a number that is not finite", at / dim)));
     }
-    Ok(Labelled::normalized(dim, features, labels))
+    Ok(Rows { dim, features, labels })
 }
 
 /// An opened file with what its header says.

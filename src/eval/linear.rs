@@ -3,13 +3,14 @@
 //!
 //! Several learning rates are trained side by side on the same batches, each a head of its own.
 
+pub mod augmented;
 pub mod head;
 mod saved;
 
 use head::Head;
 use serde::{Deserialize, Serialize};
 
-use super::classifier::Accuracy;
+use super::classifier::{Accuracy, Classifier, Rows};
 use crate::keyed::Key;
 
 /// What decides a training's numbers.
@@ -38,13 +39,6 @@ impl Protocol {
     }
 }
 
-/// Rows that heads are trained on or judged by: features (n, dim), classes.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Batch {
-    pub features: Vec<f32>,
-    pub labels: Vec<u32>,
-}
-
 /// What one head came to after an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Line {
@@ -69,7 +63,7 @@ pub struct Training {
     /// A line for each head of each epoch that is done.
     pub history: Vec<Line>,
     /// The best line so far and the classifier as it was then.
-    pub best: Option<(Line, super::classifier::Classifier)>,
+    pub best: Option<(Line, Classifier)>,
 }
 
 impl Training {
@@ -89,8 +83,8 @@ impl Training {
     pub fn epoch<E>(
         &mut self,
         rows: usize,
-        val: &Batch,
-        mut batch_of: impl FnMut(u64, &[usize]) -> Result<Batch, E>,
+        val: &Rows,
+        mut batch_of: impl FnMut(u64, &[usize]) -> Result<Rows, E>,
         mut told: impl FnMut(usize),
     ) -> Result<(), E> {
         let order = self.protocol.order(rows, self.epoch);

@@ -7,16 +7,8 @@ mod objective;
 
 use fit::{Fit, Fitted};
 
-use super::classifier::Accuracy;
+use super::classifier::{Accuracy, Rows};
 use crate::keyed::Key;
-
-/// Rows of features (n, dim) as a network gives them, and their classes.
-#[derive(Clone, Copy, Debug)]
-pub struct Rows<'a> {
-    pub dim: usize,
-    pub features: &'a [f32],
-    pub labels: &'a [u32],
-}
 
 /// DINOv2's grid: 45 values of C from 1e-6 to 1e5, evenly spaced in their logarithms.
 pub fn published_grid() -> Vec<f64> {
@@ -48,16 +40,10 @@ pub fn held_out(rows: usize, seed: u64) -> (Vec<usize>, Vec<usize>) {
     (held.to_vec(), kept.to_vec())
 }
 
-/// Some rows, copied together.
-pub fn gather(rows: Rows<'_>, places: &[usize]) -> (Vec<f32>, Vec<u32>) {
-    let row = |&place: &usize| &rows.features[place * rows.dim..][..rows.dim];
-    (places.iter().flat_map(row).copied().collect(), places.iter().map(|&place| rows.labels[place]).collect())
-}
-
 /// Trains with every C of a grid, each from where the one before ended: the optimum is one, and the way shorter. `told` hears of each.
 pub fn sweep(
-    train: Rows<'_>,
-    held: Rows<'_>,
+    train: &Rows,
+    held: &Rows,
     classes: usize,
     grid: &[f64],
     most: u64,
@@ -67,7 +53,7 @@ pub fn sweep(
     let mut tried = Vec::with_capacity(grid.len());
     for &c in grid {
         let Fitted { classifier, fit } = fit::fit(train, classes, c, most, from.take())?;
-        let one = Tried { c, accuracy: classifier.accuracy(held.features, held.labels), fit };
+        let one = Tried { c, accuracy: classifier.accuracy(&held.features, &held.labels), fit };
         told(&one);
         tried.push(one);
         from = Some(classifier);

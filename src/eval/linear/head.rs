@@ -1,7 +1,6 @@
 //! One linear classifier in training by SGD.
 
-use crate::eval::classifier::{Classifier, Target, cross_entropy};
-use crate::eval::linear::Batch;
+use crate::eval::classifier::{Classifier, Rows, Target, cross_entropy};
 use crate::kernels::Products;
 use crate::kernels::cpu::{linear, optimizer};
 use crate::keyed::Key;
@@ -29,7 +28,7 @@ impl Head {
     }
 
     /// One update by a batch, of which there must be some. Returns its mean cross-entropy before, in nats.
-    pub fn step(&mut self, batch: &Batch, lr: f64) -> f64 {
+    pub fn step(&mut self, batch: &Rows, lr: f64) -> f64 {
         let Classifier { dim, classes, .. } = self.classifier;
         let rows = batch.labels.len();
         let targets: Vec<Target> = batch.labels.iter().map(|&label| Target::class(label)).collect();
@@ -57,7 +56,7 @@ mod tests {
     /// Two classes of one feature each, seen in f64.
     #[test]
     fn steps_are_sgds_with_momentum() {
-        let batch = Batch { features: vec![1.0, 0.5, -1.0, 2.0, 0.25, -0.5], labels: vec![0, 1, 1] };
+        let batch = Rows { dim: 2, features: vec![1.0, 0.5, -1.0, 2.0, 0.25, -0.5], labels: vec![0, 1, 1] };
         let mut head = Head::new(2, 2, Key::new(4));
         let (mut w, mut b) =
             (head.classifier.weights.iter().map(|&x| f64::from(x)).collect::<Vec<_>>(), [0.0; 2]);

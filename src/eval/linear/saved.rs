@@ -42,8 +42,8 @@ impl Training {
         let note = serde_json::to_string(&note).map_err(|e| Error::Failed(e.to_string()))?;
         let mut file = TensorFile { note, ..TensorFile::default() };
         let mut put = |name: String, weights: &[f32], bias: &[f32]| {
-            file.tensors.insert(format!("{name}.weight"), Tensor::real(vec![classes, dim], weights));
-            file.tensors.insert(format!("{name}.bias"), Tensor::real(vec![classes], bias));
+            file.tensors.insert(format!("{name}.weight"), Tensor::new(vec![classes, dim], weights));
+            file.tensors.insert(format!("{name}.bias"), Tensor::new(vec![classes], bias));
         };
         for (at, Head { classifier, velocity }) in self.heads.iter().enumerate() {
             put(format!("heads.{at}"), &classifier.weights, &classifier.bias);
@@ -101,29 +101,26 @@ impl Training {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Batch;
     use super::*;
+    use crate::eval::classifier::Rows;
     use crate::keyed::Key;
 
     fn training(epochs: u64) -> Training {
         Training::new(Protocol { lrs: vec![0.1, 10.0], batch: 7, epochs, seed: 3 }, 4, 3)
     }
 
-    fn rows(count: usize, seed: u64) -> Batch {
+    fn rows(count: usize, seed: u64) -> Rows {
         let mut draws = Key::new(seed).draws();
         let labels: Vec<u32> = (0..count).map(|_| draws.below(3) as u32).collect();
         let near = |&label: &u32| (0..4).map(move |i| f64::from(u8::from(i == label)));
         let features = labels.iter().flat_map(near).map(|x| (3.0 * x + draws.normal()) as f32).collect();
-        Batch { features, labels }
+        Rows { dim: 4, features, labels }
     }
 
     fn train(training: &mut Training, epochs: u64) {
         let (train, val) = (rows(40, 1), rows(30, 2));
         for _ in 0..epochs {
-            let batch = |_, places: &[usize]| -> Result<Batch, ()> {
-                let features = places.iter().flat_map(|&p| train.features[4 * p..][..4].to_vec()).collect();
-                Ok(Batch { features, labels: places.iter().map(|&p| train.labels[p]).collect() })
-            };
+            let batch = |_, places: &[usize]| -> Result<Rows, ()> { Ok(train.gather(places)) };
             training.epoch(40, &val, batch, |_| ()).unwrap();
         }
     }

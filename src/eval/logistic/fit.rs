@@ -4,9 +4,8 @@ use argmin::core::{Executor, State};
 use argmin::solver::linesearch::MoreThuenteLineSearch;
 use argmin::solver::quasinewton::LBFGS;
 
-use super::Rows;
 use super::objective::Objective;
-use crate::eval::classifier::Classifier;
+use crate::eval::classifier::{Classifier, Rows};
 
 /// How a fit came to its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -46,7 +45,7 @@ const STILL: f64 = 1e-10;
 /// # Errors
 /// When C is not above 0, or there is no row.
 pub fn fit(
-    rows: Rows<'_>,
+    rows: &Rows,
     classes: usize,
     c: f64,
     most: u64,
@@ -84,20 +83,19 @@ mod tests {
     use argmin::core::Gradient;
 
     /// Clusters of `classes`, (rows, dim).
-    fn clusters(rows: usize, dim: usize, classes: usize) -> (Vec<f32>, Vec<u32>) {
+    fn clusters(rows: usize, dim: usize, classes: usize) -> Rows {
         let mut draws = Key::new(3).draws();
         let centres: Vec<f64> = (0..classes * dim).map(|_| draws.normal()).collect();
         let labels: Vec<u32> = (0..rows).map(|_| draws.below(classes as u64) as u32).collect();
         let near = |&label: &u32| centres[label as usize * dim..][..dim].to_vec();
         let features = labels.iter().flat_map(near).map(|x| (x + draws.normal()) as f32).collect();
-        (features, labels)
+        Rows { dim, features, labels }
     }
 
     #[test]
     fn the_slope_is_gone_at_the_end_wherever_it_began() {
         for (dim, classes, c) in [(4, 3, 1.0), (16, 5, 1e-3), (8, 2, 100.0)] {
-            let (features, labels) = clusters(600, dim, classes);
-            let rows = Rows { dim, features: &features, labels: &labels };
+            let rows = &clusters(600, dim, classes);
             let found = fit(rows, classes, c, 1000, None).unwrap();
             let at: Vec<f64> = [&found.classifier.weights[..], &found.classifier.bias[..]]
                 .concat()
@@ -114,8 +112,7 @@ mod tests {
 
     #[test]
     fn threads_change_nothing() {
-        let (features, labels) = clusters(5000, 12, 4);
-        let rows = Rows { dim: 12, features: &features, labels: &labels };
+        let rows = &clusters(5000, 12, 4);
         let with = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| fit(rows, 4, 0.1, 1000, None).unwrap())
@@ -125,10 +122,10 @@ mod tests {
 
     #[test]
     fn what_has_no_minimum_is_refused_and_one_class_is_none_to_tell_apart() {
-        let rows = Rows { dim: 1, features: &[1.0, 2.0], labels: &[0, 0] };
+        let rows = &Rows { dim: 1, features: vec![1.0, 2.0], labels: vec![0, 0] };
         assert!(matches!(fit(rows, 1, 0.0, 10, None), Err(FitError::C(_))));
         assert!(matches!(fit(rows, 1, f64::NAN, 10, None), Err(FitError::C(_))));
-        let none = Rows { dim: 1, features: &[], labels: &[] };
+        let none = &Rows { dim: 1, ..Rows::default() };
         assert!(matches!(fit(none, 1, 1.0, 10, None), Err(FitError::Empty)));
         let one = fit(rows, 1, 1.0, 10, None).unwrap();
         assert_eq!((one.fit.value, one.classifier.accuracy(&[1.0, 2.0], &[0, 0]).top1), (0.0, 100.0));

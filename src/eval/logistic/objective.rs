@@ -4,15 +4,14 @@ use std::sync::{Mutex, PoisonError};
 
 use argmin::core::{CostFunction, Error, Gradient};
 
-use super::Rows;
-use crate::eval::classifier::{Classifier, ROWS, Target, cross_entropy};
+use crate::eval::classifier::{Classifier, ROWS, Rows, Target, cross_entropy};
 use crate::kernels::Products;
 use crate::kernels::cpu::linear;
 
 /// The mean cross-entropy over rows plus half the squares of the weights over C times the number of rows, the bias left out: 1 / (C · rows)
 /// of scikit-learn's ½ |w|² + C Σ loss. Its arguments are the weights (classes, dim) and the biases behind them.
 pub struct Objective<'a> {
-    rows: Rows<'a>,
+    rows: &'a Rows,
     targets: Vec<Target>,
     classes: usize,
     decay: f64,
@@ -28,7 +27,7 @@ struct Answer {
 
 impl<'a> Objective<'a> {
     /// Of these rows, whose labels are below `classes`.
-    pub fn new(rows: Rows<'a>, classes: usize, c: f64) -> Self {
+    pub fn new(rows: &'a Rows, classes: usize, c: f64) -> Self {
         let targets = rows.labels.iter().map(|&label| Target::class(label)).collect();
         let decay = 1.0 / (c * rows.labels.len().max(1) as f64);
         Objective { rows, targets, classes, decay, last: Mutex::new(None) }
@@ -109,7 +108,8 @@ mod tests {
             let features: Vec<f32> = (0..rows * dim).map(|_| draws.normal() as f32).collect();
             let labels: Vec<u32> = (0..rows).map(|_| draws.below(classes as u64) as u32).collect();
             let at: Vec<f64> = (0..classes * (dim + 1)).map(|_| draws.normal()).collect();
-            let objective = Objective::new(Rows { dim, features: &features, labels: &labels }, classes, 0.3);
+            let rows_of = Rows { dim, features: features.clone(), labels: labels.clone() };
+            let objective = Objective::new(&rows_of, classes, 0.3);
             let value = |at: &[f64]| -> f64 {
                 let (weights, bias) = at.split_at(classes * dim);
                 let loss = |(x, &label): (&[f32], &u32)| {
