@@ -2,8 +2,11 @@
 //! frames after it by the likeness of patches (Jabri et al. 2020; the published script `eval_video_segmentation.py`).
 
 pub mod boundary;
+pub mod davis;
+pub mod folders;
 pub mod mask;
 pub mod propagate;
 pub mod region;
 pub mod resample;
 pub mod score;
+pub mod track;

@@ -30,7 +30,7 @@ pub fn resized_crop(
 }
 
 /// [`resized_crop`] to any `out` = (height, width).
-pub(super) fn resample(
+pub fn resample(
     image: &Rgb8,
     (top, left): (usize, usize),
     (height, width): (usize, usize),
