@@ -8,7 +8,15 @@ use std::path::Path;
 ///
 /// # Errors
 /// When the folder is not there or can't be written; `path` is then as before.
-pub fn write(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+pub fn write(path: &Path, fill: impl FnOnce(&mut (dyn Write + Send)) -> Result<()>) -> Result<()> {
+    write_seekable(path, |file| fill(file))
+}
+
+/// The same for what goes back to fill in a length.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_seekable(path: &Path, fill: impl FnOnce(&mut BufWriter<&mut File>) -> Result<()>) -> Result<()> {
     let folder = parent(path);
     // tempfile's own error names a file that nobody asked for
     let made = unfinished(0o666).tempfile_in(folder);
@@ -62,7 +70,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.txt");
         write(&path, |file| file.write_all(b"old")).unwrap();
-        let half = |file: &mut dyn Write| {
+        let half = |file: &mut (dyn Write + Send)| {
             file.write_all(b"ne")?;
             Err(std::io::Error::other("disk full"))
         };

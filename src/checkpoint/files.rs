@@ -21,16 +21,31 @@ pub struct Seal {
 
 /// Writes tensors to a new file, down to the disk, and seals it.
 pub fn write(path: &Path, tensors: &State) -> Result<Seal> {
-    let views = tensors.iter().map(|(name, tensor)| view(tensor).map(|view| (name, view)));
-    let views: Vec<_> = views.collect::<Result<_>>()?;
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let (views, metadata) = (views(tensors)?, metadata());
     // safetensors leaves a file that its owner alone can read; an ordinary one shows what the user's mask allows
     let permissions = File::create(path)?.metadata()?.permissions();
-    safetensors::serialize_to_file(views, Some(metadata), path).map_err(Error::other)?;
+    safetensors::serialize_to_file(views, metadata, path).map_err(Error::other)?;
     let file = File::open(path)?;
     file.set_permissions(permissions)?;
     file.sync_all()?;
     seal(path)
+}
+
+/// The same as bytes.
+///
+/// # Errors
+/// When a tensor has not as many numbers as its shape says.
+pub fn serialize(tensors: &State) -> Result<Vec<u8>> {
+    safetensors::serialize(views(tensors)?, metadata()).map_err(Error::other)
+}
+
+fn views(tensors: &State) -> Result<Vec<(&String, TensorView<'_>)>> {
+    tensors.iter().map(|(name, tensor)| Ok((name, view(tensor)?))).collect()
+}
+
+/// What PyTorch's own readers look for.
+fn metadata() -> Option<HashMap<String, String>> {
+    Some(HashMap::from([("format".to_owned(), "pt".to_owned())]))
 }
 
 /// Reads back what [`write()`] wrote.

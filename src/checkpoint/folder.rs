@@ -59,8 +59,9 @@ pub struct RunFolder {
     _lock: File,
 }
 
-/// What a run writes, besides `lock`, and checkpoints in a folder of their own.
-const OURS: [&str; 3] = ["metrics.jsonl", "rejected.jsonl", "graph.ron"];
+/// What a run writes, besides `lock`, and what lies in folders of its own: checkpoints, event files, pictures.
+const OURS: [&str; 6] =
+    ["metrics.jsonl", "rejected.jsonl", "graph.ron", "log.txt", "timings.json", "report.html"];
 
 impl RunFolder {
     /// Opens or makes the folder and locks it.
@@ -97,7 +98,26 @@ impl RunFolder {
     fn clear(&self) -> Result<(), FolderError> {
         discard(&self.latest())?;
         self.steps()?.iter().try_for_each(|(_, path)| discard(path))?;
-        OURS.iter().try_for_each(|name| discard(&self.path.join(name)))
+        OURS.iter().try_for_each(|name| discard(&self.path.join(name)))?;
+        for file in
+            [files_of(&self.tensorboard(), is_events)?, files_of(&self.pictures(), is_picture)?].concat()
+        {
+            remove(&file)?;
+        }
+        // folders with files that no run wrote stay
+        for folder in [self.tensorboard(), self.pictures()] {
+            let _ = std::fs::remove_dir(folder);
+        }
+        Ok(())
+    }
+
+    /// Removes the pictures that were drawn at barriers after a checkpoint's: those of its own step stay when they were `evaluated`.
+    ///
+    /// # Errors
+    /// When one can't be removed.
+    pub fn forget_pictures(&self, step: u64, evaluated: bool) -> Result<(), FolderError> {
+        let later = |name: &str| step_of(name).is_some_and(|at| at > step || (at == step && !evaluated));
+        files_of(&self.pictures(), later)?.iter().try_for_each(|path| remove(path))
     }
 
     /// Whether anything would be lost. A run that failed before its first line left nothing of worth.
@@ -123,6 +143,29 @@ impl RunFolder {
         self.path.join("rejected.jsonl")
     }
 
+    /// The log that the published script writes.
+    pub fn log_txt(&self) -> PathBuf {
+        self.path.join("log.txt")
+    }
+
+    pub fn timings(&self) -> PathBuf {
+        self.path.join("timings.json")
+    }
+
+    /// The folder of event files.
+    pub fn tensorboard(&self) -> PathBuf {
+        self.path.join("tensorboard")
+    }
+
+    pub fn pictures(&self) -> PathBuf {
+        self.path.join("pictures")
+    }
+
+    /// A picture by its name.
+    pub fn picture(&self, name: &str) -> PathBuf {
+        self.pictures().join(format!("{name}.png"))
+    }
+
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")
     }
@@ -139,7 +182,7 @@ impl RunFolder {
 
     /// Removes what a killed run left half-written.
     fn remove_unfinished(&self) -> Result<(), FolderError> {
-        for folder in [self.path.clone(), self.checkpoints()] {
+        for folder in [self.path.clone(), self.checkpoints(), self.pictures()] {
             for (name, path) in entries(&folder)? {
                 if name.starts_with(TEMPORARY) {
                     remove(&path)?;
@@ -163,6 +206,27 @@ fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, FolderError> {
     }
     entries.sort();
     Ok(entries)
+}
+
+/// The files in a folder whose names are of a kind.
+fn files_of(folder: &Path, kind: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>, FolderError> {
+    let entries = entries(folder)?.into_iter();
+    Ok(entries.filter(|(name, path)| kind(name) && path.is_file()).map(|(_, path)| path).collect())
+}
+
+/// Whether a file of `tensorboard/` is a run's.
+fn is_events(name: &str) -> bool {
+    name.starts_with("events.out.tfevents.") && name.contains(".dinoflow.")
+}
+
+/// Whether a file of `pictures/` is a run's.
+fn is_picture(name: &str) -> bool {
+    name == "crops.png" || step_of(name).is_some()
+}
+
+/// The step of a picture: 24 of `attention-step-00000024.png`.
+fn step_of(name: &str) -> Option<u64> {
+    name.strip_suffix(".png")?.rsplit_once("-step-")?.1.parse().ok()
 }
 
 /// The checkpoints' folders within `checkpoints`, by step.

@@ -13,7 +13,7 @@ pub type GraphKeys = BTreeMap<String, String>;
 /// stop.
 const FREE: [&str; 4] = ["name", "duration", "device", "on_collapse"];
 /// Stages that only look on.
-const ONLOOKERS: [&str; 2] = ["Checkpoint", "Knn"];
+const ONLOOKERS: [&str; 3] = ["Checkpoint", "Knn", "Maps"];
 
 /// The keys of a graph that a resumed run must share.
 ///

@@ -4,10 +4,14 @@
 //! DIR/lock                                held while a run uses the folder
 //! DIR/graph.ron                           the resolved graph
 //! DIR/metrics.jsonl, DIR/rejected.jsonl   append-only, cut back to the checkpoint's step on resume
+//! DIR/log.txt                             the same by epochs, where it was asked for
+//! DIR/tensorboard/                        event files, one for each life of the run
+//! DIR/pictures/                           crops, attention
+//! DIR/timings.json, DIR/report.html       what the run cost, and the page on it
 //! DIR/checkpoints/step-00000024/          student, teacher, state (safetensors) and manifest.json
 //! DIR/checkpoints/latest                  names the folder to resume from
 //! ```
-//! Everything but the two logs appears whole or not at all, so a run may be killed at any instant.
+//! Everything but the logs appears whole or not at all, so a run may be killed at any instant.
 
 pub mod atomic;
 mod files;
@@ -17,7 +21,7 @@ mod logs;
 mod manifest;
 mod saved;
 
-pub use files::{Saved, read};
+pub use files::{Saved, serialize};
 pub use folder::{FolderError, Reuse, RunFolder};
 pub use kinship::{GraphKeys, differences, graph_keys};
 pub use logs::cut_back;

@@ -1,11 +1,15 @@
 //! The command line: one file a subcommand.
 
 mod ablate;
+mod attention;
 mod bench;
 mod check;
 mod doctor;
 mod eval;
+mod export;
+mod features;
 mod graph;
+mod import;
 mod run;
 mod stages;
 
@@ -51,6 +55,14 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Judges trained networks by a published protocol
     Eval(eval::EvalArgs),
+    /// Writes what a network makes of pictures: CLS, and patches, with names and labels
+    Features(features::FeaturesArgs),
+    /// Draws where a network looks in pictures: each head's map, its mass, and patches by principal components
+    Attention(attention::AttentionArgs),
+    /// Reads weights of other programs (timm, Hugging Face, torchvision, the published ones) into a safetensors file of its own
+    Import(import::ImportArgs),
+    /// Writes weights as other programs read them: timm, Hugging Face, torchvision, the published checkpoints
+    Export(export::ExportArgs),
     /// Draws a graph, right or wrong
     Graph(graph::GraphArgs),
     /// Lists the stages: their ports, parameters, defaults and presets
@@ -157,6 +169,10 @@ pub fn main_with(registry: Registry) -> ExitCode {
         Command::Ablate(args) => args.run(&registry),
         Command::Doctor(args) => args.run(&registry),
         Command::Eval(args) => args.run(),
+        Command::Features(args) => args.run(),
+        Command::Attention(args) => args.run(),
+        Command::Import(args) => args.run(&registry),
+        Command::Export(args) => args.run(&registry),
         Command::Graph(args) => args.run(&registry),
         Command::Stages(args) => args.run(&registry),
     });

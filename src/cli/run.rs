@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::graph::report;
 use crate::graph::spec::GraphSpec;
 use crate::graph::write::to_ron;
+use crate::report::logs::Log;
 use crate::report::verdict::Verdict;
 use crate::runtime::{self, Options, Outcome};
 use crate::stages::Registry;
@@ -38,6 +39,9 @@ pub struct RunArgs {
     /// One thread, stage after stage, to look for faults: the same numbers, more slowly
     #[arg(long)]
     pub sequential: bool,
+    /// Logs beside metrics.jsonl, separated by commas
+    #[arg(long, value_name = "LOGS", value_enum, value_delimiter = ',', default_value = "tensorboard")]
+    pub logs: Vec<Log>,
     #[command(flatten)]
     pub compute: Compute,
 }
@@ -89,6 +93,7 @@ impl RunArgs {
             no_fuse: self.compute.no_fuse,
             trace: self.trace.clone(),
             threads: self.compute.threads.map(NonZeroUsize::get),
+            logs: self.logs.clone(),
             ..Options::default()
         }
     }

@@ -53,6 +53,14 @@ pub fn picture(images: &dyn Images, index: usize, view: View) -> Result<Rgb8, St
     }
 }
 
+/// The evaluation view of a source's picture, (crop, crop) pixels.
+///
+/// # Errors
+/// Why it can't be read, in words.
+pub fn seen(images: &dyn Images, index: usize, view: View) -> Result<Rgb8, String> {
+    picture(images, index, view).map(|picture| view.cut(&picture))
+}
+
 /// Shows the pictures `which` of a source, so many at once and in their order; those that can't be read are given back.
 ///
 /// # Errors
@@ -68,7 +76,7 @@ pub fn each_batch<E>(
     for indices in which.chunks(batch.max(1)) {
         let seen: Vec<_> = indices
             .par_iter()
-            .map(|&index| picture(images, index, view).map(|picture| view.show(&picture)))
+            .map(|&index| seen(images, index, view).map(|seen| view.normalized(&seen)))
             .collect();
         let mut shown = Shown::default();
         for (&index, seen) in indices.iter().zip(seen) {
@@ -104,6 +112,30 @@ impl Wanted {
     pub fn width(self, width: usize) -> usize {
         width * (self.last_blocks + usize::from(self.average_patches))
     }
+
+    /// What a network is asked for it.
+    pub fn asked(self) -> Asked {
+        let last_blocks = if self.last_blocks > 1 { self.last_blocks } else { 0 };
+        Asked { patches: self.average_patches, last_blocks, ..Asked::default() }
+    }
+
+    /// The rows of an answer to [`Wanted::asked`], for a network of this width.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn rows<D: Device>(self, answer: &Answer<D>, width: usize) -> Result<Vec<f32>, StageError> {
+        let host = |tensor: &Batched<D>| tensor.to_host().map_err(failed);
+        let mut parts = match answer.blocks.first().filter(|blocks| !blocks.is_empty()) {
+            Some(blocks) => blocks.iter().map(host).collect::<Result<Vec<_>, _>>()?,
+            None => vec![host(&answer.cls)?],
+        };
+        if let (true, Some(tokens)) = (self.average_patches, answer.tokens.first()) {
+            parts.push(mean_of_patches(&host(tokens)?, &tokens.dims));
+        }
+        let n = parts[0].len() / width; // the first part is there in either case above
+        let row = |i: usize| parts.iter().flat_map(move |part| part[i * width..][..width].iter().copied());
+        Ok((0..n).flat_map(row).collect())
+    }
 }
 
 impl<D: Device> Judged<'_, D> {
@@ -135,21 +167,8 @@ impl<D: Device> Judged<'_, D> {
         side: usize,
         wanted: Wanted,
     ) -> Result<Vec<f32>, StageError> {
-        let last_blocks = if wanted.last_blocks > 1 { wanted.last_blocks } else { 0 };
-        let asked = Asked { patches: wanted.average_patches, last_blocks, ..Asked::default() };
-        let answer = self.answer(device, pixels, (side, side), asked)?;
-        let host = |tensor: &Batched<D>| tensor.to_host().map_err(failed);
-        let mut parts = match answer.blocks.first().filter(|blocks| !blocks.is_empty()) {
-            Some(blocks) => blocks.iter().map(host).collect::<Result<Vec<_>, _>>()?,
-            None => vec![host(&answer.cls)?],
-        };
-        if let (true, Some(tokens)) = (wanted.average_patches, answer.tokens.first()) {
-            parts.push(mean_of_patches(&host(tokens)?, &tokens.dims));
-        }
-        let width = self.network.width();
-        let n = parts[0].len() / width; // the first part is there in either case above
-        let row = |i: usize| parts.iter().flat_map(move |part| part[i * width..][..width].iter().copied());
-        Ok((0..n).flat_map(row).collect())
+        let answer = self.answer(device, pixels, (side, side), wanted.asked())?;
+        wanted.rows(&answer, self.network.width())
     }
 }
 

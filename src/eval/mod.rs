@@ -6,13 +6,16 @@
 //! view       how a picture is shown
 //! features   what a network makes of pictures
 //! knn        votes of nearest neighbours
+//! low_shot   a part of the labels
 //! logistic   a regularised linear classifier, at its optimum
 //! linear     a linear classifier by the published protocol
 //! retrieval  how early what was asked for comes
 //! copy       whether copies are found among originals
 //! video      masks carried through a video
+//! attention  where a network looks
 //! ```
 
+pub mod attention;
 pub mod classifier;
 pub mod copy;
 pub mod dataset;

@@ -5,6 +5,7 @@
 
 pub mod classes;
 pub mod ground_truth;
+mod pickled;
 pub mod pictures;
 pub mod ranking;
 pub mod revisited;

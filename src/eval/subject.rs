@@ -52,12 +52,12 @@ impl<D: Kernels> Subject<D> {
         spec.head = HeadSpec { layers: 1, bottleneck: 1, prototypes: false, ..HeadSpec::default() };
         let crop = crop(&spec, opened.shown.as_ref(), ask.crop)?;
         let mut view = match &graph {
-            Some(graph) => View::of(graph, ask.resize, crop),
+            Some(graph) => View::of(graph, ask.resize, Some(crop)),
             None => View::plain(ask.resize, crop),
         };
-        if let Some(shown) = opened.shown {
-            (view.mean, view.deviation) = (shown.mean, shown.deviation);
-        }
+        let shown = opened.shown.unwrap_or_default();
+        view.mean = shown.mean.unwrap_or(view.mean);
+        view.deviation = shown.deviation.unwrap_or(view.deviation);
         let refused = |e: StageError| Error::Request(format!("{}: {e}", path.display()));
         let mut network =
             architectures::build(device, &spec, ask.products, 0).map_err(|e| Error::Failed(e.to_string()))?;
@@ -83,7 +83,7 @@ impl<D: Kernels> Subject<D> {
         let View { resize, crop, mean, deviation, .. } = self.view;
         serde_json::json!({
             "weights": self.path.display().to_string(),
-            "network": self.which.word(),
+            "network": self.which.key(),
             "architecture": self.spec.backbone.label(),
             "width": self.network.width(),
             "resize": resize, "crop": crop, "mean": mean, "deviation": deviation,

@@ -21,9 +21,9 @@ pub struct View {
 }
 
 impl View {
-    /// As a network of this graph is shown its crops: with the graph's way of decoding and normalising. `resize` is 256/224 of `crop`
-    /// where none is given.
-    pub fn of(graph: &GraphSpec, resize: Option<usize>, crop: usize) -> Self {
+    /// As a graph's network is shown pictures in training: decoded and normalised so. The centre crop has this side, the backbone's
+    /// image size where none is given; the shorter side before it is 256/224 of that.
+    pub fn of(graph: &GraphSpec, resize: Option<usize>, crop: Option<usize>) -> Self {
         let stages = || graph.nodes.values().map(|node| &node.stage);
         let collate = stages().find_map(|stage| match stage {
             StageSpec::Collate(collate) => Some(collate.clone()),
@@ -33,6 +33,7 @@ impl View {
             StageSpec::Decode(decode) => Some(decode.clone()),
             _ => None,
         });
+        let crop = crop.unwrap_or(graph.network.backbone.image());
         Self::made(&collate.unwrap_or_default(), &decode.unwrap_or_default(), resize, crop)
     }
 
@@ -54,7 +55,12 @@ impl View {
 
     /// A picture as the network sees it, (3, crop, crop).
     pub fn show(&self, picture: &Rgb8) -> Vec<f32> {
-        self.normalized(&eval_view(picture, self.resize, self.crop, &mut Scratch::default()))
+        self.normalized(&self.cut(picture))
+    }
+
+    /// The evaluation view of a picture, (crop, crop) pixels.
+    pub fn cut(&self, picture: &Rgb8) -> Rgb8 {
+        eval_view(picture, self.resize, self.crop, &mut Scratch::default())
     }
 
     /// A picture of any size, as it is: (3, height, width).

@@ -149,7 +149,7 @@ fn expand(loaded: &mut Loaded, folders: &[PathBuf]) {
         })
         .collect();
     for name in names {
-        for parts in [&["stage"][..], &["stage", "train"], &["stage", "val"]] {
+        for parts in [&["stage"][..], &["stage", "train"], &["stage", "val"], &["stage", "pictures"]] {
             let mut path: Path = vec!["nodes".into(), name.clone()];
             path.extend(parts.iter().map(|part| (*part).to_owned()));
             if loaded.stand_ins.contains(&path) {

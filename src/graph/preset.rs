@@ -39,6 +39,7 @@ built_in! {
     "stages/ema/previous_iteration.ron"
     "stages/ema/previous_epoch.ron"
     "stages/knn/knn.ron"
+    "stages/attention/maps.ron"
     "stages/checkpoint/checkpoint.ron"
 }
 

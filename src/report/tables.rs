@@ -8,6 +8,7 @@ use comfy_table::{CellAlignment, Table, presets};
 #[derive(Clone, Debug, PartialEq)]
 pub struct StageTime {
     pub name: String,
+    pub place: Placed,
     /// Threads that share it.
     pub workers: usize,
     pub firings: u64,
@@ -15,6 +16,18 @@ pub struct StageTime {
     pub busy: Duration,
     /// Time it waited for input and for room, summed over its workers.
     pub waited: Duration,
+}
+
+/// Who fires a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Placed {
+    /// Threads beside the island.
+    Host,
+    /// The island's thread, in a step.
+    Island,
+    /// The island's thread, between two steps.
+    Barrier,
 }
 
 /// A channel's line.
@@ -26,6 +39,8 @@ pub struct ChannelUse {
     pub values: u64,
     /// Mean share of the capacity in use, 0 to 1.
     pub occupancy: f64,
+    /// The most values that lay in it at once.
+    pub fullest: u64,
     pub send_wait: Duration,
     pub receive_wait: Duration,
 }

@@ -3,21 +3,22 @@
 use std::sync::Arc;
 
 use super::stage::{Stage, StageError};
-use super::watch::Watch;
+use super::watch::{Several, Watch};
 use crate::doctor::Figures;
 use crate::graph::spec::GraphSpec;
 use crate::nn::predictor::Predictor;
 use crate::nn::statistics::Averages;
 use crate::nn::weights::{self, failed};
 use crate::plan::{NodeId, Plan};
+use crate::report::pictures::crops::Crops;
 use crate::stages::optimizer::Trained;
 use crate::stages::optimizer::recipe::Optimizer;
 use crate::stages::optimizer::rule::Rule;
 use crate::stages::registry::{Registered, Registry};
 use crate::stages::source::Pictures;
 use crate::stages::{
-    EdgeType, Role, StageSpec, center, collate, decode, ema, knn, loss, multi_crop, optimizer, predictor,
-    source, student, teacher,
+    EdgeType, Role, StageSpec, attention, center, collate, decode, ema, knn, loss, multi_crop, optimizer,
+    predictor, source, student, teacher,
 };
 use crate::tensor::Device;
 
@@ -134,6 +135,11 @@ impl<D: Registered> Build<D> for Workshop<'_, D> {
                 let averages = [0, 1].map(|input| self.statistics.at(self.plan, node, input));
                 Box::new(knn::Running::new(stage, graph, rejections.unwrap_or_default(), averages, device)?)
             }
+            StageSpec::Maps(stage) => {
+                let averages = [0, 1].map(|input| self.statistics.at(self.plan, node, input));
+                let training = self.pictures.map(|pictures| pictures.images.clone());
+                Box::new(attention::Running::new(stage, graph, training, averages, device)?)
+            }
             StageSpec::Checkpoint(_) => {
                 return Err(StageError::Bug("a checkpoint is no stage: the run writes it".into()));
             }
@@ -142,7 +148,8 @@ impl<D: Registered> Build<D> for Workshop<'_, D> {
     }
 
     fn watch(&self) -> Option<Box<dyn Watch<D>>> {
-        Some(Box::new(Figures::new(self.plan, self.device)))
+        let figures = Box::new(Figures::new(self.plan, self.device));
+        Some(Box::new(Several(vec![figures, Box::new(Crops::new(self.plan))])))
     }
 }
 

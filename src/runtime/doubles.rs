@@ -155,7 +155,7 @@ impl Stage<Cpu> for Double {
             Role::Knn => {
                 let mut fields = serde_json::Map::new();
                 fields.insert("sum".into(), numbers(&inputs.values[0]).iter().sum::<f32>().into());
-                outputs.events.push(Event { name: "knn", fields });
+                outputs.events.push(Event { name: "knn", fields, picture: None });
             }
             _ => self.host(at, inputs, outputs)?,
         }

@@ -2,20 +2,23 @@
 
 use std::time::{Duration, Instant};
 
+use super::account::summary;
 use super::channel::Stopped;
 use super::firing::Run;
 use super::host::Feed;
 use super::island::{Done, Island};
 use super::signal::Interrupt;
-use super::stage::StageError;
+use super::stage::{Event, StageError};
 use crate::checkpoint::{self, FolderError, GraphKeys, RunFolder, Snapshot};
 use crate::doctor::Doctor;
 use crate::graph::spec::OnCollapse;
 use crate::plan::NodeId;
-use crate::report::metrics::Recorder;
+use crate::report::logs::{Logs, Unwritten};
 use crate::report::progress::Progress;
 use crate::report::rejected::Rejections;
-use crate::stages::{Role, StageSpec};
+use crate::report::tables::Summary;
+use crate::report::timings::{Ended, Environment, Timings};
+use crate::stages::{Declare, Role, StageSpec};
 use crate::tensor::Device;
 use serde_json::{Map, Value};
 
@@ -23,11 +26,32 @@ use serde_json::{Map, Value};
 pub struct Records<'a> {
     pub folder: &'a RunFolder,
     pub keys: &'a GraphKeys,
-    pub recorder: Recorder,
+    pub logs: Logs,
     pub rejections: &'a Rejections,
     pub progress: Progress,
     /// Has read what the record holds from an earlier life of the run.
     pub doctor: Doctor,
+    /// When the steps began, and on what.
+    pub start: Instant,
+    pub environment: Environment,
+    /// How far the run has come, also when it fails.
+    pub reached: Reached,
+}
+
+impl Records<'_> {
+    /// What the time went into so far.
+    pub fn summary(&self, run: &Run<'_>) -> Summary {
+        summary(run, self.environment.threads, &self.reached, self.start.elapsed())
+    }
+
+    /// Writes the account of the steps so far.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn write_timings(&self, run: &Run<'_>, ended: Option<Ended>) -> std::io::Result<()> {
+        let timings = Timings::of(&self.summary(run), run.steps.start, ended, self.environment.clone());
+        timings.write(&self.folder.timings())
+    }
 }
 
 /// How far a run came.
@@ -73,12 +97,14 @@ impl<D: Device> Drive<'_, '_, D> {
         }
         // one that was stopped is still as collapsed as it was
         reached.collapsed = self.stops_at_collapse() && self.records.doctor.collapsed();
+        self.records.reached = reached;
         // a run that has done nothing has nothing new to keep
         while reached.step < steps.end && !reached.collapsed && !self.interrupted(&mut reached) {
             let start = Instant::now();
             let done = self.island.step(reached.step, self.feed.as_mut())?;
             self.record(&done, start.elapsed(), &mut reached)?;
             reached.step += 1;
+            self.records.reached = reached;
             self.barrier(&mut reached)?;
         }
         Ok(reached)
@@ -112,9 +138,8 @@ impl<D: Device> Drive<'_, '_, D> {
             metrics.push(("kl", f64::NAN));
         }
         let epoch = step / self.run.horizon.steps_per_epoch.max(1);
-        let path = self.records.folder.metrics();
-        let line = self.records.recorder.step(step, epoch, &metrics);
-        let line = line.map_err(|e| self.file(step, path, e))?;
+        let line = self.records.logs.step(step, epoch, &metrics).map_err(|e| self.unwritten(step, e))?;
+        self.keep_pictures(step, done)?;
         self.examine(&line, reached);
         let path = self.records.folder.rejected();
         let rejected = self.records.rejections.append(&path, step).map_err(|e| self.file(step, path, e))?;
@@ -144,9 +169,7 @@ impl<D: Device> Drive<'_, '_, D> {
     fn evaluate(&mut self, step: u64, reached: &mut Reached) -> Result<(), Stopped> {
         for node in self.due_nodes(step, reached.collapsed, |role| *role != Role::Checkpoint) {
             for event in self.island.fire_at_barrier(node, step)? {
-                let path = self.records.folder.metrics();
-                let written = self.records.recorder.event(event.name, step, &event.fields);
-                written.map_err(|e| self.file(step, path, e))?;
+                self.keep_event(step, &event)?;
                 let fields: Vec<String> =
                     event.fields.iter().map(|(key, value)| worded(key, value)).collect();
                 self.records.progress.say(&format!("{} at step {step}: {}", event.name, fields.join(", ")));
@@ -154,6 +177,26 @@ impl<D: Device> Drive<'_, '_, D> {
             let path = self.records.folder.rejected();
             let left_out = self.records.rejections.append_left_out(&path);
             reached.left_out = reached.left_out.max(left_out.map_err(|e| self.file(step, path, e))?);
+        }
+        Ok(())
+    }
+
+    /// Writes down what a stage at the barrier has to say; its picture first, which the line names.
+    fn keep_event(&mut self, step: u64, event: &Event) -> Result<(), Stopped> {
+        let logs = &mut self.records.logs;
+        let network = event.fields.get("network").and_then(Value::as_str);
+        let tag = network.map_or(event.name.to_owned(), |network| format!("{}/{network}", event.name));
+        let drawn = event.picture.as_ref().map_or(Ok(()), |drawn| logs.picture(step, &tag, drawn));
+        let written = drawn.and_then(|()| logs.evaluation(event.name, step, &event.fields));
+        written.map_err(|e| self.unwritten(step, e))
+    }
+
+    /// Keeps the pictures of a run's first step. One that is resumed has them.
+    fn keep_pictures(&mut self, step: u64, done: &Done) -> Result<(), Stopped> {
+        let known = |name: &str| step > 0 && self.records.folder.picture(name).exists();
+        for drawn in done.pictures.iter().filter(|drawn| !known(&drawn.name)) {
+            let kept = self.records.logs.picture(step, &drawn.name, drawn);
+            kept.map_err(|e| self.unwritten(step, e))?;
         }
         Ok(())
     }
@@ -167,21 +210,18 @@ impl<D: Device> Drive<'_, '_, D> {
     /// Whether a stage at the barrier looks on after `step` updates. Evaluations do at the start and at the end as well;
     /// checkpoints need neither, since the run writes the last one itself.
     fn due(&self, node: NodeId, step: u64, last: bool) -> bool {
-        let every = |span: crate::optim::schedule::Span| {
-            let steps = span.steps(self.run.horizon);
-            steps > 0 && step.is_multiple_of(steps)
-        };
-        let edge = step == 0 || step == self.run.steps.end || last;
-        match &self.run.plan.nodes[node.0].stage {
-            StageSpec::Checkpoint(checkpoint) => step > 0 && every(checkpoint.every),
-            StageSpec::Knn(knn) => edge || every(knn.every),
-            _ => true,
+        let node = &self.run.plan.nodes[node.0];
+        let Some(every) = node.stage.built_in().and_then(Declare::every) else { return true };
+        let steps = every.steps(self.run.horizon);
+        let due = steps > 0 && step.is_multiple_of(steps);
+        match node.role {
+            Role::Checkpoint => step > 0 && due,
+            _ => due || step == 0 || step == self.run.steps.end || last,
         }
     }
 
     fn checkpoint(&mut self, step: u64, evaluated: bool) -> Result<(), Stopped> {
-        let path = self.records.folder.metrics();
-        self.records.recorder.sync().map_err(|e| self.file(step, path, e))?;
+        self.records.logs.sync().map_err(|e| self.unwritten(step, e))?;
         let keep = self.run.plan.nodes.iter().find_map(|node| match &node.stage {
             StageSpec::Checkpoint(checkpoint) => Some(checkpoint.keep),
             _ => None,
@@ -189,7 +229,11 @@ impl<D: Device> Drive<'_, '_, D> {
         let keep = keep.unwrap_or(crate::stages::checkpoint::Checkpoint::default().keep);
         let snapshot = Snapshot { step, evaluated, saved: self.island.save(step)? };
         let keys = self.records.keys;
-        self.report(step, |folder, _| checkpoint::write(folder, &snapshot, keys, keep))
+        self.report(step, |folder, _| checkpoint::write(folder, &snapshot, keys, keep))?;
+        let spread = self.records.logs.weights(step, &snapshot.saved.files);
+        spread.map_err(|e| self.unwritten(step, e))?;
+        let path = self.records.folder.timings();
+        self.records.write_timings(self.run, None).map_err(|e| self.file(step, path, e))
     }
 
     /// Does something to the folder; a failure ends the run as the checkpoint's.
@@ -202,6 +246,10 @@ impl<D: Device> Drive<'_, '_, D> {
             FolderError::File { path, source } => self.file(step, path, source),
             other => self.run.fail("checkpoint".into(), step, StageError::Bug(other.to_string())),
         })
+    }
+
+    fn unwritten(&self, step: u64, Unwritten { path, source }: Unwritten) -> Stopped {
+        self.file(step, path, source)
     }
 
     fn file(&self, step: u64, path: std::path::PathBuf, source: std::io::Error) -> Stopped {

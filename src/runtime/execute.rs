@@ -1,25 +1,25 @@
 //! Runs a plan with stages of anyone's making, in a run folder.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::build::Build;
 use super::channel::Stopped;
 use super::cores;
 use super::drive::{Drive, Reached, Records};
-use super::fault::lock;
 use super::firing::Run;
 use super::launch::{Layout, launch};
 use super::options::{Options, Outcome, RunError};
 use super::signal::Interrupt;
 use crate::checkpoint::{self, FolderError, GraphKeys, Resumed, Reuse, RunFolder, atomic};
 use crate::doctor::Doctor;
+use crate::kernels::cpu::instructions;
 use crate::optim::schedule::Horizon;
 use crate::plan::Plan;
-use crate::report::metrics::Recorder;
+use crate::report::logs::Logs;
 use crate::report::progress::Progress;
 use crate::report::rejected::Rejections;
-use crate::report::tables::{ChannelUse, StageTime, Summary};
+use crate::report::timings::{Ended, Environment};
 use crate::tensor::Device;
 
 /// The exit status of a run that was stopped because training has collapsed.
@@ -55,17 +55,28 @@ pub fn execute<D: Device>(
     let end = options.steps.map_or(total, |steps| steps.min(total)).max(first);
     let mut doctor = Doctor::new(parts.plan).lasting(total);
     doctor.read(&folder.metrics()).map_err(file(&folder.metrics()))?;
-    let recorder = Recorder::open(&folder.metrics()).map_err(file(&folder.metrics()))?;
+    let (start, environment) = (Instant::now(), environment(parts, options));
+    let epoch = parts.horizon.steps_per_epoch;
+    let mut logs = Logs::open(&folder, &options.logs, first, epoch)?;
     let progress = Progress::new(options.show, first, end);
     if let Some(resumed) = &resumed {
+        logs.repeat(first, &resumed.snapshot.saved.files)?;
         resumed.passed_over.iter().for_each(|line| progress.say(&format!("passed over {line}")));
         progress.say(&format!("resumed at step {first}"));
     }
     let mut run = Run::new(parts.plan, parts.horizon, first..end, options.trace.is_some());
     run.fuse = !options.no_fuse;
-    let mut records =
-        Records { folder: &folder, keys: &keys, recorder, rejections: parts.rejections, progress, doctor };
-    let start = Instant::now();
+    let mut records = Records {
+        folder: &folder,
+        keys: &keys,
+        logs,
+        rejections: parts.rejections,
+        progress,
+        doctor,
+        start,
+        environment,
+        reached: Reached { step: first, ..Reached::default() },
+    };
     let layout = Layout { sequential: options.sequential, threads: options.threads };
     let ended = launch(&run, parts, layout, |island, feed| {
         go(Drive { run: &run, island, feed, records: &mut records, interrupt }, resumed)
@@ -75,12 +86,36 @@ pub fn execute<D: Device>(
     let name = |actor| run.name(actor);
     let traced =
         options.trace.as_ref().map_or(Ok(()), |path| run.trace.write(path, name).map_err(file(path)));
+    let status = |reached: &Reached| reached.status.unwrap_or(if reached.collapsed { COLLAPSED } else { 0 });
+    let end = match &ended {
+        Ok(reached) => Ended { status: status(reached), failure: None },
+        Err(error) => Ended { status: error.status(), failure: Some(error.to_string()) },
+    };
+    let accounted = records.write_timings(&run, Some(end)).map_err(file(&folder.timings()));
     let reached = ended?;
-    traced?;
-    let summary = summary(&run, cores::threads(options.threads), &reached, start.elapsed());
-    let status = reached.status.unwrap_or(if reached.collapsed { COLLAPSED } else { 0 });
+    traced.and(accounted)?;
+    let (status, summary) = (status(&reached), records.summary(&run));
     let diagnosis = records.doctor.diagnosis();
     Ok(Outcome { status, diagnosis, step: reached.step, folder: folder.path().to_owned(), summary })
+}
+
+/// What the run is on.
+fn environment<D: Device>(parts: &Parts<'_, D>, options: &Options) -> Environment {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let Horizon { steps_per_epoch, total_steps } = parts.horizon;
+    Environment {
+        version: env!("CARGO_PKG_VERSION").into(),
+        system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        // judged when the program started: a test that did not has no word for it
+        instructions: instructions().map(|isa| isa.word().into()).unwrap_or_default(),
+        precision: format!("{:?}", parts.plan.precision()).to_lowercase(),
+        threads: cores::threads(options.threads),
+        cores: cores::threads(None),
+        pictures_an_epoch: steps_per_epoch * parts.plan.batch.global as u64,
+        steps_an_epoch: steps_per_epoch,
+        total_steps,
+        started: now.as_secs(),
+    }
 }
 
 /// All steps, from where the run began or was left.
@@ -97,6 +132,7 @@ fn go<D: Device>(mut drive: Drive<'_, '_, D>, resumed: Option<Resumed>) -> Resul
 fn go_on(folder: &RunFolder, keys: &GraphKeys) -> Result<Option<Resumed>, RunError> {
     let resumed = checkpoint::resume(folder, keys)?;
     let (step, evaluated) = resumed.as_ref().map_or((0, false), |r| (r.snapshot.step, r.snapshot.evaluated));
+    folder.forget_pictures(step, evaluated)?;
     for log in [folder.metrics(), folder.rejected()] {
         checkpoint::cut_back(&log, step, evaluated).map_err(file(&log))?;
     }
@@ -110,42 +146,4 @@ fn write(path: &Path, text: &str) -> Result<(), RunError> {
 fn file(path: &Path) -> impl FnOnce(std::io::Error) -> RunError {
     let path = path.to_owned();
     |source| RunError::Folder(FolderError::File { path, source })
-}
-
-fn summary(run: &Run<'_>, threads: usize, reached: &Reached, wall: Duration) -> Summary {
-    let gauges = lock(&run.gauges).clone();
-    let halves = run.plan.nodes.iter().zip(&run.meters).flat_map(|(node, [forward, backward])| {
-        [(node, node.name.clone(), forward), (node, format!("{}/backward", node.name), backward)]
-    });
-    let stages = halves.filter(|(_, _, meter)| meter.firings() > 0).map(|(node, name, meter)| StageTime {
-        name,
-        workers: node.place.workers(threads),
-        firings: meter.firings(),
-        busy: meter.busy(),
-        waited: gauges.iter().fold(Duration::ZERO, |sum, gauge| {
-            let received = if gauge.to == node.name { gauge.receive_wait() } else { Duration::ZERO };
-            let sent = if gauge.from == node.name { gauge.send_wait() } else { Duration::ZERO };
-            sum + received + sent
-        }),
-    });
-    let channels = gauges.iter().map(|gauge| ChannelUse {
-        from: gauge.from.clone(),
-        to: gauge.to.clone(),
-        capacity: gauge.capacity,
-        values: gauge.count(),
-        occupancy: gauge.occupancy(),
-        send_wait: gauge.send_wait(),
-        receive_wait: gauge.receive_wait(),
-    });
-    let steps = reached.step - run.steps.start;
-    Summary {
-        wall,
-        steps,
-        images: steps * run.plan.batch.global as u64,
-        data_wait: reached.data_wait,
-        rejected: reached.rejected,
-        left_out: reached.left_out,
-        stages: stages.collect(),
-        channels: channels.collect(),
-    }
 }

@@ -16,6 +16,7 @@ use super::stage::{Event, Inputs, Moment, Outputs, Stage, StageError, Value};
 use super::trace::Track;
 use super::watch::Watch;
 use crate::plan::{Actor, Direction, EdgeId, EdgeKind, NodeId, Place};
+use crate::report::pictures::Drawn;
 use crate::stages::{Rate, Role};
 use crate::tensor::Device;
 
@@ -48,6 +49,8 @@ pub struct Done {
     pub metrics: Vec<(&'static str, f64)>,
     /// Time in which the island waited for pictures.
     pub data_wait: Duration,
+    /// What is to be kept beside the record.
+    pub pictures: Vec<Drawn>,
 }
 
 impl<'a, D: Device> Island<'a, D> {
@@ -132,6 +135,8 @@ impl<'a, D: Device> Island<'a, D> {
         if let Some(watch) = &mut self.watch {
             let report = guard(|| watch.report());
             done.metrics.extend(report.map_err(|cause| self.run.fail("doctor".into(), step, cause))?);
+            let drawn = guard(|| watch.pictures());
+            done.pictures = drawn.map_err(|cause| self.run.fail("pictures".into(), step, cause))?;
         }
         self.commit(step)?;
         Ok(done)

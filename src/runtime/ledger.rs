@@ -36,6 +36,7 @@ pub struct Gauge {
     send_wait: AtomicU64,
     receive_wait: AtomicU64,
     fill: AtomicU64,
+    fullest: AtomicU64,
 }
 
 impl Gauge {
@@ -48,6 +49,7 @@ impl Gauge {
         self.sent.fetch_add(1, Relaxed);
         self.send_wait.fetch_add(nanos(wait), Relaxed);
         self.fill.fetch_add(fill as u64, Relaxed);
+        self.fullest.fetch_max(fill as u64, Relaxed);
     }
 
     /// One value came out after `wait`.
@@ -68,6 +70,11 @@ impl Gauge {
     /// Time that receivers waited for a value, summed over them.
     pub fn receive_wait(&self) -> Duration {
         Duration::from_nanos(self.receive_wait.load(Relaxed))
+    }
+
+    /// The most values that lay in it at once, the one that came in counted.
+    pub fn fullest(&self) -> u64 {
+        self.fullest.load(Relaxed)
     }
 
     /// Mean share of the capacity that was taken when a value came in: 1 means that the receiver is the slower one.

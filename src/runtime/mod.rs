@@ -4,6 +4,7 @@
 //! ([`threads`], or [`sequential`] in their place) feed the [`island`], whose one thread fires every other stage; all of them share
 //! the [`cores`]. Between two steps [`drive`] records, evaluates and saves. [`crate::bench`] launches the same stages without a folder;
 //! [`alone`] fires some of them by themselves.
+pub mod account;
 pub mod alone;
 pub mod arrivals;
 pub mod build;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::fault::Failure;
 use crate::checkpoint::{FolderError, Reuse};
 use crate::doctor::Diagnosis;
+use crate::report::logs::{Log, Unwritten};
 use crate::report::progress::Show;
 use crate::report::tables::Summary;
 
@@ -26,6 +27,8 @@ pub struct Options {
     /// Threads of kernels and host stages together; one a core where none is given.
     pub threads: Option<usize>,
     pub show: Show,
+    /// Logs beside `metrics.jsonl`.
+    pub logs: Vec<Log>,
 }
 
 /// A run that ended in order.
@@ -59,6 +62,12 @@ pub enum RunError {
     /// The system would not give what the run needs.
     #[error("no threads: {0}")]
     Threads(String),
+}
+
+impl From<Unwritten> for RunError {
+    fn from(Unwritten { path, source }: Unwritten) -> Self {
+        RunError::Folder(FolderError::File { path, source })
+    }
 }
 
 impl RunError {

@@ -8,6 +8,7 @@ use crate::data::source::Raw;
 use crate::nn::network::Lent;
 use crate::nn::predictor::Predictor;
 use crate::optim::schedule::Horizon;
+use crate::report::pictures::Drawn;
 use crate::tensor::{Batched, Device};
 
 /// When a stage fires.
@@ -85,6 +86,8 @@ pub struct Event {
     pub name: &'static str,
     /// The keys in their order; numbers that are none become null.
     pub fields: serde_json::Map<String, serde_json::Value>,
+    /// A picture that is kept beside the record.
+    pub picture: Option<Drawn>,
 }
 
 /// The state of a stage by name, as a checkpoint keeps it: raw bytes with shape and type.

@@ -29,6 +29,10 @@ impl Declare for Checkpoint {
         Rate::Barrier
     }
 
+    fn every(&self) -> Option<Span> {
+        Some(self.every)
+    }
+
     fn ports(&self) -> Ports {
         Ports::default()
     }

@@ -12,6 +12,7 @@ pub use role::Role;
 
 pub use crate::graph::problem::Severity;
 use crate::graph::spec::GraphSpec;
+use crate::optim::schedule::Span;
 
 /// How often a stage fires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +95,10 @@ pub trait Declare {
     fn cost(&self, scope: &Scope, given: &Given) -> Cost;
     /// Images that the source holds, where the parameters state it.
     fn images(&self) -> Option<usize> {
+        None
+    }
+    /// How often it looks on between steps, where a parameter says so; else it does whenever it can.
+    fn every(&self) -> Option<Span> {
         None
     }
     /// The files and folders that it will read, by parameter.

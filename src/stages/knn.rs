@@ -70,23 +70,6 @@ impl Knn {
     pub fn crop_side(&self, image: usize) -> usize {
         self.crop.unwrap_or(image)
     }
-
-    /// The problems of one of the two sources, under its name.
-    fn source(&self, name: &str, stage: &StageSpec, ranges: &mut Ranges, scope: &Scope) {
-        match stage.built_in() {
-            Some(declared) if declared.role() == Role::Source => {
-                for mut problem in declared.problems(scope) {
-                    for at in std::iter::once(&mut problem.at).chain(&mut problem.by) {
-                        if let Fault::Parameter(inner) = at {
-                            *inner = format!("{name}.{inner}");
-                        }
-                    }
-                    ranges.push(problem);
-                }
-            }
-            _ => ranges.push(Problem::parameter(name, "a source", stage.kind())),
-        }
-    }
 }
 
 impl Declare for Knn {
@@ -96,6 +79,10 @@ impl Declare for Knn {
 
     fn rate(&self) -> Rate {
         Rate::Barrier
+    }
+
+    fn every(&self) -> Option<Span> {
+        Some(self.every)
     }
 
     fn ports(&self) -> Ports {
@@ -110,8 +97,8 @@ impl Declare for Knn {
 
     fn problems(&self, scope: &Scope) -> Vec<Problem> {
         let mut ranges = Ranges::new(scope);
-        self.source(TRAIN, &self.train, &mut ranges, scope);
-        self.source(VAL, &self.val, &mut ranges, scope);
+        source::judge_nested(TRAIN, &self.train, &mut ranges, scope);
+        source::judge_nested(VAL, &self.val, &mut ranges, scope);
         ranges.every("every", self.every);
         if self.k.is_empty() {
             ranges.push(Problem::parameter("k", "at least one number of neighbours", "none"));
@@ -152,11 +139,7 @@ impl Declare for Knn {
     }
 
     fn reads(&self) -> Vec<(String, std::path::PathBuf)> {
-        let under = |name: &str, stage: &StageSpec| {
-            let reads = stage.built_in().map(Declare::reads).unwrap_or_default();
-            reads.into_iter().map(|(key, path)| (format!("{name}.{key}"), path)).collect::<Vec<_>>()
-        };
-        [under(TRAIN, &self.train), under(VAL, &self.val)].concat()
+        [source::nested_reads(TRAIN, &self.train), source::nested_reads(VAL, &self.val)].concat()
     }
 }
 
@@ -214,11 +197,9 @@ impl<D: Device> Running<D> {
     ) -> Result<Self, StageError> {
         let (train, val) = sources(stage)?;
         // pictures are judged as the network was shown them
-        let view = View::of(graph, stage.resize, stage.crop_side(graph.network.backbone.image()));
-        let strict = graph.nodes.values().any(|node| match &node.stage {
-            StageSpec::Decode(decode) => decode.strict,
-            _ => false,
-        });
+        let view = View::of(graph, stage.resize, stage.crop);
+        let strict =
+            graph.nodes.values().any(|node| matches!(&node.stage, StageSpec::Decode(of) if of.strict));
         let (stage, device) = (stage.clone(), device.clone());
         Ok(Running { stage, view, train, val, strict, rejections, averages, device })
     }
@@ -263,7 +244,7 @@ impl<D: Device> Running<D> {
                 "network": name, "k": accuracy.k, "top1": accuracy.top1, "top5": accuracy.top5,
             });
             if let serde_json::Value::Object(fields) = fields {
-                events.push(Event { name: "knn", fields });
+                events.push(Event { name: "knn", fields, picture: None });
             }
         }
         Ok(())

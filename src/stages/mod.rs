@@ -3,6 +3,7 @@
 //! A stage's parameters are a plain value that the graph file holds ([`StageSpec`]). From it follow, before any data
 //! is read, what it declares ([`Declare`]) and later, on the thread that will run it, the running stage.
 
+pub mod attention;
 pub mod center;
 pub mod checkpoint;
 pub mod collate;
@@ -65,6 +66,7 @@ pub enum StageSpec {
     PreviousEpoch(ema::PreviousEpoch),
     // at the barrier
     Knn(knn::Knn),
+    Maps(attention::Maps),
     Checkpoint(checkpoint::Checkpoint),
     /// A stage of a user's crate, registered under `kind`.
     Custom(Custom),
@@ -110,6 +112,7 @@ impl StageSpec {
             StageSpec::PreviousIteration(stage) => stage,
             StageSpec::PreviousEpoch(stage) => stage,
             StageSpec::Knn(stage) => stage,
+            StageSpec::Maps(stage) => stage,
             StageSpec::Checkpoint(stage) => stage,
             StageSpec::Custom(_) => return None,
         })
@@ -144,6 +147,7 @@ impl StageSpec {
             StageSpec::PreviousIteration(_) => "PreviousIteration",
             StageSpec::PreviousEpoch(_) => "PreviousEpoch",
             StageSpec::Knn(_) => "Knn",
+            StageSpec::Maps(_) => "Maps",
             StageSpec::Checkpoint(_) => "Checkpoint",
             StageSpec::Custom(custom) => &custom.kind,
         }

@@ -15,6 +15,29 @@ use crate::report::rejected::{Rejected, Rejections};
 use crate::runtime::stage::{Inputs, Moment, Outputs, Sample, Stage, StageError, Value};
 use crate::tensor::Device;
 
+/// Judges a source that is another stage's parameter of this name.
+pub fn judge_nested(name: &str, stage: &StageSpec, ranges: &mut Ranges, scope: &Scope) {
+    match stage.built_in() {
+        Some(declared) if declared.role() == Role::Source => {
+            for mut problem in declared.problems(scope) {
+                for at in std::iter::once(&mut problem.at).chain(&mut problem.by) {
+                    if let Fault::Parameter(inner) = at {
+                        *inner = format!("{name}.{inner}");
+                    }
+                }
+                ranges.push(problem);
+            }
+        }
+        _ => ranges.push(Problem::parameter(name, "a source", stage.kind())),
+    }
+}
+
+/// What such a source will read, by parameter.
+pub fn nested_reads(name: &str, stage: &StageSpec) -> Vec<(String, PathBuf)> {
+    let reads = stage.built_in().map(Declare::reads).unwrap_or_default();
+    reads.into_iter().map(|(key, path)| (format!("{name}.{key}"), path)).collect()
+}
+
 /// What all sources declare alike.
 macro_rules! source {
     ($($own:item)*) => {

@@ -1,41 +1,83 @@
-//! Weights of a network from a file: which tensors, of which architecture.
+//! Weights in and out: files of several programs to one network of ours and back.
+//!
+//! ```text
+//! folder    what a path means: a file, a Hugging Face or timm folder, a checkpoint, a run
+//! pickle, torch, safetensors    what a file lists, read without running anything and without believing a length ([`tensors`])
+//! naming    whose keys they are, and which weight of ours each one is
+//! infer, layout, load    the architecture that shapes tell, what it must have, and the numbers
+//! positions    position embeddings in another layout or for another size
+//! export    the way back: files that other programs read
+//! ```
+//! [`open`] is the way in. It is strict: a key that is missing, of another shape or of another network is an error, and
+//! every other key is accounted for in a [`KeyReport`].
 
-use std::path::{Path, PathBuf};
+mod beside;
+mod error;
+pub mod export;
+mod folder;
+mod infer;
+mod layout;
+mod load;
+pub mod naming;
+pub mod pickle;
+mod positions;
+mod preprocessing;
+mod report;
+mod safetensors;
+mod tensors;
+pub mod torch;
 
-use crate::checkpoint;
-use crate::graph::load::{Request, load};
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
 use crate::graph::spec::NetworkSpec;
 use crate::runtime::stage::State;
+use folder::Found;
+use load::{Read, load};
+use pickle::Value;
+use safetensors::Safetensors;
+use tensors::Tensors;
+use torch::Saved;
 
-/// What a file of weights holds.
-#[derive(Clone, Debug)]
+pub use error::{Cause, WeightsError};
+pub use naming::Format;
+pub use positions::resize;
+pub use preprocessing::Preprocessing;
+pub use report::{KeyReport, Left, Loaded, Reshaped};
+
+/// A file of weights, opened.
+#[derive(Debug)]
 pub struct Opened {
-    /// Tensors under the published keys.
+    /// Tensors under the published keys: `backbone.…`, and `head.…` where the file has a head. Floats are f32, counts whole numbers.
     pub state: State,
+    /// The architecture by names and shapes, its head too where there is one; `init` is the seed.
     pub network: NetworkSpec,
-    /// How the network is shown pictures, where the file says so.
+    /// What the file was.
+    pub format: Format,
+    /// What became of every key.
+    pub keys: KeyReport,
+    /// Whether the file has a head; without one `network.head` is the default.
+    pub has_head: bool,
+    /// How its pictures were shown to it, if a file beside the weights says so.
     pub shown: Option<Preprocessing>,
 }
 
-/// How a network is shown pictures.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Preprocessing {
-    pub resize: Option<usize>,
-    pub crop: Option<usize>,
-    pub mean: [f32; 3],
-    pub deviation: [f32; 3],
-}
-
-/// Which of the two networks of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+/// One of the two networks of a training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 pub enum Which {
     Student,
+    /// The better one (section 5.1 of the paper).
+    #[default]
     Teacher,
 }
 
 impl Which {
-    /// `student`, `teacher`.
-    pub fn word(self) -> &'static str {
+    /// The key of its network in a whole checkpoint, and the stem of its file in ours.
+    pub fn key(self) -> &'static str {
         match self {
             Which::Student => "student",
             Which::Teacher => "teacher",
@@ -43,25 +85,83 @@ impl Which {
     }
 }
 
-/// A file of weights that can't be used.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {reason}", .path.display())]
-pub struct WeightsError {
-    path: PathBuf,
-    reason: String,
-}
-
-/// Opens the newest checkpoint of a run's folder.
+/// Reads weights from a safetensors file, a file of `torch.save`, a Hugging Face or timm folder, a checkpoint of dinoflow's or a run. The
+/// content decides what a file is, not its name. `which` picks a network where there are two.
 ///
 /// # Errors
-/// When there is none, or it is damaged.
+/// When the path holds no weights, the file is damaged, or its network is none of ours, whole and finite.
 pub fn open(path: &Path, which: Which) -> Result<Opened, WeightsError> {
-    let wrong = |reason: String| WeightsError { path: path.to_owned(), reason };
-    let latest = path.join("checkpoints/latest");
-    let step = std::fs::read_to_string(latest).map_err(|e| wrong(format!("no checkpoint: {e}")))?;
-    let file = path.join("checkpoints").join(step.trim()).join(format!("{}.safetensors", which.word()));
-    let state = checkpoint::read(&file).map_err(|e| wrong(e.to_string()))?;
-    let graph = load(&Request { graph: path.join("graph.ron"), ..Request::default() });
-    let network = graph.ok().and_then(|loaded| loaded.spec).map(|spec| spec.network);
-    Ok(Opened { state, network: network.ok_or_else(|| wrong("no graph.ron".into()))?, shown: None })
+    let found = folder::find(path, which)?;
+    let about = |cause: Cause| cause.of(&found.file);
+    let (read, format) = read(&found, which).map_err(about)?;
+    let Read { state, mut network, has_head, mut keys } = read;
+    if let Some(config) = found.config.as_ref().filter(|_| format == Format::HuggingFace) {
+        keys.notes.extend(beside::judge_hugging_face(config, &network).map_err(about)?);
+    }
+    if let Some(config) = found.config.as_ref().filter(|_| format == Format::Timm) {
+        beside::judge_timm(config, &network).map_err(about)?;
+    }
+    found.complete(&mut network, has_head);
+    let shown = found.shown();
+    Ok(Opened { state, network, format, keys, has_head, shown })
+}
+
+/// What a file's first bytes say that it is, read.
+fn read(found: &Found, which: Which) -> Result<(Read, Format), Cause> {
+    let (path, mut head) = (&*found.file, Vec::new());
+    File::open(path)?.take(64).read_to_end(&mut head)?;
+    if torch::is_archive(&head) {
+        return saved(Saved::archive(path)?, which, found);
+    }
+    if torch::is_pickle(&head) {
+        return saved(Saved::legacy(path)?, which, found);
+    }
+    let named = path.extension().is_some_and(|extension| extension == "safetensors");
+    if head.get(8) == Some(&b'{') || (named && !folder::is_text(&head)) {
+        let mut tensors = Safetensors::open(path)?;
+        let format = format(&tensors, true, found)?;
+        return Ok((load(&mut tensors, format)?, format));
+    }
+    Err(Cause::NotWeights { found: folder::in_words(&head) })
+}
+
+/// What `torch.save` was handed, read.
+fn saved(saved: Saved, which: Which, found: &Found) -> Result<(Read, Format), Cause> {
+    let root = saved.root.clone();
+    let (dictionary, full) = chosen(&root, which)?;
+    let mut tensors = saved.tensors(dictionary)?;
+    let format = if full { Format::PublishedFull } else { format(&tensors, false, found)? };
+    Ok((load(&mut tensors, format)?, format))
+}
+
+/// The dictionary of a network's tensors among what was saved, and whether that is a whole training's.
+fn chosen(root: &Value, which: Which) -> Result<(&Value, bool), Cause> {
+    if root.entries().is_none() {
+        let advice =
+            "a whole module is code that would have to run; in Python, torch.save(module.state_dict(), …)";
+        return Err(Cause::NotWeights { found: format!("torch.save was handed {} ({advice})", root.kind()) });
+    }
+    let held = |key: &str| root.get(key).filter(|value| value.entries().is_some());
+    if let (Some(_), Some(network)) = (held("student").or(held("teacher")), held(which.key())) {
+        return Ok((network, true));
+    }
+    let within = ["state_dict", "model", "model_state_dict"].into_iter().find_map(held);
+    Ok((within.unwrap_or(root), false))
+}
+
+fn format(tensors: &dyn Tensors, safetensors: bool, found: &Found) -> Result<Format, Cause> {
+    let listed = tensors.listed();
+    Format::of(listed, safetensors, found.is_timm()).ok_or_else(|| {
+        let first: Vec<&str> = listed.iter().take(3).map(|tensor| &*tensor.key).collect();
+        Cause::NotWeights {
+            found: match first.is_empty() {
+                true => "a file without tensors".into(),
+                false => format!(
+                    "{} tensors that no network known here has ({}, …)",
+                    listed.len(),
+                    first.join(", ")
+                ),
+            },
+        }
+    })
 }

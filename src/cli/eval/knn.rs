@@ -150,7 +150,7 @@ impl KnnArgs {
         let mut judgements = Vec::new();
         for which in which {
             let subject = self.view.open(&path, which)?;
-            let name = which.word();
+            let name = which.key();
             let train = self.features(&subject, &train, &chosen, &format!("{name}, train"))?;
             let val = self.features(&subject, &val, &all, &format!("{name}, val"))?;
             judgements.push(self.judgement(Some(name), &train, &val, subject.to_json())?);

@@ -23,18 +23,35 @@ pub struct ViewArgs {
     /// Pictures in the network at once; any number gives the same features
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub batch: u32,
+    #[command(flatten)]
+    numbers: NumbersArg,
+}
+
+/// What networks are computed with.
+#[derive(Clone, Debug, Args)]
+pub struct NumbersArg {
     /// The number type of activations and matrix products
     #[arg(long, value_enum, default_value_t = Precision::F32)]
-    pub precision: Precision,
+    precision: Precision,
 }
 
 /// Numbers that networks are judged with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Precision {
+enum Precision {
     F32,
     Bf16,
     /// The fastest that the processor does well
     Auto,
+}
+
+impl NumbersArg {
+    fn products(&self) -> Products {
+        match self.precision {
+            Precision::F32 => Products::F32,
+            Precision::Bf16 => Products::Bf16,
+            Precision::Auto => fastest_products(),
+        }
+    }
 }
 
 impl ViewArgs {
@@ -43,18 +60,36 @@ impl ViewArgs {
     /// # Errors
     /// As [`Subject::open`].
     pub fn open(&self, weights: &Path, which: Which) -> Result<Subject<Cpu>, Error> {
-        let products = match self.precision {
-            Precision::F32 => Products::F32,
-            Precision::Bf16 => Products::Bf16,
-            Precision::Auto => fastest_products(),
-        };
         let (resize, crop) = (self.resize.map(usize::from), self.crop.map(usize::from));
-        Subject::open(&Cpu::default(), weights, Ask { which, resize, crop, products })
+        let ask = Ask { which, resize, crop, products: self.numbers.products() };
+        Subject::open(&Cpu::default(), weights, ask)
     }
 
     /// Pictures in the network at once.
     pub fn batch(&self) -> usize {
         self.batch as usize
+    }
+}
+
+/// Weights beside the pictures that a command is about.
+#[derive(Clone, Debug, Args)]
+pub struct WeightsArgs {
+    /// A run's folder, a checkpoint's, or a file of weights
+    #[arg(long, value_name = "RUN|WEIGHTS")]
+    pub weights: PathBuf,
+    /// Which network of a run or a full checkpoint
+    #[arg(long, value_enum, default_value_t = Which::Teacher)]
+    pub which: Which,
+}
+
+impl WeightsArgs {
+    /// Opens a network that is shown pictures of any size.
+    ///
+    /// # Errors
+    /// As [`Subject::open`].
+    pub fn open(&self, numbers: &NumbersArg) -> Result<Subject<Cpu>, Error> {
+        let ask = Ask { which: self.which, resize: None, crop: None, products: numbers.products() };
+        Subject::open(&Cpu::default(), &self.weights, ask)
     }
 }
 

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
 use super::outcome::OutcomeArgs;
@@ -16,6 +15,7 @@ use crate::eval::video::propagate::Settings;
 use crate::eval::video::score::{ObjectScore, overall};
 use crate::eval::video::track::{Tracking, track};
 use crate::report::count::Count;
+use crate::report::tables;
 use crate::weights::Which;
 
 /// The arguments of `dinoflow eval video`.
@@ -202,9 +202,8 @@ fn figures(score: &ObjectScore) -> Value {
 
 /// A row for each object, and one for all.
 fn table(scored: &[Scored], all: &ObjectScore) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_FULL_CONDENSED);
-    table.set_header(["sequence", "J&F", "J", "J recall", "J decay", "F", "F recall", "F decay"]);
+    let mut table =
+        tables::table(&["sequence", "J&F", "J", "J recall", "J decay", "F", "F recall", "F decay"]);
     let percent = |share: f64| format!("{:.1}", 100.0 * share);
     let mut row = |name: String, score: &ObjectScore| {
         let (j, f) = (score.region, score.boundary);
@@ -215,5 +214,6 @@ fn table(scored: &[Scored], all: &ObjectScore) -> String {
         objects.iter().enumerate().for_each(|(at, score)| row(format!("{name}, object {}", at + 1), score));
     }
     row("all".into(), all);
+    tables::right(&mut table);
     table.to_string()
 }

@@ -29,8 +29,13 @@ pub fn resized_crop(
     resample(image, (top, left), (height, width), (size, size), scratch)
 }
 
+/// A whole picture at another size, (height, width), as [`resized_crop`] resizes.
+pub fn resized(image: &Rgb8, out: (usize, usize), scratch: &mut Scratch) -> Rgb8 {
+    resample(image, (0, 0), (image.height, image.width), out, scratch)
+}
+
 /// [`resized_crop`] to any `out` = (height, width).
-pub fn resample(
+pub(super) fn resample(
     image: &Rgb8,
     (top, left): (usize, usize),
     (height, width): (usize, usize),

@@ -48,7 +48,8 @@ impl GroundTruth {
         let invalid = |text: String| file(std::io::Error::new(std::io::ErrorKind::InvalidData, text));
         let parsed: GroundTruth = match path.extension().and_then(|ending| ending.to_str()) {
             Some("json") => serde_json::from_slice(&bytes).map_err(|e| invalid(e.to_string()))?,
-            _ => return Err(invalid("expected a ground truth as .json".into())),
+            Some("pkl") => super::pickled::parse(&bytes).map_err(invalid)?,
+            _ => return Err(invalid("expected a ground truth as .pkl or .json".into())),
         };
         parsed.problem().map_or(Ok(()), |text| Err(invalid(text)))?;
         Ok(parsed)

@@ -4,7 +4,7 @@
 use dfdx::prelude::Cpu;
 
 use crate::data::Rgb8;
-use crate::data::augment::{Scratch, resample};
+use crate::data::augment::{Scratch, resized};
 use crate::error::Error;
 use crate::eval::subject::Subject;
 use crate::eval::video::resample::bilinear;
@@ -29,7 +29,7 @@ pub fn fitted(picture: &Rgb8, longer: usize) -> Rgb8 {
         return picture.clone();
     }
     let side = |side: usize| ((side * longer) as f64 / most as f64).round().max(1.0) as usize;
-    resample(picture, (0, 0), (height, width), (side(height), side(width)), &mut Scratch::default())
+    resized(picture, (side(height), side(width)), &mut Scratch::default())
 }
 
 /// The upper left part whose sides are multiples of the patch: a network leaves the rest out. A side below the patch is filled up in black.

@@ -111,7 +111,7 @@ impl Outline {
             Some(Role::Center) => Outline::Ellipse,
             Some(Role::Loss) => Outline::Octagon,
             Some(Role::Optimizer | Role::Ema) => Outline::House,
-            Some(Role::Knn) => Outline::Note,
+            Some(Role::Knn | Role::Attention) => Outline::Note,
             Some(Role::Other(_)) | None => Outline::Box,
         }
     }

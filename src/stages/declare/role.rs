@@ -27,6 +27,8 @@ pub enum Role {
     Ema,
     /// Evaluates both networks between steps.
     Knn,
+    /// Draws where a network looks, between steps.
+    Attention,
     /// Says when checkpoints are written.
     Checkpoint,
     /// A role that a user's crate brings.
@@ -49,6 +51,7 @@ impl Role {
             Role::Optimizer => "optimizer",
             Role::Ema => "ema",
             Role::Knn => "knn",
+            Role::Attention => "attention",
             Role::Checkpoint => "checkpoint",
             Role::Other(word) => word,
         }
@@ -56,7 +59,7 @@ impl Role {
 
     /// The role of this word, if it is one of dinoflow's own.
     pub fn of(word: &str) -> Option<Role> {
-        const OWN: [Role; 13] = [
+        const OWN: [Role; 14] = [
             Role::Source,
             Role::Decode,
             Role::MultiCrop,
@@ -69,6 +72,7 @@ impl Role {
             Role::Optimizer,
             Role::Ema,
             Role::Knn,
+            Role::Attention,
             Role::Checkpoint,
         ];
         OWN.into_iter().find(|role| role.word() == word)

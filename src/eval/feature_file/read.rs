@@ -7,9 +7,9 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
-use super::classifier::Rows;
-use super::knn::Labelled;
 use crate::error::Error;
+use crate::eval::classifier::Rows;
+use crate::eval::knn::Labelled;
 
 /// Largest header that is read; the names of all pictures are no part of it.
 const LARGEST_HEADER: u64 = 1 << 20;
