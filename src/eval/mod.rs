@@ -9,6 +9,7 @@
 //! low_shot   a part of the labels
 //! logistic   a regularised linear classifier, at its optimum
 //! linear     a linear classifier by the published protocol
+//! finetune   the whole network trained on labels
 //! retrieval  how early what was asked for comes
 //! copy       whether copies are found among originals
 //! video      masks carried through a video
@@ -16,11 +17,13 @@
 //! ```
 
 pub mod attention;
+pub mod augmented;
 pub mod classifier;
 pub mod copy;
 pub mod dataset;
 pub mod feature_file;
 pub mod features;
+pub mod finetune;
 pub mod knn;
 pub mod linear;
 pub mod logistic;

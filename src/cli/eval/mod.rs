@@ -1,6 +1,7 @@
 //! `dinoflow eval`: one file a protocol.
 
 mod copy;
+mod finetune;
 mod knn;
 mod linear;
 mod logistic;
@@ -25,6 +26,8 @@ pub struct EvalArgs {
 enum Protocol {
     /// Copies of pictures among originals and distractors (Copydays; section 4.2.1)
     Copy(copy::CopyArgs),
+    /// The whole network trained on labels, as DeiT is (section 4.3)
+    Finetune(finetune::FinetuneArgs),
     /// Weighted votes of nearest neighbours, for several numbers of neighbours (section 4.1)
     Knn(knn::KnnArgs),
     /// A linear classifier on frozen features, by SGD with random crops (section 4.1)
@@ -42,6 +45,7 @@ impl EvalArgs {
     pub fn run(&self) -> Result<(), Error> {
         match &self.protocol {
             Protocol::Copy(args) => args.run(),
+            Protocol::Finetune(args) => args.run(),
             Protocol::Knn(args) => args.run(),
             Protocol::Linear(args) => args.run(),
             Protocol::Logistic(args) => args.run(),

@@ -54,6 +54,11 @@ fn numbers(value: &Value) -> Option<Vec<f64>> {
             let [_, _, kind, _, data] = object.state.members()? else { return None };
             array(kind, data)
         }
+        Value::Object(object) if object.class.ends_with("numeric._frombuffer") => {
+            // protocol 5: bytes, type, shape, order
+            let [data, kind, ..] = object.arguments.members()? else { return None };
+            array(kind, data)
+        }
         list => list.members()?.iter().map(number).collect(),
     }
 }
@@ -97,7 +102,12 @@ fn bytes(data: &Value) -> Option<Vec<u8>> {
         Value::Str(text) => narrow(text),
         Value::Object(object) => {
             let Object { class, arguments, .. } = &**object;
-            narrow(arguments.members().filter(|_| &**class == "_codecs.encode")?.first()?.text()?)
+            match (&**class, arguments.members()?) {
+                // what protocol 2 makes of no bytes at all
+                ("__builtin__.bytes", []) => Some(Vec::new()),
+                ("_codecs.encode", [text, ..]) => narrow(text.text()?),
+                _ => None,
+            }
         }
         _ => None,
     }
@@ -108,7 +118,7 @@ mod tests {
     use super::*;
 
     /// What Python's `pickle.dumps` writes of {"imlist": ["a", "b"], "qimlist": ["q"], "gnd": [{"bbx": [1.0, 2, 3.5, 4.0], "easy":
-    /// numpy.array([1]), "hard": [], "junk": [numpy.int64(0)]}]} in a protocol.
+    /// numpy.array([1]), "hard": numpy.array([], int), "junk": [numpy.int64(0)]}]} in a protocol.
     const TWO: &str = concat!(
         "80027d7100285806000000696d6c69737471015d7102285801000000617103580100000062710465580700000071696d",
         "6c69737471055d71065801000000717107615803000000676e6471085d71097d710a285803000000626278710b5d710c",
@@ -117,18 +127,19 @@ mod tests {
         "710f4b00857110635f636f646563730a656e636f64650a7111580100000062711258060000006c6174696e3171138671",
         "14527115877116527117284b014b01857118636e756d70790a64747970650a711958020000006938711a898887711b52",
         "711c284b0358010000003c711d4e4e4e4affffffff4affffffff4b0074711e6289681158080000000100000000000000",
-        "711f68138671205271217471226258040000006861726471235d712458040000006a756e6b71255d7126636e756d7079",
-        "2e5f636f72652e6d756c746961727261790a7363616c61720a7127681c68115808000000000000000000000071286813",
-        "86712952712a86712b52712c617561752e",
+        "711f6813867120527121747122625804000000686172647123680e680f4b008571246815877125527126284b014b0085",
+        "7127681c89635f5f6275696c74696e5f5f0a62797465730a71282952712974712a6258040000006a756e6b712b5d712c",
+        "636e756d70792e5f636f72652e6d756c746961727261790a7363616c61720a712d681c68115808000000000000000000",
+        "0000712e681386712f527130867131527132617561752e",
     );
     const FOUR: &str = concat!(
-        "80049527010000000000007d94288c06696d6c697374945d94288c0161948c016294658c0771696d6c697374945d948c",
+        "80049543010000000000007d94288c06696d6c697374945d94288c0161948c016294658c0771696d6c697374945d948c",
         "017194618c03676e64945d947d94288c03626278945d9428473ff00000000000004b0247400c00000000000047401000",
         "0000000000658c0465617379948c166e756d70792e5f636f72652e6d756c74696172726179948c0c5f7265636f6e7374",
         "727563749493948c056e756d7079948c076e6461727261799493944b0085944301629487945294284b014b0185946811",
         "8c0564747970659493948c02693894898887945294284b038c013c944e4e4e4affffffff4affffffff4b007494628943",
-        "080100000000000000947494628c0468617264945d948c046a756e6b945d94680e8c067363616c6172949394681d4308",
-        "00000000000000009486945294617561752e",
+        "080100000000000000947494628c046861726494681068134b008594681587945294284b014b008594681d8943009474",
+        "94628c046a756e6b945d94680e8c067363616c6172949394681d430800000000000000009486945294617561752e",
     );
 
     fn bytes(hex: &str) -> Vec<u8> {
