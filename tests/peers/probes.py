@@ -1,6 +1,6 @@
 """Compares dinoflow's probes with scikit-learn and PyTorch on the same features, in one run.
 
-    python tests/peers/probes.py --dinoflow target/release/dinoflow --data data/cifar10 [--run RUN] [--train 5000] [--val 2000]
+    python tests/peers/probes.py --dinoflow target/release/dinoflow --data data/cifar10 [--run RUN] [--train 3000] [--val 2000]
 
 Features are those of `dinoflow features` of a run where one is given, else random convolutions of the pictures.
 
@@ -194,10 +194,10 @@ def main():
     parser.add_argument("--dinoflow", default="target/release/dinoflow")
     parser.add_argument("--data", type=Path, required=True, help="a folder of train/CLASS/* and test/CLASS/*")
     parser.add_argument("--run", help="weights whose features are compared on; random convolutions where none are given")
-    parser.add_argument("--train", type=int, default=5000)
+    parser.add_argument("--train", type=int, default=3000)
     parser.add_argument("--val", type=int, default=2000)
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--c", type=float, nargs="+", default=[0.01, 0.1, 1.0, 10.0])
+    parser.add_argument("--c", type=float, nargs="+", default=[0.01, 0.1, 1.0])
     parser.add_argument("--lr", type=float, nargs="+", default=[0.001, 0.01, 0.1])
     args = parser.parse_args()
     wrong = 0

@@ -6,6 +6,7 @@ mod knn;
 mod linear;
 mod logistic;
 mod outcome;
+mod recipe;
 mod retrieval;
 mod rows;
 pub(super) mod subject;

@@ -14,7 +14,7 @@ use crate::eval::subject::Subject;
 use crate::kernels::Products;
 use crate::kernels::cpu::{linear, optimizer};
 use crate::keyed::Key;
-use crate::nn::network::{Asked, DropPath};
+use crate::nn::network::{Asked, DropPath, Gradients};
 use crate::tensor::{Batched, Device};
 
 /// AdamW's, as in DeiT.
@@ -34,6 +34,13 @@ impl Moments {
     fn zeros(len: usize) -> Self {
         Moments { first: vec![0.0; len], second: vec![0.0; len] }
     }
+}
+
+/// The loss's slopes along all that is trained.
+struct Slopes {
+    backbone: Gradients<Cpu>,
+    weights: Vec<f32>,
+    bias: Vec<f32>,
 }
 
 /// Everything that training changes.
@@ -86,54 +93,58 @@ impl Trainer {
         lr: f64,
         at_once: usize,
     ) -> Result<f64, Error> {
-        let side = self.subject.view.crop;
+        let (side, each) = (self.subject.view.crop, at_once.max(1));
         let Classifier { dim, classes, .. } = self.classifier;
-        let mut sums = self.subject.network.zero_gradients().map_err(device)?;
-        let (mut weights, mut bias) = (vec![0.0f32; classes * dim], vec![0.0f32; classes]);
-        let (mut loss, mut first_image, each) = (0.0, 0, at_once.max(1));
+        let mut slopes = Slopes {
+            backbone: self.subject.network.zero_gradients().map_err(device)?,
+            weights: vec![0.0; classes * dim],
+            bias: vec![0.0; classes],
+        };
+        let (mut loss, mut first_image) = (0.0, 0);
         let key = Key::new(self.recipe.seed).named("finetune").with(self.step);
-        for (part, wanted) in pixels.chunks(each * 3 * side * side).zip(targets.chunks(each)) {
-            let rows = wanted.len();
-            let shown =
-                Batched::from_host(&Cpu::default(), part.to_vec(), vec![1, rows, 3, side, side], Some(1));
+        for (pixels, wanted) in pixels.chunks(each * 3 * side * side).zip(targets.chunks(each)) {
             let drop_path = DropPath { rate: self.recipe.drop_path, key, first_image };
-            let shown = [&shown.map_err(device)?];
-            let network = &self.subject.network;
-            let traced = network.forward_traced(&shown, Asked::default(), Some(drop_path));
-            let (answer, backward) = traced.map_err(device)?;
-            let cls = answer.cls.to_host().map_err(device)?;
-            let mut scores = vec![0.0; rows * classes];
-            self.classifier.scores(&cls, &mut scores);
-            loss += cross_entropy(classes, &mut scores, wanted, 1.0 / targets.len() as f32);
-            let slope = scores.as_slice().into();
-            linear::backward_weight(
-                Products::F32,
-                rows,
-                dim,
-                classes,
-                slope,
-                cls.as_slice().into(),
-                &mut weights,
-            );
-            linear::backward_bias(rows, classes, slope, &mut bias);
-            let mut of_cls = vec![0.0f32; rows * dim];
-            let at = (&mut of_cls[..]).into();
-            linear::backward_input(Products::F32, rows, dim, classes, slope, &self.classifier.weights, at);
-            let of_cls = Batched::from_host(&Cpu::default(), of_cls, answer.cls.dims.clone(), Some(1));
-            backward
-                .run(network.as_ref(), None, Some(&of_cls.map_err(device)?), &mut sums)
-                .map_err(device)?;
-            first_image += rows;
+            loss += self.part(pixels, wanted, 1.0 / targets.len() as f32, drop_path, &mut slopes)?;
+            first_image += wanted.len();
         }
         if !loss.is_finite() {
-            return Err(Error::Failed(format!(
-                "the loss of update {} is {loss}: lower the learning rate",
-                self.step
-            )));
+            let text = format!("the loss of update {} is {loss}", self.step);
+            return Err(Error::Failed(format!("{text}: lower the learning rate")));
         }
-        let gradients: Vec<&[f32]> = sums.buffers.iter().map(Cpu::buffer).collect();
-        self.apply(&gradients, (&weights, &bias), lr)?;
+        self.apply(&slopes, lr)?;
         Ok(loss / targets.len() as f64)
+    }
+
+    /// Adds the slopes of some of an update's pictures, each worth `scale`; returns the sum of their losses.
+    fn part(
+        &self,
+        pixels: &[f32],
+        wanted: &[Target],
+        scale: f32,
+        drop_path: DropPath,
+        slopes: &mut Slopes,
+    ) -> Result<f64, Error> {
+        let (side, rows) = (self.subject.view.crop, wanted.len());
+        let Classifier { dim, classes, ref weights, .. } = self.classifier;
+        let dims = vec![1, rows, 3, side, side];
+        let shown = Batched::from_host(&Cpu::default(), pixels.to_vec(), dims, Some(1)).map_err(device)?;
+        let network = &self.subject.network;
+        let traced = network.forward_traced(&[&shown], Asked::default(), Some(drop_path));
+        let (answer, backward) = traced.map_err(device)?;
+        let cls = answer.cls.to_host().map_err(device)?;
+        let mut scores = vec![0.0; rows * classes];
+        self.classifier.scores(&cls, &mut scores);
+        let loss = cross_entropy(classes, &mut scores, wanted, scale);
+        let (slope, cls) = (scores.as_slice().into(), cls.as_slice().into());
+        linear::backward_weight(Products::F32, rows, dim, classes, slope, cls, &mut slopes.weights);
+        linear::backward_bias(rows, classes, slope, &mut slopes.bias);
+        let mut of_cls = vec![0.0f32; rows * dim];
+        let to = of_cls.as_mut_slice().into();
+        linear::backward_input(Products::F32, rows, dim, classes, slope, weights, to);
+        let of_cls = Batched::from_host(&Cpu::default(), of_cls, answer.cls.dims.clone(), Some(1));
+        let of_cls = of_cls.map_err(device)?;
+        backward.run(network.as_ref(), None, Some(&of_cls), &mut slopes.backbone).map_err(device)?;
+        Ok(loss)
     }
 
     /// AdamW over all parameters; of the network's head, which fine-tuning has none of, nothing changes.
@@ -152,17 +163,15 @@ impl Trainer {
         let network = Arc::get_mut(&mut self.subject.network)
             .ok_or_else(|| Error::Failed("the network's weights are still lent".into()))?;
         let mut moments = self.moments.iter_mut();
-        let trained = network.parameters_mut().into_iter().zip(gradients);
-        for ((parameter, gradient), moments) in
-            trained.filter(|(p, _)| p.name.starts_with("backbone.")).zip(&mut moments)
-        {
+        let trained = network.parameters_mut().into_iter().zip(&slopes.backbone.buffers);
+        let trained = trained.filter(|(parameter, _)| parameter.name.starts_with("backbone."));
+        for ((parameter, gradient), moments) in trained.zip(&mut moments) {
             let decay = if decays(&parameter.name, &parameter.dims) { recipe.weight_decay } else { 0.0 };
             let lr = lr * share(&parameter.name, depth, recipe.layer_decay);
-            adamw(parameter.tensor.view_mut(), gradient, moments, lr, decay);
+            adamw(parameter.tensor.view_mut(), Cpu::buffer(gradient), moments, lr, decay);
         }
-        let classifier = &mut self.classifier;
-        let last =
-            [(&mut classifier.weights, weights, recipe.weight_decay), (&mut classifier.bias, bias, 0.0)];
+        let Classifier { weights, bias, .. } = &mut self.classifier;
+        let last = [(weights, &slopes.weights, recipe.weight_decay), (bias, &slopes.bias, 0.0)];
         for ((p, g, decay), moments) in last.into_iter().zip(moments) {
             adamw(p, g, moments, lr, decay);
         }
