@@ -1,9 +1,7 @@
-//! A network's weights under their published names: to and from saved tensors, and from a file to start with.
+//! A network's weights under their published names: to and from saved tensors, and from a file of any known format to start with.
 
 use std::path::Path;
 use std::sync::Arc;
-
-use safetensors::{Dtype, SafeTensors};
 
 use super::architectures;
 use super::network::Lent;
@@ -12,9 +10,10 @@ use super::statistics::Averages;
 use crate::graph::spec::{Init, NetworkSpec};
 use crate::kernels::{Kernels, Products};
 use crate::runtime::stage::{SavedTensor, StageError, State};
-use crate::tensor::{Device, Float};
+use crate::tensor::Device;
+use crate::weights::{self, Opened, Which};
 
-/// The graph's network with its first weights.
+/// The graph's network with its first weights. Of a file without a head, the head is drawn from the seed.
 ///
 /// # Errors
 /// [`StageError::Data`] when the file of `init: Weights(…)` is not there or does not fit the network, key by key.
@@ -28,28 +27,75 @@ pub fn first<D: Kernels>(
     if let Init::Weights(path) = &spec.init {
         let owned = Arc::get_mut(&mut network)
             .ok_or_else(|| StageError::Bug("a network that was just made is shared".into()))?;
-        let mut state = read(path)?;
-        load(device, owned.parameters_mut(), &mut state, "")
-            .map_err(|e| StageError::Data(format!("{}: {e}", path.display())))?;
+        let Opened { mut state, has_head, network: theirs, .. } = fitted(path, spec)?;
+        let (ours, theirs) = (spec.backbone.label(), theirs.backbone.label());
+        let about = |what: &str| {
+            let file = path.display();
+            StageError::Data(format!(
+                "{file}: {what}; the file is of {theirs}, the graph's network is {ours}"
+            ))
+        };
+        let mut wanted = owned.parameters_mut();
+        wanted.retain(|parameter| has_head || !parameter.name.starts_with("head."));
+        if let Some(what) = misfit(&wanted, &state) {
+            return Err(about(&what));
+        }
+        load(device, wanted, &mut state, "").map_err(|e| about(&e.to_string()))?;
         if let Some(key) = state.keys().find(|key| !is_statistic(key)) {
             let more = state.len() - 1;
-            return Err(StageError::Data(format!(
-                "{}: {key} (and {more} more) is not a weight of this network; the graph's `network` must be the file's",
-                path.display()
-            )));
+            return Err(about(&format!("{key} (and {more} more) is not a weight of the graph's network")));
         }
     }
     Ok(network)
 }
 
-/// What the batch norms of the graph's network have seen at the start: what the file of `init: Weights(…)` says, or nothing.
+/// The first weight that the file has in another shape. Position embeddings come last, for their shape follows from others.
+fn misfit<D: Device>(wanted: &[Mut<'_, D>], state: &State) -> Option<String> {
+    let shape = |key: &str| match state.get(key) {
+        Some(SavedTensor::F32 { dims, .. }) => Some(dims),
+        _ => None,
+    };
+    let (positions, others): (Vec<_>, Vec<_>) =
+        wanted.iter().partition(|parameter| parameter.name.ends_with("pos_embed"));
+    others.into_iter().chain(positions).find_map(|Mut { name, dims, .. }| {
+        let found = shape(name).filter(|found| *found != dims)?;
+        Some(format!("{name} is {found:?} in the file and {dims:?} in the graph's network"))
+    })
+}
+
+/// What batch norms of the graph's network have seen at the start: what the file of `init: Weights(…)` says, or nothing.
 ///
 /// # Errors
 /// [`StageError::Data`] when that file is not there or what it says of a norm is not whole.
 pub fn first_statistics(spec: &NetworkSpec, averages: &Averages) -> Result<(), StageError> {
     let Init::Weights(path) = &spec.init else { return Ok(()) };
     let torn = |key| StageError::Data(format!("{}: the statistics of {key} are incomplete", path.display()));
-    averages.begin(&read(path)?).map_err(torn)
+    averages.begin(&fitted(path, spec)?.state).map_err(torn)
+}
+
+/// What is to be said of the file of `init: Weights(…)` before a run starts from it: what it is, what is left over, resampled, or drawn
+/// from the seed all the same. Nothing where the seed draws everything.
+///
+/// # Errors
+/// [`StageError::Data`] when that file is not there or can't be used.
+pub fn introduce(spec: &NetworkSpec) -> Result<Option<String>, StageError> {
+    let Init::Weights(path) = &spec.init else { return Ok(None) };
+    let Opened { network, format, has_head, keys, .. } = fitted(path, spec)?;
+    let (file, label) = (path.display(), network.backbone.label());
+    let head = if has_head { "" } else { "\nhead       not in the file; drawn from the graph's seed" };
+    Ok(Some(format!("first weights: {file} ({}, {label})\n{keys}{head}", format.label())))
+}
+
+/// The file of the first weights, its position embeddings laid out for the graph's pictures.
+fn fitted(path: &Path, spec: &NetworkSpec) -> Result<Opened, StageError> {
+    let wrong = |e: &dyn std::fmt::Display| StageError::Data(e.to_string());
+    let mut opened = weights::open(path, Which::default()).map_err(|e| wrong(&e))?;
+    let (ours, theirs) = (&spec.backbone, &opened.network.backbone);
+    if theirs.vit().is_some() && theirs.label() == ours.label() && theirs.image() != ours.image() {
+        let resized = weights::resize(&mut opened.network, &mut opened.state, ours.image());
+        opened.keys.reshaped.extend(resized.map_err(|e| wrong(&e.of(path)))?);
+    }
+    Ok(opened)
 }
 
 /// A device's failure as a stage's.
@@ -94,21 +140,5 @@ pub fn load<D: Device>(
     Ok(())
 }
 
-/// The tensors of a safetensors file.
-fn read(path: &Path) -> Result<State, StageError> {
-    let wrong = |e: &dyn std::fmt::Display| StageError::Data(format!("{}: {e}", path.display()));
-    let bytes = std::fs::read(path).map_err(|e| wrong(&e))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| wrong(&e))?;
-    let mut state = State::new();
-    for (name, view) in file.iter() {
-        let dims = view.shape().to_vec();
-        let four = |b: &[u8]| Float::from_le_bytes([b[0], b[1], b[2], b[3]]);
-        let saved = match view.dtype() {
-            Dtype::F32 => SavedTensor::F32 { dims, values: view.data().chunks_exact(4).map(four).collect() },
-            _ if is_statistic(name) => continue,
-            other => return Err(wrong(&format!("{name} holds {other:?}; 32-bit floats are read"))),
-        };
-        state.insert(name.to_string(), saved);
-    }
-    Ok(state)
-}
+#[cfg(test)]
+mod tests;

@@ -23,8 +23,6 @@ pub struct Safetensors {
     listed: Vec<Listed>,
     /// Where each tensor's bytes lie in the file: from and to.
     places: Vec<(u64, u64)>,
-    /// The words that its writer left in the header.
-    pub words: HashMap<String, String>,
 }
 
 impl Safetensors {
@@ -40,7 +38,7 @@ impl Safetensors {
         let start = 8 + header.len() as u64;
         let Header { words, tensors } = serde_json::from_slice(&header)
             .map_err(|e| Cause::Safetensors(format!("its header is damaged: {e}")))?;
-        let metadata = Metadata::new(words.clone(), tensors)
+        let metadata = Metadata::new(words, tensors)
             .map_err(|e| Cause::Safetensors(format!("its header contradicts itself: {e}")))?;
         let held = start.checked_add(metadata.data_len() as u64);
         if held != Some(length) {
@@ -57,7 +55,7 @@ impl Safetensors {
             places.push((start + from as u64, start + to as u64));
             listed.push(Listed { element: element(info.dtype), dims: info.shape.clone(), key });
         }
-        Ok(Safetensors { file, length, listed, places, words: words.unwrap_or_default() })
+        Ok(Safetensors { file, length, listed, places })
     }
 }
 

@@ -90,7 +90,7 @@ impl Format {
         if has(&|key| key.starts_with("backbone.")) {
             return Some(if safetensors { Format::Dinoflow } else { Format::PublishedBackbone });
         }
-        if has(&|key| hugging_face::place(key) == Place::Whole("backbone.cls_token".into())) {
+        if has(&|key| key.strip_prefix("vit.").unwrap_or(key) == "embeddings.cls_token") {
             return Some(Format::HuggingFace);
         }
         if has(&|key| key == "conv1.weight") && has(&|key| key.starts_with("layer1.0.")) {

@@ -1,0 +1,7 @@
+//! Weights in and out: files that mean harm, damaged ones, and the way through every format and back.
+
+mod archives;
+mod craft;
+mod formats;
+mod pickles;
+mod safetensors;
