@@ -165,8 +165,7 @@ fn retrieval_by_a_ground_truth_and_by_class() {
         // a picture and the same one a little darker are each other's answer
         let mut one = picture(number / 2, 70, 50);
         one.pixels_mut().filter(|_| number % 2 == 1).for_each(|p| p.0.iter_mut().for_each(|x| *x -= *x / 8));
-        let bytes = std::io::Cursor::new(Vec::new());
-        let mut bytes = bytes;
+        let mut bytes = std::io::Cursor::new(Vec::new());
         one.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
         // the published names end in .jpg; what a file is, its bytes say
         std::fs::write(folder.join(format!("p{number}.jpg")), bytes.into_inner()).unwrap();

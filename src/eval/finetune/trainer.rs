@@ -148,12 +148,7 @@ impl Trainer {
     }
 
     /// AdamW over all parameters; of the network's head, which fine-tuning has none of, nothing changes.
-    fn apply(
-        &mut self,
-        gradients: &[&[f32]],
-        (weights, bias): (&[f32], &[f32]),
-        lr: f64,
-    ) -> Result<(), Error> {
+    fn apply(&mut self, slopes: &Slopes, lr: f64) -> Result<(), Error> {
         self.step += 1;
         let (step, recipe, depth) = (self.step, &self.recipe, self.depth);
         let adamw = |p: &mut [f32], g: &[f32], moments: &mut Moments, lr: f64, decay: f64| {
