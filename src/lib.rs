@@ -32,7 +32,7 @@
 //! | [`tensor`] | the seam to dfdx: devices, the tape that a stage runs itself, tensors with shapes known at run time |
 //! | [`optim`] | schedules and spans of training |
 //! | [`weights`] | weights in and out: safetensors, files of torch.save read without running them, Hugging Face, timm, torchvision, and back |
-//! | [`eval`] | features of labelled pictures, and the votes of nearest neighbours |
+//! | [`eval`] | what a network is worth: features of pictures, and the published ways of judging them |
 //! | [`doctor`] | whether training has collapsed, which way, since when, why, and what to do about it |
 //! | [`checkpoint`] | the run folder: what a run leaves behind, and what it resumes from |
 //! | [`report`] | what a run tells: its record and other programs' logs, its progress, its timings, its pictures, its page |
@@ -52,7 +52,7 @@
 //! # Invariants
 //!
 //! - [`graph`] and [`plan`] do no tensor work.
-//! - Files are touched by loading, data, weights, checkpoint, traces, report, the doctor and ablations (these three read runs), and the
+//! - Files are touched by loading, data, weights, evaluation, checkpoint, traces, report, the doctor and ablations (these three read runs), and the
 //!   command line; by nothing else. ([`bench::memory`] asks
 //!   the system for the process's peak of memory and for the machine's whole, [`kernels`] the environment for `DINOFLOW_ISA`.)
 //! - Only [`runtime`] starts threads; kernels and evaluation use rayon's pool. No more threads work at once than the run has: a host stage
