@@ -38,7 +38,8 @@ pub struct Subject<D: Device> {
     pub network: Lent<D>,
     pub averages: Averages,
     pub view: View,
-    products: Products,
+    /// The precision of products and activations.
+    pub products: Products,
 }
 
 impl<D: Kernels> Subject<D> {
