@@ -32,14 +32,14 @@
 //! | [`tensor`] | the seam to dfdx: devices, the tape that a stage runs itself, tensors with shapes known at run time |
 //! | [`optim`] | schedules and spans of training |
 //! | [`weights`] | weights in and out: safetensors, files of torch.save read without running them, Hugging Face, timm, torchvision, and back |
-//! | [`eval`] | features of labelled pictures, and the votes of nearest neighbours |
+//! | [`eval`] | what a network is worth: features of pictures, and the published ways of judging them |
 //! | [`doctor`] | whether training has collapsed, which way, since when, why, and what to do about it |
 //! | [`checkpoint`] | the run folder: what a run leaves behind, and what it resumes from |
-//! | [`report`] | what a run tells: its record, its progress, its closing tables |
+//! | [`report`] | what a run tells: its record and other programs' logs, its progress, its timings, its pictures, its page |
 //! | [`keyed`] | random draws as functions of a key |
 //!
 //! Beside `src/`: `graphs/` holds whole recipes, `graphs/ablations/` the paper's ablations, `examples/own_loss` a crate with a stage of its own, `stages/<role>/<variant>.ron` every stage with its parameters explained, `tests/reference/` what
-//! is compared with numbers of the published method (from `tests/fixtures/`), `tests/faults.rs` what becomes of runs whose stages fail.
+//! is compared with numbers of the published method (from `tests/fixtures/`), `tests/faults.rs` what becomes of runs whose stages fail, `tests/peers/` scripts by which other programs read what a run left.
 //!
 //! # Words
 //!
@@ -52,8 +52,8 @@
 //! # Invariants
 //!
 //! - [`graph`] and [`plan`] do no tensor work.
-//! - Files are touched by loading, data, weights, checkpoint, report, traces, the doctor and ablations (they read runs), and the command
-//!   line; by nothing else. ([`bench::memory`] asks
+//! - Files are touched by loading, data, weights, evaluation, checkpoint, traces, report, the doctor and ablations (these three read runs), and the
+//!   command line; by nothing else. ([`bench::memory`] asks
 //!   the system for the process's peak of memory and for the machine's whole, [`kernels`] the environment for `DINOFLOW_ISA`.)
 //! - Only [`runtime`] starts threads; kernels and evaluation use rayon's pool. No more threads work at once than the run has: a host stage
 //!   fires on a core that a thread of the pool lends it, and whoever has borrowed one waits for nothing.
@@ -65,7 +65,8 @@
 //! - Every stage with state saves and restores it, and a run that is killed and resumed ends with the bits of one that was not.
 //! - A step commits whole or not at all. A loss or gradient that is not finite reaches no weight, moment, centre, statistic or teacher.
 //! - When a stage fails or panics, the first cause is reported with node and step, its neighbours stop quietly, and all threads join.
-//! - A file appears whole or not at all. The append-only logs are the exception: whole lines, cut back to the checkpoint's step on resume.
+//! - A file appears whole or not at all. The append-only logs are the exception: whole lines, cut back to the checkpoint's step on resume; of event
+//!   files, whole events, the later ones of which a new file declares void.
 //! - `unsafe` stands in [`kernels`] and [`tensor`] only, each block with the reason why it is sound.
 //! - No network access and no telemetry.
 

@@ -52,7 +52,9 @@ fn a_step_has_the_papers_order() {
             nodes.iter().map(|node| plan.nodes[node.0].name.as_str()).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(names(&plan.host), "source decode multi_crop collate");
-        assert_eq!(names(&plan.barrier), "knn attention checkpoint");
+        // a residual network does not attend
+        let barrier = if graph == "resnet50" { "knn checkpoint" } else { "knn attention checkpoint" };
+        assert_eq!(names(&plan.barrier), barrier);
     }
 }
 

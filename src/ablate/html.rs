@@ -1,17 +1,20 @@
 //! The report as one page that needs nothing else: no network, no script.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, PreEscaped, html};
 
 use super::end::End;
-use super::markdown::{COLUMNS, about, changes, difference, figures};
+use super::markdown::{COLUMNS, about, difference, figures};
 use super::outcome::{Met, Outcome};
-use super::plot::{self, Ink, plot};
 use super::result::{Record, RunResult};
-use super::series::{curve, range};
 use super::variant::{Ablation, Variant};
+use crate::plan::explain::diff::changes;
 use crate::plan::explain::svg::svg;
+use crate::report::page::plot::{Ink, SMALL, plot};
+use crate::report::page::series::{curve, range};
+use crate::report::page::shell::{data_url, shell};
 
-const STYLE: &str = include_str!("report.css");
+/// Points of a curve at most; more can't be told apart at its size.
+const POINTS: usize = 150;
 
 /// A series of a record.
 type Series = fn(&Record) -> &[(u64, f64)];
@@ -41,32 +44,20 @@ fn columns() -> [Column; 4] {
 
 /// The page.
 pub fn page(ablation: &Ablation, outcomes: &[Outcome]) -> String {
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                // the page is whole: a browser is told to fetch nothing for it
-                meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (ablation.title) }
-                style { (PreEscaped(STYLE)) (PreEscaped(plot::style())) }
+    shell(
+        &ablation.title,
+        html! {
+            header {
+                h1 { (ablation.title) }
+                p.quiet { (about(ablation)) }
             }
-            body {
-                header {
-                    h1 { (ablation.title) }
-                    p.quiet { (about(ablation)) }
-                }
-                section { (summary(outcomes)) }
-                section { h2 { "Curves" } (curves(outcomes)) }
-                section { h2 { "Figures" } (table(outcomes)) }
-                section { (differences(ablation)) }
-                footer.quiet { "dinoflow ablate" }
-            }
-        }
-    };
-    page.into_string()
+            section { (summary(outcomes)) }
+            section { h2 { "Curves" } (curves(outcomes)) }
+            section { h2 { "Figures" } (table(outcomes)) }
+            section { (differences(ablation)) }
+            footer.quiet { "dinoflow ablate" }
+        },
+    )
 }
 
 /// What came of a variant, as the mark beside it: its class and its sign.
@@ -150,13 +141,13 @@ fn curves(outcomes: &[Outcome]) -> Markup {
 fn picture(outcomes: &[Outcome], own: &Outcome, column: &Column, steps: f64, range: (f64, f64)) -> String {
     let others =
         outcomes.iter().filter(|other| other.name != own.name).filter_map(|other| other.runs.first());
-    let faint = others.map(|run| (Ink::Faint, curve((column.first)(&run.record))));
-    let second = column
-        .second
-        .map(|second| own.runs.iter().map(move |run: &RunResult| (Ink::Second, curve(second(&run.record)))));
-    let first = own.runs.iter().map(|run| (Ink::First, curve((column.first)(&run.record))));
+    let faint = others.map(|run| (Ink::Faint, curve((column.first)(&run.record), POINTS)));
+    let second = column.second.map(|second| {
+        own.runs.iter().map(move |run: &RunResult| (Ink::Second, curve(second(&run.record), POINTS)))
+    });
+    let first = own.runs.iter().map(|run| (Ink::First, curve((column.first)(&run.record), POINTS)));
     let all: Vec<(Ink, Vec<(f64, f64)>)> = faint.chain(second.into_iter().flatten()).chain(first).collect();
-    plot(&all, steps, range)
+    plot(SMALL, &all, steps, range)
 }
 
 /// What the doctor has to say of a collapsed variant.
@@ -206,32 +197,9 @@ fn difference_of(ablation: &Ablation, variant: &Variant) -> Markup {
                 ul { @for line in changes(&picture) { li { code { (line) } } } }
                 details {
                     summary { "the graph, drawn" }
-                    img alt=(format!("what differs in the graph of {}", variant.name)) src=(data_url(&svg(&picture)));
+                    img alt=(format!("what differs in the graph of {}", variant.name)) src=(data_url("image/svg+xml", svg(&picture).as_bytes()));
                 }
             }
         }
-    }
-}
-
-/// A picture as the address of itself. Not part of the page, so that the names within it can't meet another picture's.
-fn data_url(svg: &str) -> String {
-    let mut url = String::from("data:image/svg+xml;charset=utf-8,");
-    for c in svg.chars() {
-        match c {
-            '%' | '#' | '"' | '<' | '>' | '&' | '\'' | '\n' | '+' => url += &format!("%{:02X}", c as u32),
-            other => url.push(other),
-        }
-    }
-    url
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_picture_is_its_own_address() {
-        let url = data_url("<a b=\"#1\">5 % & ü\n</a>");
-        assert_eq!(url, "data:image/svg+xml;charset=utf-8,%3Ca b=%22%231%22%3E5 %25 %26 ü%0A%3C/a%3E");
     }
 }

@@ -2,9 +2,8 @@
 
 use super::outcome::Outcome;
 use super::variant::{Ablation, Variant};
-use crate::plan::EdgeKind;
-use crate::plan::explain::diff::diff;
-use crate::plan::explain::picture::{Picture, State};
+use crate::plan::explain::diff::{changes, diff};
+use crate::plan::explain::picture::Picture;
 
 /// The columns of the table of figures.
 pub const COLUMNS: [&str; 9] = [
@@ -41,35 +40,6 @@ pub fn figures(outcome: &Outcome) -> [String; 9] {
 pub fn difference(ablation: &Ablation, variant: &Variant) -> Option<Picture> {
     let first = ablation.variants.first().filter(|first| first.name != variant.name)?;
     Some(diff(&first.picture, &variant.picture))
-}
-
-/// What differs, a line each.
-pub fn changes(difference: &Picture) -> Vec<String> {
-    let state = |state: State| match state {
-        State::Added => Some("added"),
-        State::Removed => Some("left out"),
-        _ => None,
-    };
-    let mut lines: Vec<String> = Vec::new();
-    for node in &difference.nodes {
-        match state(node.state) {
-            Some(word) => lines.push(format!("{}: {word} ({})", node.name, node.kind)),
-            None if node.state == State::Changed => {
-                lines.extend(node.details.iter().map(|detail| format!("{}: {detail}", node.name)));
-            }
-            None => {}
-        }
-    }
-    for wire in difference.wires.iter().filter(|wire| wire.kind != EdgeKind::Gradient) {
-        if let Some(word) = state(wire.state) {
-            let (from, to) =
-                (format!("{}/{}", wire.from, wire.from_port), format!("{}/{}", wire.to, wire.to_port));
-            lines.push(format!("wire {from} to {to}: {word}"));
-        }
-    }
-    let keys = difference.remarks.iter().filter(|(state, _)| *state == State::Changed);
-    lines.extend(keys.map(|(_, line)| line.clone()));
-    lines
 }
 
 /// What a table of this report is about.

@@ -8,8 +8,6 @@
 //! end        how a run ended
 //! outcome    what a variant came to, over its seeds
 //! spread     a figure over several seeds
-//! series     curves, thinned for drawing
-//! plot       a curve's picture
 //! html, markdown   the report
 //! ```
 //! Every variant starts from the weights and sees the crops that its seed gives, so what differs is what the variant changes.
@@ -18,9 +16,7 @@ pub mod end;
 pub mod html;
 pub mod markdown;
 pub mod outcome;
-pub mod plot;
 pub mod result;
-pub mod series;
 pub mod spec;
 pub mod spread;
 pub mod variant;

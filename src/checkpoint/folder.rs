@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::atomic::{TEMPORARY, parent};
+use super::leavings;
 
 /// What to do with a folder that a run has used before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,16 +100,8 @@ impl RunFolder {
         discard(&self.latest())?;
         self.steps()?.iter().try_for_each(|(_, path)| discard(path))?;
         OURS.iter().try_for_each(|name| discard(&self.path.join(name)))?;
-        for file in
-            [files_of(&self.tensorboard(), is_events)?, files_of(&self.pictures(), is_picture)?].concat()
-        {
-            remove(&file)?;
-        }
-        // folders with files that no run wrote stay
-        for folder in [self.tensorboard(), self.pictures()] {
-            let _ = std::fs::remove_dir(folder);
-        }
-        Ok(())
+        leavings::clear(&self.tensorboard(), leavings::is_events)?;
+        leavings::clear(&self.pictures(), leavings::is_picture)
     }
 
     /// Removes the pictures that were drawn at barriers after a checkpoint's: those of its own step stay when they were `evaluated`.
@@ -116,8 +109,8 @@ impl RunFolder {
     /// # Errors
     /// When one can't be removed.
     pub fn forget_pictures(&self, step: u64, evaluated: bool) -> Result<(), FolderError> {
-        let later = |name: &str| step_of(name).is_some_and(|at| at > step || (at == step && !evaluated));
-        files_of(&self.pictures(), later)?.iter().try_for_each(|path| remove(path))
+        let later = |at: u64| at > step || (at == step && !evaluated);
+        leavings::remove_those(&self.pictures(), |name| leavings::step_of(name).is_some_and(later))
     }
 
     /// Whether anything would be lost. A run that failed before its first line left nothing of worth.
@@ -194,7 +187,7 @@ impl RunFolder {
 }
 
 /// What lies in a folder, by name; nothing where there is no folder.
-fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, FolderError> {
+pub(super) fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, FolderError> {
     let read = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         read => read.map_err(FolderError::file(folder))?,
@@ -206,27 +199,6 @@ fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, FolderError> {
     }
     entries.sort();
     Ok(entries)
-}
-
-/// The files in a folder whose names are of a kind.
-fn files_of(folder: &Path, kind: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>, FolderError> {
-    let entries = entries(folder)?.into_iter();
-    Ok(entries.filter(|(name, path)| kind(name) && path.is_file()).map(|(_, path)| path).collect())
-}
-
-/// Whether a file of `tensorboard/` is a run's.
-fn is_events(name: &str) -> bool {
-    name.starts_with("events.out.tfevents.") && name.contains(".dinoflow.")
-}
-
-/// Whether a file of `pictures/` is a run's.
-fn is_picture(name: &str) -> bool {
-    name == "crops.png" || step_of(name).is_some()
-}
-
-/// The step of a picture: 24 of `attention-step-00000024.png`.
-fn step_of(name: &str) -> Option<u64> {
-    name.strip_suffix(".png")?.rsplit_once("-step-")?.1.parse().ok()
 }
 
 /// The checkpoints' folders within `checkpoints`, by step.
@@ -265,7 +237,7 @@ pub fn discard(path: &Path) -> Result<(), FolderError> {
 }
 
 /// Removes a file or folder, if it is there.
-fn remove(path: &Path) -> Result<(), FolderError> {
+pub(super) fn remove(path: &Path) -> Result<(), FolderError> {
     let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
     match removed {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(FolderError::file(path)(error)),

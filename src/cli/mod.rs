@@ -10,6 +10,7 @@ mod export;
 mod features;
 mod graph;
 mod import;
+mod report;
 mod run;
 mod stages;
 
@@ -24,7 +25,7 @@ use crate::bench::memory;
 use crate::error::Error;
 use crate::graph::load::{Loaded, Request, load};
 use crate::graph::problem::{Diagnostic, Severity};
-use crate::graph::report;
+use crate::graph::report::print;
 use crate::graph::spec::DeviceChoice;
 use crate::kernels::cpu::instructions;
 use crate::plan::{Plan, build, fit};
@@ -63,6 +64,8 @@ enum Command {
     Import(import::ImportArgs),
     /// Writes weights as other programs read them: timm, Hugging Face, torchvision, the published checkpoints
     Export(export::ExportArgs),
+    /// Makes one page of a run's folder, or of several: curves, times, pictures, settings
+    Report(report::ReportArgs),
     /// Draws a graph, right or wrong
     Graph(graph::GraphArgs),
     /// Lists the stages: their ports, parameters, defaults and presets
@@ -173,6 +176,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
         Command::Attention(args) => args.run(),
         Command::Import(args) => args.run(&registry),
         Command::Export(args) => args.run(&registry),
+        Command::Report(args) => args.run(&registry),
         Command::Graph(args) => args.run(&registry),
         Command::Stages(args) => args.run(&registry),
     });
@@ -189,7 +193,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
 fn print_error(error: &Error) {
     // a closed standard error leaves nobody to tell; the exit status still does
     if let Error::Graph { problems, origins } = error {
-        let _ = report::print(problems, origins);
+        let _ = print(problems, origins);
         let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
         let word = if errors == 1 { "error" } else { "errors" };
         eprintln!("{errors} {word}; nothing was run");

@@ -123,7 +123,7 @@ impl RunArgs {
         }
         let graph = self.graph.graph.display();
         super::say(&format!(
-            "{} {} in {folder}: metrics.jsonl, checkpoints/latest\n\
+            "{} {} in {folder}: report.html, metrics.jsonl, checkpoints/latest\n\
              next: dinoflow run {graph} --out {folder}-2 --set optimizer.lr=…   another value\n\
              \x20     dinoflow graph {graph} --format svg -o graph.svg            the graph as a picture\n",
             outcome.step,

@@ -212,6 +212,28 @@ mod tests {
     }
 
     #[test]
+    fn of_equals_the_earlier_ones_vote() {
+        // 300 equal rows, of which the first ten are of class 1; k = 10 sees these alone
+        let rows = 300;
+        let labels = (0..rows).map(|row| u32::from(row < 10)).collect();
+        let train = Labelled::normalized(2, [3.0, 4.0].repeat(rows), labels);
+        let near = nearest(&train, &[0.6, 0.8], 10);
+        assert_eq!(near[0].iter().map(|one| one.1).collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
+        let val = Labelled::normalized(2, vec![1.0, 1.0], vec![1]);
+        let accuracies = classify(&train, &val, &[10, 200], 0.07);
+        assert_eq!(accuracies.iter().map(|a| a.top1).collect::<Vec<_>>(), [100.0, 0.0]);
+    }
+
+    #[test]
+    fn the_largest_of_any_number_of_numbers_is_found() {
+        for count in [1, 15, 16, 17, 64] {
+            let numbers: Vec<f32> = (0..count).map(|i| ((i * 7) % count) as f32 - 100.0).collect();
+            let expected = numbers.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            assert_eq!(largest(&numbers), expected, "{count}");
+        }
+    }
+
+    #[test]
     fn fewer_rows_than_neighbours_all_vote() {
         let one = Labelled::normalized(2, vec![1.0, 0.0], vec![0]);
         assert_eq!(classify(&one, &one, &[200], 0.07), [Accuracy { k: 200, top1: 100.0, top5: 100.0 }]);

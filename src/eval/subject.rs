@@ -15,7 +15,7 @@ use crate::nn::statistics::Averages;
 use crate::nn::weights::load as load_parameters;
 use crate::runtime::stage::StageError;
 use crate::tensor::Device;
-use crate::weights::{self, Preprocessing, Which};
+use crate::weights::{self, Format, Preprocessing, Which};
 
 /// How a network is to be opened and shown pictures.
 #[derive(Clone, Copy, Debug)]
@@ -32,12 +32,13 @@ pub struct Ask {
 pub struct Subject<D: Device> {
     /// Where the weights come from.
     pub path: PathBuf,
-    /// Which of a run's networks it is.
-    pub which: Which,
+    /// Which of two networks it is; none where there is one alone.
+    pub which: Option<Which>,
     pub spec: NetworkSpec,
     pub network: Lent<D>,
     pub averages: Averages,
     pub view: View,
+    products: Products,
 }
 
 impl<D: Kernels> Subject<D> {
@@ -48,6 +49,10 @@ impl<D: Kernels> Subject<D> {
     pub fn open(device: &D, path: &Path, ask: Ask) -> Result<Self, Error> {
         let opened = weights::open(path, ask.which).map_err(|e| Error::Request(e.to_string()))?;
         let graph = graph_of(path);
+        // a run, a checkpoint of it, and the published training's file hold two
+        let two =
+            (path.is_dir() && opened.format == Format::Dinoflow) || opened.format == Format::PublishedFull;
+        let which = two.then_some(ask.which);
         let mut spec = opened.network;
         spec.head = HeadSpec { layers: 1, bottleneck: 1, prototypes: false, ..HeadSpec::default() };
         let crop = crop(&spec, opened.shown.as_ref(), ask.crop)?;
@@ -70,7 +75,7 @@ impl<D: Kernels> Subject<D> {
             .ok_or_else(|| Error::Failed("a network that was just made is shared".into()))?;
         let backbone = owned.parameters_mut().into_iter().filter(|p| p.name.starts_with("backbone."));
         load_parameters(device, backbone.collect(), &mut state, "").map_err(refused)?;
-        Ok(Subject { path: path.to_owned(), which: ask.which, spec, network, averages, view })
+        Ok(Subject { path: path.to_owned(), which, spec, network, averages, view, products: ask.products })
     }
 
     /// The network as features are asked of it.
@@ -83,12 +88,18 @@ impl<D: Kernels> Subject<D> {
         let View { resize, crop, mean, deviation, .. } = self.view;
         serde_json::json!({
             "weights": self.path.display().to_string(),
-            "network": self.which.key(),
+            "network": self.which.map(Which::key),
             "architecture": self.spec.backbone.label(),
             "width": self.network.width(),
-            "resize": resize, "crop": crop, "mean": mean, "deviation": deviation,
+            "precision": format!("{:?}", self.products).to_lowercase(),
+            "resize": resize, "crop": crop, "mean": mean.map(written), "deviation": deviation.map(written),
         })
     }
+}
+
+/// A number with the digits that it was written with.
+fn written(number: f32) -> f64 {
+    (f64::from(number) * 1e6).round() / 1e6
 }
 
 /// The side of the centre crop.

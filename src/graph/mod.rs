@@ -10,6 +10,7 @@ pub mod problem;
 pub mod read;
 pub mod report;
 pub mod resnet;
+pub mod shipped;
 pub mod spec;
 pub mod tree;
 pub mod write;

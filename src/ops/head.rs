@@ -9,7 +9,7 @@ use crate::tensor::Float;
 type Rows<W, D, T = dfdx::prelude::NoneTape> = Tensor<(usize, W), Float, D, T>;
 
 /// PyTorch's `BatchNorm1d` default.
-const BATCH_NORM_EPSILON: f32 = 1e-5;
+pub const BATCH_NORM_EPSILON: f32 = 1e-5;
 /// PyTorch's `F.normalize` default.
 const UNIT_EPSILON: f32 = 1e-12;
 

@@ -106,6 +106,8 @@ mod tests {
             (resumed..8).for_each(|step| log.step(&line(step)).unwrap());
             assert_eq!(std::fs::read_to_string(&path).unwrap(), all, "resumed at {resumed}");
         };
-        [0, 1, 3, 4, 8].map(check);
+        for resumed in [0, 1, 3, 4, 8] {
+            check(resumed);
+        }
     }
 }

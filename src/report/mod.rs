@@ -8,12 +8,14 @@
 //! rejected      rejected.jsonl
 //! timings       timings.json: what stages cost, how full channels were, and on what machine
 //! pictures      crops and attention
+//! page          report.html, on one run or several
 //! progress, count, tables, verdict   what is said on the terminal
 //! ```
 pub mod count;
 pub mod epochs;
 pub mod logs;
 pub mod metrics;
+pub mod page;
 pub mod pictures;
 pub mod progress;
 pub mod rejected;

@@ -2,57 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use super::account::summary;
 use super::channel::Stopped;
 use super::firing::Run;
 use super::host::Feed;
 use super::island::{Done, Island};
+use super::records::Records;
 use super::signal::Interrupt;
 use super::stage::{Event, StageError};
-use crate::checkpoint::{self, FolderError, GraphKeys, RunFolder, Snapshot};
-use crate::doctor::Doctor;
+use crate::checkpoint::{self, FolderError, RunFolder, Snapshot};
 use crate::graph::spec::OnCollapse;
 use crate::plan::NodeId;
-use crate::report::logs::{Logs, Unwritten};
-use crate::report::progress::Progress;
-use crate::report::rejected::Rejections;
-use crate::report::tables::Summary;
-use crate::report::timings::{Ended, Environment, Timings};
+use crate::report::logs::Unwritten;
 use crate::stages::{Declare, Role, StageSpec};
 use crate::tensor::Device;
 use serde_json::{Map, Value};
-
-/// Where a run's results go.
-pub struct Records<'a> {
-    pub folder: &'a RunFolder,
-    pub keys: &'a GraphKeys,
-    pub logs: Logs,
-    pub rejections: &'a Rejections,
-    pub progress: Progress,
-    /// Has read what the record holds from an earlier life of the run.
-    pub doctor: Doctor,
-    /// When the steps began, and on what.
-    pub start: Instant,
-    pub environment: Environment,
-    /// How far the run has come, also when it fails.
-    pub reached: Reached,
-}
-
-impl Records<'_> {
-    /// What the time went into so far.
-    pub fn summary(&self, run: &Run<'_>) -> Summary {
-        summary(run, self.environment.threads, &self.reached, self.start.elapsed())
-    }
-
-    /// Writes the account of the steps so far.
-    ///
-    /// # Errors
-    /// When the file can't be written.
-    pub fn write_timings(&self, run: &Run<'_>, ended: Option<Ended>) -> std::io::Result<()> {
-        let timings = Timings::of(&self.summary(run), run.steps.start, ended, self.environment.clone());
-        timings.write(&self.folder.timings())
-    }
-}
 
 /// How far a run came.
 #[derive(Clone, Copy, Debug, Default)]

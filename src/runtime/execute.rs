@@ -6,10 +6,11 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use super::build::Build;
 use super::channel::Stopped;
 use super::cores;
-use super::drive::{Drive, Reached, Records};
+use super::drive::{Drive, Reached};
 use super::firing::Run;
 use super::launch::{Layout, launch};
 use super::options::{Options, Outcome, RunError};
+use super::records::Records;
 use super::signal::Interrupt;
 use crate::checkpoint::{self, FolderError, GraphKeys, Resumed, Reuse, RunFolder, atomic};
 use crate::doctor::Doctor;
@@ -81,6 +82,16 @@ pub fn execute<D: Device>(
     let ended = launch(&run, parts, layout, |island, feed| {
         go(Drive { run: &run, island, feed, records: &mut records, interrupt }, resumed)
     });
+    conclude(&run, &mut records, options, ended)
+}
+
+/// Writes down how the run ended: its trace and its account, also of one that failed.
+fn conclude(
+    run: &Run<'_>,
+    records: &mut Records<'_>,
+    options: &Options,
+    ended: Result<Reached, RunError>,
+) -> Result<Outcome, RunError> {
     records.progress.end();
     // the trace of a failed run is the one that is wanted most, but its failure is what counts
     let name = |actor| run.name(actor);
@@ -88,15 +99,22 @@ pub fn execute<D: Device>(
         options.trace.as_ref().map_or(Ok(()), |path| run.trace.write(path, name).map_err(file(path)));
     let status = |reached: &Reached| reached.status.unwrap_or(if reached.collapsed { COLLAPSED } else { 0 });
     let end = match &ended {
-        Ok(reached) => Ended { status: status(reached), failure: None },
+        Ok(reached) => {
+            records.reached = *reached;
+            Ended { status: status(reached), failure: None }
+        }
         Err(error) => Ended { status: error.status(), failure: Some(error.to_string()) },
     };
-    let accounted = records.write_timings(&run, Some(end)).map_err(file(&folder.timings()));
+    let accounted = records.write_timings(run, Some(end)).map_err(file(&records.folder.timings()));
     let reached = ended?;
     traced.and(accounted)?;
-    let (status, summary) = (status(&reached), records.summary(&run));
-    let diagnosis = records.doctor.diagnosis();
-    Ok(Outcome { status, diagnosis, step: reached.step, folder: folder.path().to_owned(), summary })
+    Ok(Outcome {
+        status: status(&reached),
+        diagnosis: records.doctor.diagnosis(),
+        step: reached.step,
+        folder: records.folder.path().to_owned(),
+        summary: records.summary(run),
+    })
 }
 
 /// What the run is on.

@@ -20,6 +20,7 @@ pub mod island;
 pub mod launch;
 pub mod ledger;
 pub mod options;
+pub mod records;
 pub mod save;
 pub mod sequential;
 pub mod signal;
@@ -36,11 +37,13 @@ mod real_tests;
 #[cfg(test)]
 mod tests;
 
+use std::io::Write;
 use std::sync::Arc;
 
 use crate::data::Sampler;
 use crate::optim::schedule::{Horizon, Span};
 use crate::plan::Plan;
+use crate::report::page;
 use crate::report::rejected::Rejections;
 use crate::stages::registry::{Registered, Registry};
 use crate::stages::source::{self, Pictures};
@@ -69,7 +72,15 @@ pub fn run<D: Registered>(
         build::Workshop { plan, device, pictures: Some(&pictures), registry, statistics: Default::default() };
     let parts =
         execute::Parts { plan, graph, horizon, device, build: &build, rejections: &pictures.rejections };
-    execute::execute(&parts, options, interrupt)
+    let ended = execute::execute(&parts, options, interrupt);
+    if matches!(ended, Ok(_) | Err(RunError::Failed(_))) {
+        let page = options.out.join("report.html");
+        // the run is what counts: a page that can't be written can be asked for again, and so with who would be told
+        if let Err(error) = page::write(std::slice::from_ref(&options.out), &page, registry) {
+            let _ = writeln!(std::io::stderr(), "no report: {error}");
+        }
+    }
+    ended
 }
 
 /// Opens the plan's source, whose size settles the run's lengths.

@@ -112,7 +112,7 @@ fn remains(out: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         if name.ends_with("metrics.jsonl") {
             bytes = String::from_utf8(bytes).unwrap().lines().map(timeless).collect::<String>().into_bytes();
         }
-        if !name.ends_with("lock") {
+        if !name.ends_with("lock") && !name.ends_with("timings.json") {
             files.insert(name, bytes);
         }
     }

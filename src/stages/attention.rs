@@ -85,6 +85,8 @@ impl Declare for Maps {
             let problem =
                 Problem::graph(BACKBONE, "a vision transformer, for nothing else attends", backbone.name());
             ranges.push(problem.help("this node draws nothing; leave it out with --without").note());
+            // what it is shown is of no account then
+            return ranges.finish();
         }
         let (crop, patch) = (self.crop.unwrap_or(backbone.image()), backbone.patch());
         if let Some(crop) = self.crop.filter(|crop| *crop == 0 || crop % patch.max(1) != 0) {

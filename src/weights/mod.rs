@@ -7,6 +7,7 @@
 //! infer, layout, judge, load    the architecture that shapes tell, what it must have, and the numbers
 //! positions    position embeddings in another layout or for another size
 //! export    the way back: files that other programs read
+//! onnx      networks that other programs run
 //! ```
 //! [`open`] is the way in. It is strict: a key that is missing, of another shape or of another network is an error, and
 //! every other key is accounted for in a [`KeyReport`].
@@ -20,6 +21,7 @@ mod judge;
 mod layout;
 mod load;
 pub mod naming;
+mod onnx;
 pub mod pickle;
 mod positions;
 mod preprocessing;

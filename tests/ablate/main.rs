@@ -1,6 +1,7 @@
 //! A small ablation with the program itself: variants that train, collapse and fail, side by side.
 #![cfg(unix)]
 
+#[path = "../browser/mod.rs"]
 mod browser;
 
 use std::path::{Path, PathBuf};

@@ -150,10 +150,15 @@ impl KnnArgs {
         let mut judgements = Vec::new();
         for which in which {
             let subject = self.view.open(&path, which)?;
-            let name = which.key();
-            let train = self.features(&subject, &train, &chosen, &format!("{name}, train"))?;
-            let val = self.features(&subject, &val, &all, &format!("{name}, val"))?;
-            judgements.push(self.judgement(Some(name), &train, &val, subject.to_json())?);
+            let name = subject.which.map(Which::key);
+            let what = name.unwrap_or("weights");
+            let train = self.features(&subject, &train, &chosen, &format!("{what}, train"))?;
+            let val = self.features(&subject, &val, &all, &format!("{what}, val"))?;
+            judgements.push(self.judgement(name, &train, &val, subject.to_json())?);
+            if name.is_none() {
+                // a file of one network has no other
+                break;
+            }
         }
         Ok(judgements)
     }

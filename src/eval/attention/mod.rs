@@ -118,7 +118,7 @@ mod tests {
         check((375, 500), None, 16, (368, 496));
         check((375, 500), Some(480), 8, (480, 640));
         check((3, 500), None, 16, (16, 496));
-        check((200, 100), Some(30), 8, (56, 32));
+        check((200, 100), Some(29), 8, (56, 32));
         assert_eq!(sides((9000, 9000), None, 8).unwrap_err().exit_status(), 2);
         assert!(sides((1, 1 << 40), Some(1 << 14), 4).is_err());
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! collect      rows as they come, kept on the disk until all are known
 //! safetensors, npy, parquet   the files
-//! read         labelled features of a safetensors file
+//! read         features of a safetensors file
 //! ```
 
 mod collect;
@@ -16,7 +16,7 @@ use std::io::{Error, Result};
 use std::path::{Path, PathBuf};
 
 pub use collect::{Collected, Row};
-pub use read::labelled;
+pub use read::{labelled, rows, unlabelled};
 
 /// The kinds of file, by the ends of their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,30 +8,44 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use crate::error::Error;
+use crate::eval::classifier::Rows;
 use crate::eval::knn::Labelled;
 
 /// Largest header that is read; the names of all pictures are no part of it.
 const LARGEST_HEADER: u64 = 1 << 20;
 
-/// Labelled features of a file, brought to unit length. Memory is the features' own: the file is read straight into it.
+/// Labelled features of a file, brought to unit length.
+///
+/// # Errors
+/// As [`rows`].
+pub fn labelled(path: &Path) -> Result<Labelled, Error> {
+    let Rows { dim, features, labels } = rows(path)?;
+    Ok(Labelled::normalized(dim, features, labels))
+}
+
+/// Labelled features of a file as they are. Memory is the features' own: the file is read straight into it.
 ///
 /// # Errors
 /// [`Error::Request`] when it is no such file, [`Error::File`] when it can't be read.
-pub fn labelled(path: &Path) -> Result<Labelled, Error> {
+pub fn rows(path: &Path) -> Result<Rows, Error> {
     let mut file = Open::new(path)?;
-    let (features, dims) = file.floats("cls")?;
+    let (dim, features) = file.cls()?;
     let labels = file.labels()?;
-    let &[rows, dim] = dims.as_slice() else {
-        return Err(file.wrong(format!("`cls` is {dims:?}; expected (pictures, dim)")));
-    };
-    if rows != labels.len() || dim == 0 {
-        return Err(file
-            .wrong(format!("`cls` is {dims:?} and there are {} labels; expected one a row", labels.len())));
+    if features.len() != labels.len() * dim {
+        let (rows, labels) = (features.len() / dim, labels.len());
+        return Err(
+            file.wrong(format!("`cls` has {rows} rows and there are {labels} labels; expected one a row"))
+        );
     }
-    if let Some(at) = features.iter().position(|x| !x.is_finite()) {
-        return Err(file.wrong(format!("row {} of `cls` holds a number that is not finite", at / dim)));
-    }
-    Ok(Labelled::normalized(dim, features, labels))
+    Ok(Rows { dim, features, labels })
+}
+
+/// The width of a file's features and the features (pictures, width), whether they are labelled or not.
+///
+/// # Errors
+/// As [`rows`].
+pub fn unlabelled(path: &Path) -> Result<(usize, Vec<f32>), Error> {
+    Open::new(path)?.cls()
 }
 
 /// An opened file with what its header says.
@@ -98,6 +112,21 @@ impl<'p> Open<'p> {
     fn floats(&mut self, name: &str) -> Result<(Vec<f32>, Vec<usize>), Error> {
         let info = self.info(name, &[Dtype::F32])?;
         Ok((self.fill(&info)?, info.shape))
+    }
+
+    /// The width of the features, at least 1, and the features: finite numbers.
+    fn cls(&mut self) -> Result<(usize, Vec<f32>), Error> {
+        let (features, dims) = self.floats("cls")?;
+        let dim = match dims.as_slice() {
+            &[_, dim] if dim > 0 => dim,
+            _ => return Err(self.wrong(format!("`cls` is {dims:?}; expected (pictures, dim)"))),
+        };
+        match features.iter().position(|x| !x.is_finite()) {
+            None => Ok((dim, features)),
+            Some(at) => {
+                Err(self.wrong(format!("row {} of `cls` holds a number that is not finite", at / dim)))
+            }
+        }
     }
 
     fn labels(&mut self) -> Result<Vec<u32>, Error> {

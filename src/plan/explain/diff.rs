@@ -1,6 +1,7 @@
 //! What differs between two graphs, as a picture of both.
 
 use super::picture::{Line, Node, Picture, State};
+use crate::plan::EdgeKind;
 
 /// The picture of `after` with what changed since `before`: nodes and wires added, removed and changed, parameters with
 /// both values, and the graph's own keys as remarks.
@@ -26,7 +27,7 @@ pub fn diff(before: &Picture, after: &Picture) -> Picture {
     for gone in before.wires.iter().filter(|wire| after.wires.iter().all(|other| !same(wire, other))) {
         wires.push(Line { state: State::Removed, ..gone.clone() });
     }
-    let changed = changes(&before.keys, &after.keys).into_iter();
+    let changed = changed(&before.keys, &after.keys).into_iter();
     let mut remarks: Vec<(State, String)> = changed.map(|line| (State::Changed, line)).collect();
     remarks.extend(after.remarks.iter().cloned());
     Picture {
@@ -38,6 +39,35 @@ pub fn diff(before: &Picture, after: &Picture) -> Picture {
     }
 }
 
+/// What differs in a picture that [`diff`] made, a line each.
+pub fn changes(difference: &Picture) -> Vec<String> {
+    let state = |state: State| match state {
+        State::Added => Some("added"),
+        State::Removed => Some("left out"),
+        _ => None,
+    };
+    let mut lines: Vec<String> = Vec::new();
+    for node in &difference.nodes {
+        match state(node.state) {
+            Some(word) => lines.push(format!("{}: {word} ({})", node.name, node.kind)),
+            None if node.state == State::Changed => {
+                lines.extend(node.details.iter().map(|detail| format!("{}: {detail}", node.name)));
+            }
+            None => {}
+        }
+    }
+    for wire in difference.wires.iter().filter(|wire| wire.kind != EdgeKind::Gradient) {
+        if let Some(word) = state(wire.state) {
+            let (from, to) =
+                (format!("{}/{}", wire.from, wire.from_port), format!("{}/{}", wire.to, wire.to_port));
+            lines.push(format!("wire {from} to {to}: {word}"));
+        }
+    }
+    let keys = difference.remarks.iter().filter(|(state, _)| *state == State::Changed);
+    lines.extend(keys.map(|(_, line)| line.clone()));
+    lines
+}
+
 fn compared(before: &Picture, node: &Node) -> Node {
     let Some(was) = before.nodes.iter().find(|other| other.name == node.name) else {
         return Node { state: State::Added, ..node.clone() };
@@ -46,7 +76,7 @@ fn compared(before: &Picture, node: &Node) -> Node {
     if was.kind != node.kind {
         details.push(format!("{} → {}", was.kind, node.kind));
     } else {
-        details.extend(changes(&was.parameters, &node.parameters));
+        details.extend(changed(&was.parameters, &node.parameters));
     }
     match details.is_empty() {
         true => node.clone(),
@@ -55,7 +85,7 @@ fn compared(before: &Picture, node: &Node) -> Node {
 }
 
 /// `key: before → after` for every value that is not the same.
-fn changes(before: &[(String, String)], after: &[(String, String)]) -> Vec<String> {
+fn changed(before: &[(String, String)], after: &[(String, String)]) -> Vec<String> {
     let find = |values: &[(String, String)], key: &str| {
         values.iter().find(|(other, _)| other == key).map_or("nothing".into(), |(_, value)| value.clone())
     };

@@ -1,5 +1,7 @@
 //! Colours, the same in every format.
 
+use colorous::ORANGES;
+
 use super::picture::{Outline, State};
 use crate::plan::EdgeKind;
 
@@ -32,4 +34,13 @@ pub fn stroke(state: State, kind: EdgeKind) -> &'static str {
         (State::Plain, EdgeKind::Feedback) => "#3f51b5",
         (State::Plain, EdgeKind::Gradient) => "#ad1457",
     }
+}
+
+/// The edge of the node that others waited for.
+pub const BOTTLENECK: &str = "#c62828";
+
+/// The inside of a node that took this part of a run's time, 0 to 1: white to a strong orange that dark text can still be read on.
+pub fn heat(share: f64) -> String {
+    let color = ORANGES.eval_continuous(0.55 * share.clamp(0.0, 1.0).sqrt());
+    format!("#{color:x}")
 }

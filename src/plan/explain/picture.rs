@@ -32,6 +32,17 @@ pub struct Node {
     /// Every parameter with its value, for comparing.
     pub parameters: Vec<(String, String)>,
     pub state: State,
+    /// What was measured of it, where anything was.
+    pub load: Option<Load>,
+}
+
+/// How much a node of a run had to do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Load {
+    /// The part of the run's time that it took, 0 to 1.
+    pub share: f64,
+    /// Whether the others waited for it.
+    pub bottleneck: bool,
 }
 
 /// A wire as it is drawn.
@@ -46,6 +57,8 @@ pub struct Line {
     /// What it carries, with its shape; empty where it can't be told.
     pub ty: String,
     pub state: State,
+    /// What was measured of it, a line of its label; empty where nothing was.
+    pub note: String,
 }
 
 /// How a part stands out.
@@ -127,7 +140,8 @@ impl Line {
             _ => format!("{} → {}", self.from_port, self.to_port),
         };
         let says_more = !self.ty.is_empty() && !ports.contains(self.ty.trim_end_matches('s'));
-        std::iter::once(ports).chain(says_more.then(|| self.ty.clone())).collect()
+        let note = Some(self.note.clone()).filter(|note| !note.is_empty());
+        std::iter::once(ports).chain(says_more.then(|| self.ty.clone())).chain(note).collect()
     }
 }
 
@@ -155,6 +169,7 @@ pub fn picture(draft: &Draft) -> Picture {
             kind: joint.kind,
             ty: ty.map(|ty| ty.to_string()).unwrap_or_default(),
             state: State::Plain,
+            note: String::new(),
         });
     }
     unwired(draft, &mut nodes, &mut wires);
@@ -191,6 +206,7 @@ fn node(draft: &Draft, index: usize) -> Node {
         details: details(draft, index),
         parameters: parameters(node),
         state: if wrong { State::Missing } else { State::Plain },
+        load: None,
     }
 }
 
@@ -249,6 +265,7 @@ fn line(draft: &Draft, wire: &Wire, nodes: &mut Vec<Node>) -> Line {
         kind: if wire.feedback { EdgeKind::Feedback } else { EdgeKind::Forward },
         ty: ty.map(|ty| ty.to_string()).unwrap_or_default(),
         state: if lost || blamed { State::Missing } else { State::Plain },
+        note: String::new(),
     }
 }
 
@@ -263,6 +280,7 @@ fn ghost(nodes: &mut Vec<Node>, name: &str) {
             details: vec!["not there".into()],
             parameters: Vec::new(),
             state: State::Missing,
+            load: None,
         });
     }
 }
@@ -288,6 +306,7 @@ fn unwired(draft: &Draft, nodes: &mut Vec<Node>, wires: &mut Vec<Line>) {
                 kind: if declared.feedback { EdgeKind::Feedback } else { EdgeKind::Forward },
                 ty: String::new(),
                 state: State::Missing,
+                note: String::new(),
             });
         }
     }

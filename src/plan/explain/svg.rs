@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use super::layout::{Frame, LINE, Layout, MARGIN, SMALL_LINE, place, text_width};
 use super::outline::outline;
-use super::paint::{fill, stroke};
-use super::picture::{Line, Node, Outline, Picture, State};
+use super::paint::{BOTTLENECK, fill, heat, stroke};
+use super::picture::{Line, Load, Node, Outline, Picture, State};
 use crate::plan::EdgeKind;
 
 /// Height of a line of the heading.
@@ -164,12 +164,18 @@ fn label(wire: &Line, frame: &Frame) -> String {
 }
 
 fn node(node: &Node, frame: &Frame) -> String {
-    let (fill, color) = (fill(node.state, node.shape), stroke(node.state, EdgeKind::Forward));
+    let (fill, color, edge) = match node.load {
+        Some(Load { share, bottleneck: true }) => (heat(share), BOTTLENECK.to_owned(), 3.5),
+        Some(Load { share, .. }) => (heat(share), stroke(node.state, EdgeKind::Forward).to_owned(), 1.4),
+        None => {
+            (fill(node.state, node.shape).to_owned(), stroke(node.state, EdgeKind::Forward).to_owned(), 1.4)
+        }
+    };
     let dash = match node.state {
         State::Missing | State::Removed => " stroke-dasharray=\"6 4\"",
         _ => "",
     };
-    let style = format!("fill=\"{fill}\" stroke=\"{color}\" stroke-width=\"1.4\"{dash}");
+    let style = format!("fill=\"{fill}\" stroke=\"{color}\" stroke-width=\"{edge}\"{dash}");
     let mut out = outline(node.shape, frame, &style);
     let lines: Vec<&String> = std::iter::once(&node.name)
         .chain(std::iter::once(&node.kind).filter(|kind| !kind.is_empty()))

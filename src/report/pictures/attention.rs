@@ -22,8 +22,8 @@ pub fn heat(map: &[f32], gh: usize, gw: usize, h: usize, w: usize) -> Rgb8 {
     let shown = || map.iter().copied().filter(|value| value.is_finite());
     let (low, high) =
         shown().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
-    // written so that a map without finite numbers, whose range is none, is black as well
-    if !(high > low) || map.len() != gh * gw {
+    // without finite numbers the least stays above the greatest
+    if high <= low || map.len() != gh * gw {
         return Rgb8::from_fn(h, w, |_, _| color(0.0));
     }
     let share = |y: usize, x: usize| {

@@ -41,12 +41,12 @@ impl Crops {
     }
 
     /// For each picture its views in a tensor (views, batch, 3, height, width); none in a tensor of another form.
-    fn views<D: Device>(&self, crops: &Batched<D>) -> Result<Vec<Vec<Rgb8>>, D::Err> {
+    fn views<D: Device>(&self, crops: &Batched<D>, times: usize) -> Result<Vec<Vec<Rgb8>>, D::Err> {
         let [views, batch, 3, height, width] = crops.dims[..] else { return Ok(Vec::new()) };
         let (numbers, size) = (crops.to_host()?, 3 * height * width);
         let view = |view: usize, picture: usize| {
             let start = (view * batch + picture) * size;
-            self.levels(&numbers[start..start + size], height, width)
+            enlarge(&self.levels(&numbers[start..start + size], height, width), times)
         };
         let row = |picture| (0..views).map(|index| view(index, picture)).collect();
         Ok((0..batch.min(PICTURES)).map(row).collect())
@@ -55,15 +55,22 @@ impl Crops {
     /// Planes (3, height, width) as they were before they were normalised.
     fn levels(&self, planes: &[f32], height: usize, width: usize) -> Rgb8 {
         let plane = height * width;
-        let crop = Rgb8::from_fn(height, width, |y, x| {
+        Rgb8::from_fn(height, width, |y, x| {
             [0, 1, 2].map(|channel| {
                 let value = planes[channel * plane + y * width + x];
                 // numbers beyond a byte's become the nearest, and what is none becomes 0
                 ((value * self.deviation[channel] + self.mean[channel]) * 255.0).round() as u8
             })
-        });
-        enlarge(&crop, times(height.max(width)))
+        })
     }
+}
+
+/// Small crops as a block of at most this height, where so many lines have room.
+fn block(views: &[Rgb8], height: usize) -> Rgb8 {
+    let each = views.first().map_or(1, |view| view.height);
+    let lines = ((height + GAP) / (each + GAP)).max(1);
+    let columns = views.len().div_ceil(lines).max(1);
+    grid(&views.chunks(columns).map(<[Rgb8]>::to_vec).collect::<Vec<_>>(), GAP)
 }
 
 impl<D: Device> Watch<D> for Crops {
@@ -78,12 +85,14 @@ impl<D: Device> Watch<D> for Crops {
             return Ok(());
         }
         self.done = true;
-        let mut rows: Vec<Vec<Rgb8>> = Vec::new();
+        let (mut rows, mut enlarged): (Vec<Vec<Rgb8>>, _) = (Vec::new(), None);
         for input in inputs {
             let Some(Value::Tensor(crops)) = input else { continue };
-            for (index, views) in self.views(crops).map_err(failed)?.into_iter().enumerate() {
+            // all by the same factor, so that a local crop is as much smaller as it is
+            let times = *enlarged.get_or_insert(times(crops.dims.last().copied().unwrap_or(1)));
+            for (index, views) in self.views(crops, times).map_err(failed)?.into_iter().enumerate() {
                 match rows.get_mut(index) {
-                    Some(row) => row.extend(views),
+                    Some(row) => row.push(block(&views, row[0].height)),
                     None => rows.push(views),
                 }
             }
@@ -107,6 +116,17 @@ mod tests {
     use super::*;
     use crate::data::augment::normalize_into;
     use dfdx::prelude::Cpu;
+
+    #[test]
+    fn small_crops_stand_in_lines() {
+        let check = |count: usize, side: usize, size: (usize, usize)| {
+            let block = block(&vec![Rgb8::new(side, side); count], 224);
+            assert_eq!((block.height, block.width), size, "{count} of {side}");
+        };
+        check(8, 96, (196, 4 * 96 + 3 * GAP));
+        check(3, 96, (196, 2 * 96 + GAP));
+        check(2, 224, (224, 2 * 224 + GAP));
+    }
 
     #[test]
     fn crops_are_drawn_as_they_were_before_they_were_normalised() {

@@ -82,7 +82,7 @@ fn pictures_are_of_training_or_of_a_source_of_their_own() {
 
 #[test]
 fn a_residual_network_draws_nothing() {
-    let small = "network.backbone=ResNet18(image: 32, stem: Small)";
+    let small = "network.backbone=ResNet18(stem: Small)";
     assert!(drawn(&[small, "network.drop_path=0.0"], 0).is_empty());
     let graph = graph(&[small]);
     let StageSpec::Maps(stage) = &graph.nodes["attention"].stage else { panic!("attention is no Maps") };

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::error::{Cause, WeightsError};
 use super::naming::Format;
-use super::{Opened, Which, folder, open, resize};
+use super::{Opened, Which, folder, onnx, open, resize};
 use crate::runtime::stage::State;
 
 pub use write::safetensors;
@@ -33,6 +33,8 @@ pub enum Target {
     Torchvision,
     /// dinoflow's own: published keys, backbone and head
     Safetensors,
+    /// The backbone itself, for any program that runs ONNX: pixels in, features out
+    Onnx,
 }
 
 /// What was asked for.
@@ -72,6 +74,11 @@ pub fn export(request: &Request) -> Result<Exported, WeightsError> {
     }
     let opened = sized(request, request.which)?;
     let about = |cause: Cause| cause.of(&request.from);
+    if request.target == Target::Onnx {
+        let tensors = onnx::write(out, &opened, request.which)?;
+        let notes = vec!["input `pixels` is normalised as the file's metadata say".into()];
+        return Ok(Exported { opened, files: vec![out.to_owned()], tensors, notes });
+    }
     let mut notes = Vec::new();
     let named = rename::all(&opened, request.target, &mut notes).map_err(about)?;
     let tensors = named.len();
@@ -117,7 +124,8 @@ impl Target {
             Target::Timm => Format::Timm,
             Target::Hf => Format::HuggingFace,
             Target::Torchvision => Format::Torchvision,
-            Target::Safetensors => Format::Dinoflow,
+            // weights in a graph of operators need no names of their own
+            Target::Safetensors | Target::Onnx => Format::Dinoflow,
         }
     }
 

@@ -1,4 +1,5 @@
-//! Pages as a browser shows them: headless Chromium, of which the machine needs one (Debian's package `chromium`).
+//! Pages as a browser shows them: headless Chromium, of which the machine needs one (Debian's package `chromium`). For every test that
+//! looks at a page.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

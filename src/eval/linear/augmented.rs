@@ -1,0 +1,37 @@
+//! Features of augmented training pictures: what a frozen network makes of them is new in every epoch.
+
+use dfdx::prelude::Cpu;
+
+use crate::data::source::Images;
+use crate::error::Error;
+use crate::eval::augmented::{shown, spec};
+use crate::eval::classifier::Rows;
+use crate::eval::features::Wanted;
+use crate::eval::subject::Subject;
+use crate::keyed::Key;
+
+/// Features and labels of some of a source's labelled pictures as `seed` and `epoch` cut them, so many in the network at once. Those that
+/// can't be read are left out.
+///
+/// # Errors
+/// When the device fails.
+pub fn batch(
+    subject: &Subject<Cpu>,
+    images: &dyn Images,
+    (wanted, at_once): (Wanted, usize),
+    (seed, epoch): (u64, u64),
+    which: &[usize],
+) -> Result<Rows, Error> {
+    let side = subject.view.crop;
+    let (spec, key) = (spec(side, 0.0), Key::new(seed).named("linear crop").with(epoch));
+    let mut rows = Rows { dim: wanted.width(subject.network.width()), ..Rows::default() };
+    for part in which.chunks(at_once.max(1)) {
+        let (pixels, labels) = shown(images, subject.view, &spec, key, part);
+        if !labels.is_empty() {
+            let seen = subject.judged().features(&Cpu::default(), pixels, side, wanted);
+            rows.features.extend(seen.map_err(|e| Error::Failed(e.to_string()))?);
+            rows.labels.extend(labels);
+        }
+    }
+    Ok(rows)
+}
