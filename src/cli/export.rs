@@ -36,6 +36,9 @@ pub struct ExportArgs {
 
 impl ExportArgs {
     /// Reads, writes, and says what was written.
+    ///
+    /// # Errors
+    /// When the weights can't be read, the format can't hold them, or nothing can be written there.
     pub fn run(&self, _: &Registry) -> Result<(), Error> {
         let exported = export(&Request {
             from: self.from.clone(),

@@ -28,7 +28,15 @@ pub struct ImportArgs {
 
 impl ImportArgs {
     /// Reads, writes, and says what became of every key.
+    ///
+    /// # Errors
+    /// When the weights can't be read or used, or the file can't be written.
     pub fn run(&self, _: &Registry) -> Result<(), Error> {
+        if self.output.extension().is_none_or(|extension| extension != "safetensors") {
+            let output = self.output.display();
+            let instead = "expected a name that ends in .safetensors; `dinoflow export` writes other formats";
+            return Err(Error::Request(format!("--output {output}: {instead}")));
+        }
         let opened = open(&self.from, self.which)?;
         export::safetensors(&self.output, &opened.state)?;
         super::say(&match self.json {

@@ -144,7 +144,8 @@ pub enum Init {
     /// Drawn from the graph's seed (method: normal of deviation 0.02 and PyTorch's defaults).
     #[default]
     Seed,
-    /// Read from a safetensors file with the published keys.
+    /// Read from a file or folder of any format that [`crate::weights::open`] knows: a run, a published checkpoint, timm, Hugging Face,
+    /// torchvision. The teacher's, where there are two networks. Without a head in it the head is drawn from the seed.
     Weights(std::path::PathBuf),
 }
 

@@ -1,10 +1,9 @@
 //! From a file's tensors to a network's weights: names first, then shapes, then the numbers of those that are wanted.
 
-use std::collections::BTreeMap;
-
 use super::error::Cause;
 use super::infer::{self, Shapes};
-use super::layout::{Layout, Part, layout};
+use super::judge::{Origin, Origins, judge};
+use super::layout::layout;
 use super::naming::{Format, Place};
 use super::positions::Fold;
 use super::report::{KeyReport, Left, Loaded};
@@ -20,27 +19,6 @@ pub struct Read {
     pub has_head: bool,
     pub keys: KeyReport,
 }
-
-/// Places in the file's list that a weight is made of.
-#[derive(Clone, Copy, Debug)]
-enum Origin {
-    Whole(usize),
-    /// Queries, keys and values.
-    Thirds([Option<usize>; 3]),
-}
-
-impl Origin {
-    fn parts(self) -> impl Iterator<Item = usize> {
-        let (whole, thirds) = match self {
-            Origin::Whole(index) => (Some(index), [None; 3]),
-            Origin::Thirds(thirds) => (None, thirds),
-        };
-        whole.into_iter().chain(thirds.into_iter().flatten())
-    }
-}
-
-/// By published key.
-type Origins = BTreeMap<String, Origin>;
 
 /// Reads what `format` names of a file.
 ///
@@ -133,73 +111,6 @@ fn fold(shapes: &mut Shapes) -> Option<Fold> {
     let fold = Fold::of(dims[1], registers)?;
     dims[1] = fold.rows(dims[1]);
     Some(fold)
-}
-
-/// Holds what a file has against what the network has, and leaves in `origins` what both have.
-fn judge(
-    listed: &[Listed],
-    origins: &mut Origins,
-    (shapes, layout): (&Shapes, &Layout),
-    network: &NetworkSpec,
-    keys: &mut KeyReport,
-) -> Result<(), Cause> {
-    let name = network.backbone.label();
-    let foreign: Vec<String> =
-        shapes.keys().filter(|weight| !layout.contains_key(*weight)).cloned().collect();
-    for weight in foreign {
-        let Some(index) = origins.remove(&weight).and_then(|origin| origin.parts().next()) else { continue };
-        let key = listed[index].key.clone();
-        match foreign_reason(&weight) {
-            Some(reason) => return Err(Cause::Foreign { key, network: name, reason: reason.into() }),
-            None => keys.left.push(Left { key, reason: "no part of dinoflow's networks".into() }),
-        }
-    }
-    let absent = layout.iter().filter(|(weight, _)| !shapes.contains_key(*weight));
-    let (optional, missing): (Vec<_>, Vec<_>) =
-        absent.partition(|(_, weight)| weight.part == Part::Statistic);
-    if !missing.is_empty() {
-        let keys = missing.into_iter().map(|(weight, _)| weight.clone()).collect();
-        return Err(Cause::Missing { network: name, keys });
-    }
-    keys.missing.extend(optional.into_iter().map(|(weight, _)| weight.clone()));
-    for (weight, found) in shapes {
-        let Some(expected) = layout.get(weight).filter(|expected| expected.dims != *found) else { continue };
-        let (key, expected) = (weight.clone(), expected.dims.clone());
-        return Err(Cause::Shape { key, found: found.clone(), network: name, expected });
-    }
-    Ok(())
-}
-
-/// Why features would be others without a weight; none of one that stands apart from the network.
-fn foreign_reason(weight: &str) -> Option<&'static str> {
-    let Some(key) = weight.strip_prefix("backbone.") else { return Some("its head is another") };
-    let inside = [
-        "blocks.",
-        "patch_embed.",
-        "norm.",
-        "layer1.",
-        "layer2.",
-        "layer3.",
-        "layer4.",
-        "conv1.",
-        "bn1.",
-        "encoder.",
-        "embeddings.",
-        "layers.",
-    ];
-    match key {
-        _ if key.contains(".ls1.") || key.contains(".ls2.") => {
-            Some("a scale behind each branch, as DINOv2 has")
-        }
-        _ if key.contains("q_norm.") || key.contains("k_norm.") => Some("norms of queries and keys"),
-        _ if key.contains(".w12.") || key.contains(".w3.") => Some("a gated MLP"),
-        _ if key.starts_with("fc_norm.") || key.starts_with("norm_pre.") => Some("a norm of its own"),
-        _ if key.starts_with("dist_token") || key.starts_with("head_dist.") => {
-            Some("a token of distillation")
-        }
-        _ if inside.iter().any(|start| key.starts_with(start)) => Some("it is another network"),
-        _ => None,
-    }
 }
 
 /// The numbers of the weights that are wanted.

@@ -4,7 +4,7 @@
 //! folder    what a path means: a file, a Hugging Face or timm folder, a checkpoint, a run
 //! pickle, torch, safetensors    what a file lists, read without running anything and without believing a length ([`tensors`])
 //! naming    whose keys they are, and which weight of ours each one is
-//! infer, layout, load    the architecture that shapes tell, what it must have, and the numbers
+//! infer, layout, judge, load    the architecture that shapes tell, what it must have, and the numbers
 //! positions    position embeddings in another layout or for another size
 //! export    the way back: files that other programs read
 //! onnx      networks that other programs run
@@ -17,6 +17,7 @@ mod error;
 pub mod export;
 mod folder;
 mod infer;
+mod judge;
 mod layout;
 mod load;
 pub mod naming;

@@ -15,53 +15,40 @@ fn check(name: &str, value: Value, words: &str) {
 
 #[test]
 fn tensors_stay_within_their_storages() {
-    let four = || storage(FLOATS, 4);
     let most = i64::MAX;
-    check(
-        "a size beyond the storage",
-        tensor(four(), 0, &[5], &[1]),
-        "more than its storage has (4 numbers)",
-    );
-    check("a size that overflows", tensor(four(), 0, &[most, most, 4], &[1, 1, 1]), "overflows");
-    check("a size below 0", tensor(four(), 0, &[-1], &[1]), "expected numbers from 0");
-    check("a stride below 0", tensor(four(), 3, &[2], &[-1]), "expected numbers from 0");
-    check("strides that reach beyond", tensor(four(), 0, &[2, 2], &[3, 1]), "reaches beyond its storage");
-    check("strides that overflow", tensor(four(), 0, &[2, 2], &[most, most]), "reaches beyond its storage");
-    check("an offset beyond", tensor(four(), 4, &[1], &[1]), "reaches beyond its storage");
-    check("an offset that overflows", tensor(four(), most, &[2], &[most]), "reaches beyond its storage");
-    check("axes without strides", tensor(four(), 0, &[2, 2], &[1]), "expected as many");
-    check("a hundred axes", tensor(four(), 0, &[1; 100], &[1; 100]), "up to 8");
-    check("no storage", tensor(Value::Int(3), 0, &[1], &[1]), "its storage is an int");
-    check(
-        "a storage of no type",
-        tensor(
-            reference(vec![text("storage"), Value::None, text("0"), text("cpu"), Value::Int(4)]),
-            0,
-            &[1],
-            &[1],
-        ),
-        "type is None",
-    );
-    check(
-        "a reference to something else",
-        tensor(reference(vec![text("module"), text("0")]), 0, &[1], &[1]),
-        "in a way that PyTorch doesn't",
-    );
+    for (name, offset, dims, strides, words) in [
+        ("a size beyond the storage", 0, &[5][..], &[1][..], "more than its storage has (4 numbers)"),
+        ("a size that overflows", 0, &[most, most, 4], &[1, 1, 1], "overflows"),
+        ("a size below 0", 0, &[-1], &[1], "expected numbers from 0"),
+        ("a stride below 0", 3, &[2], &[-1], "expected numbers from 0"),
+        ("strides that reach beyond", 0, &[2, 2], &[3, 1], "reaches beyond its storage"),
+        ("strides that overflow", 0, &[2, 2], &[most, most], "reaches beyond its storage"),
+        ("an offset beyond", 4, &[1], &[1], "reaches beyond its storage"),
+        ("an offset that overflows", most, &[2], &[most], "reaches beyond its storage"),
+        ("axes without strides", 0, &[2, 2], &[1], "expected as many"),
+        ("a hundred axes", 0, &[1; 100], &[1; 100], "up to 8"),
+    ] {
+        check(name, tensor(storage(FLOATS, 4), offset, dims, strides), words);
+    }
+}
+
+#[test]
+fn references_are_pytorchs_own() {
+    let one = |storage: Value| tensor(storage, 0, &[1], &[1]);
+    let untyped = vec![text("storage"), Value::None, text("0"), text("cpu"), Value::Int(4)];
+    let elsewhere = "in a way that PyTorch doesn't";
+    check("no storage", one(Value::Int(3)), "its storage is an int");
+    check("a storage of no type", one(reference(untyped)), "type is None");
+    check("a reference to something else", one(reference(vec![text("module"), text("0")])), elsewhere);
     check(
         "a reference that is a number",
-        tensor(Value::Persistent(std::sync::Arc::new(Value::Int(7))), 0, &[1], &[1]),
-        "in a way that PyTorch doesn't",
+        one(Value::Persistent(std::sync::Arc::new(Value::Int(7)))),
+        elsewhere,
     );
-    check(
-        "a sparse tensor",
-        object("torch._utils._rebuild_sparse_tensor", vec![]),
-        "not read; save plain dense tensors",
-    );
-    check(
-        "a parameter around a call",
-        object("torch._utils._rebuild_parameter", vec![object("os.system", vec![])]),
-        "expected a tensor",
-    );
+    let sparse = object("torch._utils._rebuild_sparse_tensor", vec![]);
+    check("a sparse tensor", sparse, "not read; save plain dense tensors");
+    let around = object("torch._utils._rebuild_parameter", vec![object("os.system", vec![])]);
+    check("a parameter around a call", around, "expected a tensor");
 }
 
 fn reference(parts: Vec<Value>) -> Value {
@@ -128,49 +115,74 @@ fn patched(mut bytes: Vec<u8>, mark: &[u8], offset: usize, with: &[u8]) -> Vec<u
 const LOCAL: &[u8] = b"PK\x03\x04";
 const CENTRAL: &[u8] = b"PK\x01\x02";
 
+fn good() -> Vec<u8> {
+    saved(&dict(vec![("a", Value::Int(1))]), &[7; 16])
+}
+
+#[track_caller]
+fn check_archive(name: &str, bytes: Vec<u8>, words: &str) {
+    refused(name, "weights.pth", &bytes, words);
+}
+
+/// The last record, with as many members as no file has, and one of 64 bits that says so too.
+fn with_count(long: bool) -> Vec<u8> {
+    let whole = good();
+    let end = whole.windows(4).rposition(|window| window == b"PK\x05\x06").unwrap();
+    let central = whole.windows(4).position(|window| window == CENTRAL).unwrap() as u64;
+    let (mut head, mut last) = (whole[..end].to_vec(), whole[end..].to_vec());
+    last[8..12].fill(0xff);
+    if long {
+        let place = head.len() as u64;
+        let (count, size) = (1u64 << 62, place - central);
+        let sizes = [count, count, size, central].map(u64::to_le_bytes).concat();
+        head.extend([&b"PK\x06\x06\x2c\0\0\0\0\0\0\0\x2d\0\x2d\0\0\0\0\0\0\0\0\0"[..], &sizes].concat());
+        head.extend([&b"PK\x06\x07\0\0\0\0"[..], &place.to_le_bytes(), &[1, 0, 0, 0]].concat());
+        last[12..20].fill(0xff);
+    }
+    [head, last].concat()
+}
+
 #[test]
 fn members_are_held_against_the_file() {
-    let good = || saved(&dict(vec![("a", Value::Int(1))]), &[7; 16]);
-    let refused = |name, bytes: Vec<u8>, words| refused(name, "weights.pth", &bytes, words);
-    refused("nothing wrong but no tensors", good(), "a file without tensors");
+    let most = [0xff, 0xff, 0xff, 0x7f];
+    check_archive("nothing wrong but no tensors", good(), "a file without tensors");
     // the method: 8 is deflate
     let deflated = patched(patched(good(), LOCAL, 8, &[8, 0]), CENTRAL, 10, &[8, 0]);
-    refused("a deflated member", deflated, "compressed or encrypted");
-    let bomb = patched(patched(good(), CENTRAL, 10, &[8, 0]), CENTRAL, 24, &[0xff, 0xff, 0xff, 0x7f]);
-    refused("a bomb", bomb, "compressed or encrypted");
-    refused(
-        "an unpacked size beyond the file",
-        patched(good(), CENTRAL, 24, &[0xff, 0xff, 0xff, 0x7f]),
-        "more than the archive has",
-    );
-    let both = patched(
-        patched(good(), CENTRAL, 20, &[0xff, 0xff, 0xff, 0x7f]),
-        CENTRAL,
-        24,
-        &[0xff, 0xff, 0xff, 0x7f],
-    );
-    refused("both sizes beyond the file", both, "more than the archive has");
+    check_archive("a deflated member", deflated, "compressed or encrypted");
+    let bomb = patched(patched(good(), CENTRAL, 10, &[8, 0]), CENTRAL, 24, &most);
+    check_archive("a bomb", bomb, "compressed or encrypted");
+    let unpacked = patched(good(), CENTRAL, 24, &most);
+    check_archive("an unpacked size beyond the file", unpacked, "more than the archive has");
+    let both = patched(patched(good(), CENTRAL, 20, &most), CENTRAL, 24, &most);
+    check_archive("both sizes beyond the file", both, "more than the archive has");
     // every member begins where the first does
-    refused("members on top of each other", patched(good(), CENTRAL, 42, &[0; 4]), "on top of each other");
+    let stacked = patched(good(), CENTRAL, 42, &[0; 4]);
+    check_archive("members on top of each other", stacked, "on top of each other");
+    check_archive("more members than the file has bytes", with_count(false), "");
+    check_archive("2^62 members", with_count(true), "");
     let many: Vec<String> = (0..60_000).map(|i| format!("x/data/{i}")).collect();
     let many: Vec<(&str, &[u8])> = many.iter().map(|name| (name.as_str(), &[][..])).collect();
-    refused("sixty thousand members", archive(&many), "without one data.pkl");
-    refused("no pickle", archive(&[("x/version", b"3")]), "without one data.pkl");
-    refused("two pickles", archive(&[("x/data.pkl", b"N."), ("y/data.pkl", b"N.")]), "without one data.pkl");
-    refused("a program", archive(&[("x/data.pkl", b"N."), ("x/code/a.py", b"")]), "a TorchScript program");
-    refused(
-        "the highest byte first",
-        archive(&[("x/data.pkl", b"}."), ("x/byteorder", b"big")]),
-        "highest byte first",
-    );
-    refused("a pickle of one number", archive(&[("x/data.pkl", b"K\x07.")]), "torch.save was handed an int");
-    refused("a module", archive(&[("x/data.pkl", b"cmodels\nNet\n)R.")]), "whole module");
+    check_archive("sixty thousand members", archive(&many), "without one data.pkl");
     let whole = good();
-    refused("cut short", whole[..whole.len() - 30].to_vec(), "no whole zip archive");
+    check_archive("cut short", whole[..whole.len() - 30].to_vec(), "no whole zip archive");
     let mut damaged = good();
     let at = damaged.windows(6).position(|window| window == b"little").unwrap();
     damaged[at] = b'L';
-    refused("a byte that changed", damaged, "x/byteorder in it can't be read");
+    check_archive("a byte that changed", damaged, "x/byteorder in it can't be read");
+}
+
+#[test]
+fn archives_of_something_else_are_told_so() {
+    for (name, members, words) in [
+        ("no pickle", &[("x/version", &b"3"[..])][..], "without one data.pkl"),
+        ("two pickles", &[("x/data.pkl", b"N."), ("y/data.pkl", b"N.")], "without one data.pkl"),
+        ("a program", &[("x/data.pkl", b"N."), ("x/code/a.py", b"")], "a TorchScript program"),
+        ("the highest byte first", &[("x/data.pkl", b"}."), ("x/byteorder", b"big")], "highest byte first"),
+        ("a pickle of one number", &[("x/data.pkl", b"K\x07.")], "torch.save was handed an int"),
+        ("a module", &[("x/data.pkl", b"cmodels\nNet\n)R.")], "whole module"),
+    ] {
+        check_archive(name, archive(members), words);
+    }
 }
 
 #[test]

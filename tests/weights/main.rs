@@ -3,5 +3,6 @@
 mod archives;
 mod craft;
 mod formats;
+mod misfits;
 mod pickles;
 mod safetensors;

@@ -3,34 +3,10 @@
 
 use std::collections::HashMap;
 
-use super::code::{Atom, Code, Kind, Op};
+use super::code::Code;
+use super::node::{Id, Made, Node, pairs};
+use super::op::{Atom, Op};
 use super::{LONGEST, MOST, PickleError};
-
-/// The place of a node.
-pub type Id = u32;
-
-/// What an instruction made.
-#[derive(Debug)]
-pub enum Node<'a> {
-    Atom(Atom<'a>),
-    List(Vec<Id>),
-    Tuple(Vec<Id>),
-    Set(Vec<Id>),
-    Dict(Vec<(Id, Id)>),
-    Global(&'a str, &'a str),
-    Object(Box<Made>),
-    Persistent(Id),
-}
-
-/// An object: what would be called, with what, and what would be done to it afterwards.
-#[derive(Debug)]
-pub struct Made {
-    pub class: Id,
-    pub arguments: Id,
-    pub state: Option<Id>,
-    pub entries: Vec<(Id, Id)>,
-    pub appended: Vec<Id>,
-}
 
 struct Machine<'a> {
     nodes: Vec<Node<'a>>,
@@ -66,94 +42,26 @@ pub fn follow(bytes: &[u8]) -> Result<(Vec<Node<'_>>, Id, usize), PickleError> {
 impl<'a> Machine<'a> {
     fn step(&mut self, op: Op<'a>) -> Result<(), PickleError> {
         match op {
-            Op::Note => {}
-            // `follow` ends there
-            Op::Stop => {}
-            Op::Mark => self.marks.push(self.stack.len()),
-            Op::Pop => self.discard()?,
-            Op::PopMark => drop(self.above()?),
-            Op::Duplicate => {
-                let top = self.top("value to repeat")?;
-                self.stack.push(top);
-            }
+            Op::Note | Op::Stop => {}
             Op::Push(atom) => self.push(Node::Atom(atom)),
-            Op::Empty(kind) => self.push(holding(kind, Vec::new(), self.at)?),
+            Op::Global(module, name) => self.push(Node::Global(module, name)),
+            Op::StackGlobal => {
+                let (name, module) = (self.pop_text()?, self.pop_text()?);
+                self.push(Node::Global(module, name));
+            }
+            Op::Empty(kind) => self.push(Node::holding(kind, Vec::new(), self.at)?),
             Op::Gather(kind) => {
                 let members = self.above()?;
-                self.push(holding(kind, members, self.at)?);
+                self.push(Node::holding(kind, members, self.at)?);
             }
             Op::Tuple(count) => {
                 let from = self.floor(count, "values for a tuple")?;
                 let members = self.stack.split_off(from);
                 self.push(Node::Tuple(members));
             }
-            Op::Append => {
-                let value = self.pop("value to append")?;
-                self.append(vec![value])?;
-            }
-            Op::Appends => {
-                let values = self.above()?;
-                self.append(values)?;
-            }
-            Op::SetItem => {
-                let from = self.floor(2, "key and value")?;
-                let pair = self.stack.split_off(from);
-                self.set(pair)?;
-            }
-            Op::SetItems => {
-                let flat = self.above()?;
-                self.set(flat)?;
-            }
-            other => self.step_of_objects(other)?,
-        }
-        Ok(())
-    }
-
-    fn step_of_objects(&mut self, op: Op<'a>) -> Result<(), PickleError> {
-        match op {
-            Op::Get(index) => {
-                let id = *self.memo.get(&index).ok_or(PickleError::Memo { at: self.at, index })?;
-                self.stack.push(id);
-            }
-            Op::Put(index) => {
-                let top = self.top("value to keep")?;
-                self.memo.insert(index, top);
-            }
-            Op::Memoize => {
-                let top = self.top("value to keep")?;
-                self.memo.insert(self.memo.len() as u32, top);
-            }
-            Op::Global(module, name) => self.push(Node::Global(module, name)),
-            Op::StackGlobal => {
-                let (name, module) = (self.pop_text()?, self.pop_text()?);
-                self.push(Node::Global(module, name));
-            }
-            Op::Call => {
-                let (arguments, class) = (self.pop("arguments")?, self.pop("class")?);
-                self.make(class, arguments);
-            }
-            Op::CallWith => {
-                let (named, arguments) = (self.pop("named arguments")?, self.pop("arguments")?);
-                let class = self.pop("class")?;
-                let both = self.node(Node::Tuple(vec![arguments, named]));
-                self.make(class, both);
-            }
-            Op::Instance(module, name) => {
-                let arguments = self.above()?;
-                let (class, arguments) =
-                    (self.node(Node::Global(module, name)), self.node(Node::Tuple(arguments)));
-                self.make(class, arguments);
-            }
-            Op::Make => {
-                let mut all = self.above()?.into_iter();
-                let class = all.next().ok_or_else(|| self.lacks("class"))?;
-                let arguments = self.node(Node::Tuple(all.collect()));
-                self.make(class, arguments);
-            }
-            Op::Build => {
-                let (state, object) = (self.pop("state")?, self.top("object")?);
-                self.tell(object, state)?;
-            }
+            Op::Mark | Op::Pop | Op::PopMark | Op::Duplicate => self.turn(op)?,
+            Op::Get(_) | Op::Put(_) | Op::Memoize => self.remember(op)?,
+            Op::Append | Op::Appends | Op::SetItem | Op::SetItems => self.fill(op)?,
             Op::Persistent(name) => {
                 let id = self.node(Node::Atom(Atom::Str(name)));
                 self.push(Node::Persistent(id));
@@ -162,8 +70,82 @@ impl<'a> Machine<'a> {
                 let id = self.pop("reference")?;
                 self.push(Node::Persistent(id));
             }
-            _ => {}
+            _ => self.take_down(op)?,
         }
+        Ok(())
+    }
+
+    /// Moves what lies on the stack.
+    fn turn(&mut self, op: Op<'a>) -> Result<(), PickleError> {
+        match op {
+            Op::Mark => self.marks.push(self.stack.len()),
+            Op::Pop => self.discard()?,
+            Op::PopMark => drop(self.above()?),
+            _ => {
+                let top = self.top("value to repeat")?;
+                self.stack.push(top);
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the topmost value under a number, or brings one back.
+    fn remember(&mut self, op: Op<'a>) -> Result<(), PickleError> {
+        if let Op::Get(index) = op {
+            let id = *self.memo.get(&index).ok_or(PickleError::Memo { at: self.at, index })?;
+            self.stack.push(id);
+            return Ok(());
+        }
+        let index = if let Op::Put(index) = op { index } else { self.memo.len() as u32 };
+        let top = self.top("value to keep")?;
+        self.memo.insert(index, top);
+        Ok(())
+    }
+
+    /// Puts values into what lies below them.
+    fn fill(&mut self, op: Op<'a>) -> Result<(), PickleError> {
+        let values = match op {
+            Op::Append => vec![self.pop("value to append")?],
+            Op::SetItem => {
+                let from = self.floor(2, "key and value")?;
+                self.stack.split_off(from)
+            }
+            _ => self.above()?,
+        };
+        match op {
+            Op::Append | Op::Appends => self.append(values),
+            _ => self.set(values),
+        }
+    }
+
+    /// Takes down what Python would call, and with what.
+    fn take_down(&mut self, op: Op<'a>) -> Result<(), PickleError> {
+        let (class, arguments) = match op {
+            Op::Build => {
+                let (state, object) = (self.pop("state")?, self.top("object")?);
+                return self.tell(object, state);
+            }
+            Op::CallWith => {
+                let (named, arguments) = (self.pop("named arguments")?, self.pop("arguments")?);
+                let class = self.pop("class")?;
+                (class, self.node(Node::Tuple(vec![arguments, named])))
+            }
+            Op::Instance(module, name) => {
+                let arguments = self.above()?;
+                (self.node(Node::Global(module, name)), self.node(Node::Tuple(arguments)))
+            }
+            Op::Make => {
+                let mut all = self.above()?.into_iter();
+                let class = all.next().ok_or_else(|| self.lacks("class"))?;
+                (class, self.node(Node::Tuple(all.collect())))
+            }
+            _ => {
+                let arguments = self.pop("arguments")?;
+                (self.pop("class")?, arguments)
+            }
+        };
+        let made = Made { class, arguments, state: None, entries: Vec::new(), appended: Vec::new() };
+        self.push(Node::Object(Box::new(made)));
         Ok(())
     }
 
@@ -180,11 +162,6 @@ impl<'a> Machine<'a> {
     fn push(&mut self, node: Node<'a>) {
         let id = self.node(node);
         self.stack.push(id);
-    }
-
-    fn make(&mut self, class: Id, arguments: Id) {
-        let made = Made { class, arguments, state: None, entries: Vec::new(), appended: Vec::new() };
-        self.push(Node::Object(Box::new(made)));
     }
 
     /// Where the topmost `count` values begin; what lies below a mark is out of reach.
@@ -253,21 +230,4 @@ impl<'a> Machine<'a> {
         }
         Ok(())
     }
-}
-
-/// Keys and values that lie flat.
-fn pairs(flat: Vec<Id>, at: usize) -> Result<Vec<(Id, Id)>, PickleError> {
-    if !flat.len().is_multiple_of(2) {
-        return Err(PickleError::Stack { at, expected: "value for the last key" });
-    }
-    Ok(flat.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect())
-}
-
-fn holding<'a>(kind: Kind, members: Vec<Id>, at: usize) -> Result<Node<'a>, PickleError> {
-    Ok(match kind {
-        Kind::List => Node::List(members),
-        Kind::Tuple => Node::Tuple(members),
-        Kind::Set => Node::Set(members),
-        Kind::Dict => Node::Dict(pairs(members, at)?),
-    })
 }

@@ -7,6 +7,8 @@
 
 mod code;
 mod machine;
+mod node;
+mod op;
 mod tree;
 mod value;
 pub mod write;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::code::Atom;
-use super::machine::{Id, Made, Node};
+use super::node::{Id, Made, Node};
+use super::op::Atom;
 use super::value::{Object, Value};
 use super::{DEEPEST, PickleError};
 

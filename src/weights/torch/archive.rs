@@ -81,6 +81,9 @@ impl Archive {
                 return Err(Cause::Archive(what));
             }
         }
+        if self.zip.has_duplicate_names() {
+            return Err(Cause::Archive("two members of the archive have one name: it is damaged".into()));
+        }
         match self.zip.has_overlapping_entries().map_err(damaged)? {
             true => {
                 Err(Cause::Archive("members of the archive lie on top of each other: it is damaged".into()))

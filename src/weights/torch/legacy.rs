@@ -10,6 +10,7 @@ use super::storage::Kept;
 use super::tensor::reference;
 use crate::weights::error::Cause;
 use crate::weights::pickle::{self, Pickle, Value};
+use crate::weights::tensors::Element;
 
 /// 0x1950a86a20f9469cfc6c, the lowest byte first.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
@@ -65,7 +66,7 @@ fn places(
     names: &Value,
 ) -> Result<HashMap<String, (u64, u64)>, Cause> {
     let known = references.iter().filter_map(|value| reference(value).ok());
-    let widths: HashMap<String, usize> = known.map(|(key, _, element)| (key, element.width())).collect();
+    let widths: HashMap<String, usize> = known.map(|(key, _, element)| (key, width(&element))).collect();
     let mut places = HashMap::new();
     for name in names.members().unwrap_or_default() {
         let name = name.text().unwrap_or_default();
@@ -84,6 +85,18 @@ fn places(
         at += 8 + bytes;
     }
     Ok(places)
+}
+
+/// Bytes of one number of a storage, also of those that are only stepped over; 0 of an unknown type.
+fn width(element: &Element) -> usize {
+    let Element::Other(class) = element else { return element.width() };
+    match class.rsplit('.').next().unwrap_or_default() {
+        "ByteStorage" | "CharStorage" | "BoolStorage" => 1,
+        "ShortStorage" => 2,
+        "IntStorage" => 4,
+        "ComplexFloatStorage" => 8,
+        _ => 0,
+    }
 }
 
 impl Legacy {
