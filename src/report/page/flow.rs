@@ -9,8 +9,8 @@ use crate::plan::explain::svg::svg;
 use crate::report::tables::Placed;
 use crate::report::timings::{NodeTime, Timings};
 
-/// Waiting for pictures that is worth a word, as a part of the time.
-const WAITING: f64 = 0.05;
+/// From here on waiting for pictures counts for more than the stage that works the most, as a part of the time.
+const WAITING: f64 = 0.1;
 
 /// What a node took, both halves together.
 struct Taken {
@@ -30,7 +30,7 @@ pub fn bottleneck(timings: &Timings) -> Option<(String, String)> {
     let host = most(|place| place == Placed::Host).filter(|_| timings.data_wait_share > WAITING);
     if let Some(host) = host {
         let sentence = format!(
-            "{} keeps the island waiting {wait} of the time: it is busy {} of it.",
+            "{} keeps the island waiting {wait} of the time; of the host's stages it works the most, {} of it.",
             host.node,
             percent(host.share)
         );
