@@ -5,7 +5,6 @@ use crate::eval::view::View;
 use crate::graph::spec::{Backbone, HeadSpec, Init, NetworkSpec, Stem, VitSpec};
 use crate::nn::architectures;
 use crate::nn::statistics::Averages;
-use crate::weights::Which;
 
 const SIDE: usize = 16;
 
@@ -16,7 +15,8 @@ fn trainer(recipe: Recipe) -> Trainer {
     let spec = NetworkSpec { backbone, head, drop_path: 0.0, init: Init::Seed };
     let network = architectures::build(&Cpu::default(), &spec, Products::F32, 1).unwrap();
     let (averages, view) = (Averages::default(), View::plain(None, SIDE));
-    let subject = Subject { path: "seed".into(), which: Which::Teacher, spec, network, averages, view };
+    let products = Products::F32;
+    let subject = Subject { path: "seed".into(), which: None, spec, network, averages, view, products };
     Trainer::new(recipe, subject, 3).unwrap()
 }
 
