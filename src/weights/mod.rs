@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! folder    what a path means: a file, a Hugging Face or timm folder, a checkpoint, a run
-//! pickle, torch, safetensors    what a file lists, read without running anything and without believing a length ([`tensors`])
+//! pickle, torch, safetensors    what a file lists, read without running anything and without believing a length (`tensors`)
 //! naming    whose keys they are, and which weight of ours each one is
 //! infer, layout, judge, load    the architecture that shapes tell, what it must have, and the numbers
 //! positions    position embeddings in another layout or for another size

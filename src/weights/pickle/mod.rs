@@ -1,8 +1,8 @@
 //! Python pickles, read without running anything: what a pickle would build is taken down as inert values, and what it would call
 //! is written beside its arguments, never called. There is nothing here to call it with.
 //!
-//! A pickle is a program for a stack machine (Python's `pickletools` describes its instructions). [`code`] reads the instructions,
-//! [`machine`] follows them, [`tree`] makes values of what is left. All of them are bounded by the file: no length is believed that the
+//! A pickle is a program for a stack machine (Python's `pickletools` describes its instructions). `code` reads the instructions,
+//! `machine` follows them, `tree` makes values of what is left. All of them are bounded by the file: no length is believed that the
 //! bytes at hand don't have, and nesting is kept within what a thread's stack holds.
 
 mod code;
