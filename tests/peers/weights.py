@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Holds dinoflow's weights against the programs that it exchanges them with: timm, transformers, torchvision, and a DINO ViT written here from the
-paper. Weights go out and are loaded there with strict=True; weights made there come in; the CLS features of real photographs must agree to 1e-4.
+"""Holds dinoflow's weights against the programs that it exchanges them with: timm, transformers, torchvision, ONNX Runtime, and a DINO ViT written
+here from the paper. Weights go out and are loaded there with strict=True; weights made there come in; the CLS features of real photographs must agree to 1e-4.
 
-    pip install torch torchvision timm transformers pillow safetensors numpy
+    pip install torch torchvision timm transformers onnx onnxruntime pillow safetensors numpy
     python tests/peers/weights.py target/release/dinoflow FOLDER_OF_PHOTOGRAPHS
 
 The photographs are cut to squares of exactly the size that a network is shown, so that no program resizes anything. Prints one line a case; ends
@@ -23,6 +23,8 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 warnings.filterwarnings("ignore")
 
 import numpy as np
+import onnx
+import onnxruntime
 import timm
 import torch
 import torchvision
@@ -203,6 +205,14 @@ class Peers:
         found = module.load_state_dict(torch.load(path, weights_only=True), strict=True)
         return module.eval(), f"{len(found.missing_keys)} missing, {len(found.unexpected_keys)} extra"
 
+    def onnx_out(self, label, weights, side, *words):
+        """The network itself, run by onnxruntime."""
+        path = self.export(weights, "onnx", f"{label}-{side}.onnx", *words)
+        onnx.checker.check_model(onnx.load(path), full_check=True)
+        session = onnxruntime.InferenceSession(path)
+        cls = lambda pixels: torch.from_numpy(session.run(["cls"], {"pixels": pixels.numpy()})[0])
+        self.compare(f"{label} → ONNX", weights, side, cls, "checked")
+
     def vit_out(self, label, name, patch, weights):
         width, depth, heads = SHAPES[name]
         dino, keys = self.strictly(Dino(name, patch), self.export(weights, "dino", f"{label}-dino.pth"))
@@ -227,6 +237,7 @@ class Peers:
             processor = transformers.AutoImageProcessor.from_pretrained(folder)
             shown = processor(Image.open(self.originals[0]).convert("RGB"), return_tensors="pt")["pixel_values"]
             assert shown.shape == (1, 3, side, side), shown.shape
+            self.onnx_out(label, weights, side, *sized)
 
     def outwards(self):
         run = self.train("tiny", "VitTiny(patch: 16, image: 224)", "hidden: 64, bottleneck: 32, out_dim: 128", 224)
@@ -249,6 +260,10 @@ class Peers:
         module, keys = self.strictly(module, self.export(run, "torchvision", "resnet50.pth"))
         self.compare("resnet50 of a run → torchvision .pth", run, 224, module, keys)
         self.compare("resnet50 of a run → torchvision .pth", run, 160, module, keys)
+        self.onnx_out("resnet50 of a run", run, 224)
+        stem = "VitMicro(patch: 16, image: 96, stem: Conv, registers: 2)"
+        run = self.train("stem", stem, "hidden: 32, bottleneck: 16, out_dim: 64", 96)
+        self.onnx_out("vit_micro/16 with a convolutional stem and registers", run, 96)
 
     # inwards
 
