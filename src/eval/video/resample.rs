@@ -9,11 +9,12 @@ use crate::data::Rgb8;
 /// What the longer side is a multiple of in the published script, where the patch divides it.
 const STEP: usize = 64;
 
-/// Height and width at which a frame is shown: the shorter side `shorter`, the longer one in proportion, both cut to what the patch divides.
+/// Height and width at which a frame is shown: the shorter side `shorter`, the longer one in proportion, both cut to what the patch divides,
+/// and a patch at least. The longer side is cut to 64 pixels where the patch divides these, and may so become the shorter one.
 pub fn shown_size((height, width): (usize, usize), shorter: usize, patch: usize) -> (usize, usize) {
     let step = if STEP.is_multiple_of(patch) { STEP } else { patch };
     let short = (shorter / patch).max(1) * patch;
-    let long = |longer: usize, other: usize| (shorter * longer / other.max(1) / step * step).max(short);
+    let long = |longer: usize, other: usize| (shorter * longer / other.max(1) / step * step).max(patch);
     if height > width { (long(height, width), short) } else { (short, long(width, height)) }
 }
 
@@ -46,16 +47,16 @@ fn taps(from: usize, to: usize) -> Vec<(usize, usize, f32)> {
     (0..to).map(place).collect()
 }
 
-/// The pixel that each place of another size lies on.
+/// The pixel that each place of another size lies on, its coordinate added up from place to place as Pillow does.
 pub fn nearest(mask: &Objects, (height, width): (usize, usize)) -> Objects {
-    let place =
-        |i: usize, from: usize, to: usize| ((2 * i + 1) * from / (2 * to)).min(from.saturating_sub(1));
-    let pixel = |y: usize, x: usize| {
-        mask.pixels[place(y, mask.height, height) * mask.width + place(x, mask.width, width)]
+    let places = |from: usize, to: usize| -> Vec<usize> {
+        let step = from as f64 / to as f64;
+        let all = std::iter::successors(Some(0.5 * step), |at| Some(at + step));
+        all.take(to).map(|at| (at as usize).min(from.saturating_sub(1))).collect()
     };
-    let pixels =
-        (0..height).flat_map(|y| (0..width).map(move |x| (y, x))).map(|(y, x)| pixel(y, x)).collect();
-    Objects { height, width, pixels }
+    let (rows, columns) = (places(mask.height, height), places(mask.width, width));
+    let row = |&y: &usize| columns.iter().map(move |x| mask.pixels[y * mask.width + x]);
+    Objects { height, width, pixels: rows.iter().flat_map(row).collect() }
 }
 
 /// Labels of patches, (patches, classes): 1 for the object that a patch lies on.
@@ -110,6 +111,8 @@ mod tests {
             ((854, 480), 480, 8, (832, 480)),
             ((480, 910), 480, 16, (480, 896)),
             ((100, 100), 480, 14, (476, 476)),
+            ((480, 480), 480, 8, (480, 448)),
+            ((500, 481), 480, 16, (448, 480)),
             ((3, 4), 4, 8, (8, 8)),
         ] {
             assert_eq!(shown_size(size, shorter, patch), expected, "{size:?}");
