@@ -193,7 +193,9 @@ fn copies_are_found_among_originals_and_distractors() {
     for number in 0..5u32 {
         let original = picture(number, 60, 60);
         original.save(bench.folder("days/original").join(format!("2{number:03}00.png"))).unwrap();
-        let copy = image::imageops::crop_imm(&original, 4, 4, 52, 52).to_image();
+        // a copy is a little darker
+        let mut copy = original.clone();
+        copy.pixels_mut().for_each(|pixel| pixel.0.iter_mut().for_each(|x| *x -= *x / 16));
         copy.save(bench.folder("days/strong").join(format!("2{number:03}01.png"))).unwrap();
         picture(number + 20, 50, 60).save(bench.folder("others").join(format!("{number}.png"))).unwrap();
     }
@@ -201,7 +203,7 @@ fn copies_are_found_among_originals_and_distractors() {
     let (said, record) = bench.judge("copy", &["--data", &days, "--size", "32", "--distractors", &others]);
     assert!(said.starts_with("eval on strong mAP="), "{said}");
     assert_eq!((&record["queries"], &record["database"]), (&5.into(), &10.into()));
-    assert!(record["map"].as_f64().unwrap() > 0.5, "{record}");
+    assert!(record["map"].as_f64().unwrap() > 0.9, "{record}");
     let (_, whitened) = bench.judge("copy", &["--data", &days, "--size", "32", "--whitening", &others]);
     assert!(whitened["map"].as_f64().is_some_and(|map| map > 0.0 && map <= 1.0), "{whitened}");
     let refused = bench.refused(&["eval", "copy", &bench.at("run"), "--data", &days, "--size", "33"]);

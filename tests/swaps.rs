@@ -10,8 +10,10 @@ use dinoflow::plan::build;
 use dinoflow::runtime::{self, Options};
 use dinoflow::stages::Registry;
 
-/// (graphs, the preset's role or path, why it is refused): SwAV has no teacher and what belongs to one, only BYOL has a predictor.
+/// (graphs, the preset's role or path, why it is refused): SwAV has no teacher and what belongs to one, only BYOL has a
+/// predictor, and a residual network does not attend.
 const REFUSED: &[(&[&str], &str, &str)] = &[
+    (&["resnet50"], "stages/attention/", "no node `attention`"),
     (&["swav"], "stages/teacher/", "no node `teacher`"),
     (&["swav"], "stages/center/", "no node `center`"),
     (&["swav"], "stages/ema/", "no node `ema`"),

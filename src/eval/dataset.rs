@@ -27,9 +27,10 @@ fn stage(argument: &str) -> Result<StageSpec, Error> {
     let path = Path::new(argument);
     let tar = |path: &Path| path.extension().is_some_and(|end| end.eq_ignore_ascii_case("tar"));
     if path.is_dir() {
-        let shards = std::fs::read_dir(path).is_ok_and(|mut entries| {
-            entries.next().is_some_and(|first| first.is_ok_and(|entry| tar(&entry.path())))
-        });
+        let visible = |entry: &std::fs::DirEntry| !entry.file_name().as_encoded_bytes().starts_with(b".");
+        let entries = std::fs::read_dir(path).map(|all| all.flatten().filter(visible).collect::<Vec<_>>());
+        // the order in which a folder tells what is in it is nobody's
+        let shards = entries.is_ok_and(|all| !all.is_empty() && all.iter().all(|entry| tar(&entry.path())));
         return Ok(match shards {
             true => StageSpec::Shards(ShardsParams { files: vec![path.to_owned()] }),
             false => StageSpec::Folder(FolderParams { root: path.to_owned(), limit: None }),
@@ -50,7 +51,7 @@ fn stage(argument: &str) -> Result<StageSpec, Error> {
     Err(Error::Request(format!("{argument}: no such file or folder; expected {FORMS}")))
 }
 
-/// Names the classes of two sources that must be the same ones.
+/// Sees to it that two sources number the same classes alike. Of two lists whose classes are numbers, one may have fewer.
 ///
 /// # Errors
 /// [`Error::Request`] when they are not, or when there are none.
@@ -61,13 +62,13 @@ pub fn same_classes(train: &dyn Images, val: &dyn Images) -> Result<(), Error> {
                 .into(),
         ));
     }
-    if train.classes() != val.classes() {
+    if !alike(train.classes(), val.classes()) {
         let missing = |from: &dyn Images, of: &dyn Images| {
             let only = from.classes().iter().find(|name| !of.classes().contains(name));
             only.map_or_else(|| "none".to_owned(), |name| format!("`{name}`"))
         };
         return Err(Error::Request(format!(
-            "the classes of --train ({}) and of --val ({}) must have the same names; in train alone: {}, in val alone: {}",
+            "the classes of --train ({}) and of --val ({}) must have the same names in the same order; in train alone: {}, in val alone: {}",
             train.classes().len(),
             val.classes().len(),
             missing(train, val),
@@ -75,6 +76,12 @@ pub fn same_classes(train: &dyn Images, val: &dyn Images) -> Result<(), Error> {
         )));
     }
     Ok(())
+}
+
+/// Whether a label means the same class in both.
+fn alike(a: &[String], b: &[String]) -> bool {
+    let numbered = |classes: &[String]| classes.iter().enumerate().all(|(at, name)| *name == at.to_string());
+    a == b || (numbered(a) && numbered(b))
 }
 
 #[cfg(test)]
@@ -88,14 +95,31 @@ mod tests {
         std::fs::create_dir(path("shards")).unwrap();
         std::fs::write(path("shards/a.tar"), "").unwrap();
         std::fs::write(path("list.txt"), "a.png").unwrap();
+        std::fs::create_dir_all(path("mixed/class")).unwrap();
+        std::fs::write(path("mixed/left.tar"), "").unwrap();
         let check = |argument: &str, expected: &str| {
             assert_eq!(stage(argument).unwrap().kind(), expected, "{argument}");
         };
         check(&path(""), "Folder");
         check(&path("shards"), "Shards");
         check(&path("shards/a.tar"), "Shards");
+        check(&path("mixed"), "Folder");
         check(&path("list.txt"), "List");
         check("Synthetic(count: 7, size: 16, classes: 2)", "Synthetic");
+    }
+
+    #[test]
+    fn classes_are_alike_where_labels_mean_the_same() {
+        let check = |a: &[&str], b: &[&str], expected: bool| {
+            let owned = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+            assert_eq!(alike(&owned(a), &owned(b)), expected, "{a:?} {b:?}");
+            assert_eq!(alike(&owned(b), &owned(a)), expected, "{b:?} {a:?}");
+        };
+        check(&["cat", "dog"], &["cat", "dog"], true);
+        check(&["cat", "dog"], &["dog", "cat"], false);
+        check(&["cat", "dog"], &["cat"], false);
+        check(&["0", "1", "2"], &["0", "1"], true);
+        check(&["1", "2"], &["2"], false);
     }
 
     #[test]

@@ -163,7 +163,8 @@ fn largest(numbers: &[f32]) -> f32 {
     most.iter().chain(rest).copied().fold(f32::NEG_INFINITY, larger)
 }
 
-/// Whether a label has the most votes, and whether it is among the five classes that have the most. Of equals the lower class is first.
+/// Whether a label has the most votes, and whether it is among the five classes that have the most (of fewer neighbours, among as many as
+/// these). Of equals the lower class is first. Votes are relative to the nearest's, which changes no order and keeps them finite.
 fn judge(
     train: &Labelled,
     near: &[(f32, u32)],
@@ -172,14 +173,17 @@ fn judge(
     classes: usize,
     label: u32,
 ) -> [bool; 2] {
+    let near = &near[..k.min(near.len())];
+    let nearest = near.first().map_or(0.0, |one| f64::from(one.0));
     let mut votes = vec![0.0f64; classes];
-    for &(similarity, index) in &near[..k.min(near.len())] {
-        votes[train.labels[index as usize] as usize] += (f64::from(similarity) / temperature).exp();
+    for &(similarity, index) in near {
+        votes[train.labels[index as usize] as usize] +=
+            ((f64::from(similarity) - nearest) / temperature).exp();
     }
     let own = votes[label as usize];
     let before = |(class, &vote): (usize, &f64)| vote > own || (vote == own && class < label as usize);
     let rank = votes.iter().enumerate().filter(|&v| before(v)).count();
-    [rank == 0, rank < 5]
+    [rank == 0, rank < 5.min(k)]
 }
 
 #[cfg(test)]
@@ -209,6 +213,25 @@ mod tests {
         }
         assert_eq!(found[1].top1, 100.0 * hits as f64 / val.len() as f64);
         assert!(found[0].top5 >= found[0].top1);
+    }
+
+    #[test]
+    fn few_neighbours_name_few_classes_and_a_low_temperature_counts_all_the_same() {
+        // classes 3, 4 and 0, in the order of their nearness to (1, 0)
+        let train = Labelled::normalized(2, vec![1.0, 0.1, 1.0, 0.2, 1.0, 0.3], vec![3, 4, 0]);
+        let check = |label: u32, k: usize, temperature: f64, expected: [f64; 2]| {
+            let val = Labelled::normalized(2, vec![1.0, 0.0], vec![label]);
+            let found = classify(&train, &val, &[k], temperature)[0];
+            assert_eq!([found.top1, found.top5], expected, "class {label}, k {k}, temperature {temperature}");
+        };
+        check(3, 1, 0.07, [100.0, 100.0]);
+        check(0, 1, 0.07, [0.0, 0.0]);
+        check(4, 2, 0.07, [0.0, 100.0]);
+        check(0, 2, 0.07, [0.0, 0.0]);
+        check(0, 3, 0.07, [0.0, 100.0]);
+        // exp(1 / 0.0005) is more than a number holds
+        check(3, 3, 0.0005, [100.0, 100.0]);
+        check(0, 3, 0.0005, [0.0, 100.0]);
     }
 
     #[test]

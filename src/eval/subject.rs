@@ -49,7 +49,7 @@ impl<D: Kernels> Subject<D> {
     /// [`Error::Request`] when the weights can't be read or used, or `crop` is no size of the network's.
     pub fn open(device: &D, path: &Path, ask: Ask) -> Result<Self, Error> {
         let opened = weights::open(path, ask.which).map_err(|e| Error::Request(e.to_string()))?;
-        let graph = graph_of(path);
+        let graph = graph_of(path)?;
         // a run, a checkpoint of it, and the published training's file hold two
         let two =
             (path.is_dir() && opened.format == Format::Dinoflow) || opened.format == Format::PublishedFull;
@@ -117,8 +117,42 @@ fn crop(spec: &NetworkSpec, shown: Option<&Preprocessing>, asked: Option<usize>)
     Ok(crop)
 }
 
-/// The resolved graph of the run that a path lies in: `RUN`, or `RUN/checkpoints/step-…` and the files within.
-fn graph_of(path: &Path) -> Option<GraphSpec> {
-    let inside = path.ancestors().take(4).find(|folder| folder.join("checkpoints").is_dir())?;
-    load(&Request { graph: inside.join("graph.ron"), ..Request::default() }).ok()?.spec
+/// The resolved graph of the run that a path is of: `RUN`, or `RUN/checkpoints/…`. None of weights that are no run's.
+fn graph_of(path: &Path) -> Result<Option<GraphSpec>, Error> {
+    let inside = path.ancestors().find(|folder| folder.ends_with("checkpoints")).and_then(Path::parent);
+    let graph = inside.unwrap_or(path).join("graph.ron");
+    if !graph.is_file() {
+        return Ok(None);
+    }
+    let unreadable = || {
+        let text = "it says how pictures were shown to the network, and can't be read";
+        Error::Request(format!("{}: {text}; `dinoflow check` tells why", graph.display()))
+    };
+    load(&Request { graph: graph.clone(), ..Request::default() })?.spec.ok_or_else(unreadable).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_have_the_graph_of_their_own_run_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().join("run");
+        std::fs::create_dir_all(run.join("checkpoints/step-00000001")).unwrap();
+        std::fs::write(run.join("graph.ron"), include_str!("../../graphs/quickstart.ron")).unwrap();
+        let check = |path: &str, expected: bool| {
+            let found = graph_of(&folder.path().join(path)).unwrap();
+            assert_eq!(found.is_some(), expected, "{path}");
+        };
+        check("run", true);
+        check("run/checkpoints/step-00000001", true);
+        check("run/checkpoints/step-00000001/teacher.safetensors", true);
+        // weights that happen to lie in a run's folder are not that run's
+        check("run/other.pth", false);
+        check("", false);
+        std::fs::write(run.join("graph.ron"), "(").unwrap();
+        let error = graph_of(&run).unwrap_err();
+        assert!(error.exit_status() == 2 && error.to_string().contains("can't be read"), "{error}");
+    }
 }

@@ -158,8 +158,8 @@ fn members_are_held_against_the_file() {
     // every member begins where the first does
     let stacked = patched(good(), CENTRAL, 42, &[0; 4]);
     check_archive("members on top of each other", stacked, "on top of each other");
-    check_archive("more members than the file has bytes", with_count(false), "");
-    check_archive("2^62 members", with_count(true), "");
+    check_archive("more members than the file has bytes", with_count(false), "no whole zip archive");
+    check_archive("2^62 members", with_count(true), "no whole zip archive");
     let many: Vec<String> = (0..60_000).map(|i| format!("x/data/{i}")).collect();
     let many: Vec<(&str, &[u8])> = many.iter().map(|name| (name.as_str(), &[][..])).collect();
     check_archive("sixty thousand members", archive(&many), "without one data.pkl");

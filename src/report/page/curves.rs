@@ -58,7 +58,16 @@ pub fn curves(runs: &[Run]) -> Markup {
                 }
             }
         }
+        @if let Some(stretch) = thinned(runs) {
+            p.quiet { "The longest of these runs is thinned: a point is the mean of " (stretch) " steps." }
+        }
     }
+}
+
+/// How many steps a point of the longest series stands for, where that is more than one.
+fn thinned(runs: &[Run]) -> Option<usize> {
+    let longest = runs.iter().flat_map(|run| run.record.steps.values()).map(Vec::len).max()?;
+    Some(longest.div_ceil(POINTS)).filter(|stretch| *stretch > 1)
 }
 
 /// Which colour is which run.

@@ -203,6 +203,7 @@ fn several_runs_lie_over_each_other_and_differ_by_key() {
 fn a_long_run_has_a_light_page() {
     let folder = Folder::new(100_000, Some(timings(100_000, 0, None)));
     let page = folder.page();
+    holds(&page, &["a point is the mean of 167 steps"]);
     assert!(page.len() < 1_000_000, "{} bytes", page.len());
 }
 

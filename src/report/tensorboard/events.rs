@@ -225,18 +225,4 @@ mod tests {
         assert!(far < second && second < third);
         assert_eq!(files(folder.path()).unwrap().len(), 3);
     }
-
-    #[test]
-    fn temporary_cost() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut events = Events::begin(folder.path(), 0).unwrap();
-        let line = object(
-            r#"{"event":"step","step":5,"epoch":0,"loss":2.5,"lr":1.0,"weight_decay":1.0,"teacher_momentum":1.0,"teacher_temperature":1.0,"teacher_entropy":1.0,"batch_entropy":1.0,"kl":1.0,"center_norm":1.0,"used_prototypes":1.0,"agreement":1.0,"effective_rank":1.0,"grad_norm":1.0,"images_per_second":1.0,"grad_norm_max":1.0}"#,
-        );
-        let start = std::time::Instant::now();
-        for step in 0..20000 {
-            events.step(step, &line).unwrap();
-        }
-        println!("COST {:?} a step", start.elapsed() / 20000);
-    }
 }
