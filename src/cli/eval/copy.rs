@@ -14,10 +14,11 @@ use crate::error::Error;
 use crate::eval::copy::features::cls_and_gem;
 use crate::eval::copy::whitening::Whitening;
 use crate::eval::copy::{DEPTH, precision, sources};
+use crate::eval::dataset;
+use crate::eval::feature_file::{Pair, pair};
 use crate::eval::features::picture;
 use crate::eval::knn::Labelled;
 use crate::eval::subject::Subject;
-use crate::eval::{dataset, feature_file};
 use crate::nn::network::Asked;
 use crate::report::count::Count;
 use crate::weights::Which;
@@ -167,11 +168,7 @@ impl CopyArgs {
 fn from_files(database: &Path, queries: &Path) -> Result<Copies, Error> {
     let record =
         json!({"features": database.display().to_string(), "query_features": queries.display().to_string()});
-    let (database, queries) = (feature_file::rows(database)?, feature_file::rows(queries)?);
-    if database.dim != queries.dim {
-        let text = format!("the database's features are {} wide, the copies' {}", database.dim, queries.dim);
-        return Err(Error::Request(format!("{text}; both must be the same network's")));
-    }
+    let Pair { first: database, second: queries, .. } = pair(database, queries)?;
     let of =
         |block: &u32| (0..database.len() as u32).filter(|&i| database.labels[i as usize] == *block).collect();
     let sources = queries.labels.iter().map(of).collect();
