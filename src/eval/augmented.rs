@@ -5,14 +5,16 @@ use rayon::prelude::*;
 
 use super::features::{Unreadable, picture};
 use super::view::View;
-use crate::data::augment::{MultiCropSpec, Scratch, ViewSpec, apply, draw};
+use crate::data::augment::{Interpolation, MultiCropSpec, Scratch, ViewSpec, apply, draw};
 use crate::data::source::Images;
 use crate::keyed::Key;
 
-/// What may happen to a training picture that is shown at `size` pixels; `jitter` is how far brightness, contrast and saturation may go.
-pub fn spec(size: usize, jitter: f64) -> ViewSpec {
+/// What may happen to a training picture that is shown at `size` pixels, made by an interpolation; `jitter` is how far brightness, contrast and
+/// saturation may go.
+pub fn spec(size: usize, interpolation: Interpolation, jitter: f64) -> ViewSpec {
     let spec = MultiCropSpec { global_size: size, global_scale: (0.08, 1.0), ..MultiCropSpec::default() };
     ViewSpec {
+        interpolation,
         jitter: f64::from(u8::from(jitter > 0.0)),
         brightness: jitter,
         contrast: jitter,
@@ -65,9 +67,14 @@ mod tests {
 
     #[test]
     fn crops_are_torchvisions_default_and_nothing_else_happens() {
-        let spec = spec(32, 0.0);
+        let spec = spec(32, Interpolation::Bilinear, 0.0);
         let drawn: Vec<_> = (0..4000).map(|i| draw(&spec, Key::new(1).with(i), 100, 100)).collect();
-        let plain = |d: &ViewDraw| d.colors.is_empty() && d.blur.is_none() && d.solarize.is_none();
+        let plain = |d: &ViewDraw| {
+            d.interpolation == Interpolation::Bilinear
+                && d.colors.is_empty()
+                && d.blur.is_none()
+                && d.solarize.is_none()
+        };
         assert!(drawn.iter().all(|d| d.size == 32 && plain(d)));
         let share = |d: &ViewDraw| (d.height * d.width) as f64 / 1e4;
         assert!(drawn.iter().any(|d| share(d) < 0.12) && drawn.iter().any(|d| share(d) > 0.9));
@@ -87,7 +94,7 @@ mod tests {
             }
         }
         let images = crate::eval::dataset::open(&folder.path().display().to_string()).unwrap();
-        let (spec, view) = (spec(8, 0.0), View::plain(None, 8));
+        let (spec, view) = (spec(8, Interpolation::Bicubic, 0.0), View::plain(None, 8));
         let found = shown(images.as_ref(), view, &spec, Key::new(1), &[2, 1, 0]);
         assert_eq!((found.labels, found.pixels.len()), (vec![1, 0], 2 * 3 * 64));
         assert!(found.unreadable.len() == 1 && found.unreadable[0].index == 1, "{:?}", found.unreadable);
@@ -95,7 +102,7 @@ mod tests {
 
     #[test]
     fn jitter_turns_no_hue() {
-        let drawn = draw(&spec(32, 0.3), Key::new(1), 100, 100);
+        let drawn = draw(&spec(32, Interpolation::Bicubic, 0.3), Key::new(1), 100, 100);
         assert_eq!(drawn.colors.len(), 3);
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::outcome::OutcomeArgs;
 use super::subject::ViewArgs;
-use crate::data::augment::{Scratch, resized};
+use crate::data::augment::{Interpolation, Scratch, resized};
 use crate::data::source::Images;
 use crate::error::Error;
 use crate::eval::copy::features::cls_and_gem;
@@ -150,7 +150,7 @@ impl CopyArgs {
         for &(_, index) in part {
             let wrong = |reason| Error::Request(format!("{}: {reason}", images.name(index)));
             let whole = picture(images, index, subject.view).map_err(wrong)?;
-            let shown = resized(&whole, (side, side), &mut Scratch::default());
+            let shown = resized(&whole, (side, side), Interpolation::Bicubic, &mut Scratch::default());
             pixels.extend(subject.view.normalized(&shown));
         }
         let asked = Asked { patches: true, ..Asked::default() };

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::outcome::OutcomeArgs;
 use super::recipe::RecipeArgs;
 use super::subject::SubjectArgs;
+use crate::data::augment::Interpolation;
 use crate::data::source::Images;
 use crate::error::Error;
 use crate::eval::augmented::{Augmented, shown, spec};
@@ -144,7 +145,9 @@ impl FinetuneArgs {
         let mut order = train.which.clone();
         key.named("order").draws().shuffle(&mut order);
         let (side, view) = (trainer.subject.view.crop, trainer.subject.view);
-        let (spec, classes) = (spec(side, trainer.recipe.jitter), trainer.classifier.classes);
+        // DeiT's crops are bicubic
+        let spec = spec(side, Interpolation::Bicubic, trainer.recipe.jitter);
+        let classes = trainer.classifier.classes;
         let steps = (order.len() / trainer.recipe.batch) as u64;
         let (mut losses, mut pictures) = (Vec::with_capacity(steps as usize), 0);
         // the last pictures of an order that fill no batch are left out, as in DeiT

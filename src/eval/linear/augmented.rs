@@ -1,7 +1,9 @@
-//! Features of augmented training pictures: what a frozen network makes of them is new in every epoch.
+//! Features of augmented training pictures: what a frozen network makes of them is new in every epoch. Crops are bilinear, which is
+//! torchvision's default for `RandomResizedCrop` and so what the published script does; the validation view is bicubic.
 
 use dfdx::prelude::Cpu;
 
+use crate::data::augment::Interpolation;
 use crate::data::source::Images;
 use crate::error::Error;
 use crate::eval::augmented::{Augmented, shown, spec};
@@ -25,7 +27,8 @@ pub fn batch(
     left_out: &mut LeftOut,
 ) -> Result<Rows, Error> {
     let side = subject.view.crop;
-    let (spec, key) = (spec(side, 0.0), Key::new(seed).named("linear crop").with(epoch));
+    let (spec, key) =
+        (spec(side, Interpolation::Bilinear, 0.0), Key::new(seed).named("linear crop").with(epoch));
     let mut rows = Rows { dim: wanted.width(subject.network.width()), ..Rows::default() };
     for part in which.chunks(at_once.max(1)) {
         let Augmented { pixels, labels, unreadable } = shown(images, subject.view, &spec, key, part);

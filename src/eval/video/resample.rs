@@ -20,7 +20,7 @@ pub fn shown_size((height, width): (usize, usize), shorter: usize, patch: usize)
 
 /// Bilinear between pixels' centres without smoothing first (OpenCV's `resize`), values beyond the border repeated.
 pub fn bilinear(image: &Rgb8, (height, width): (usize, usize)) -> Rgb8 {
-    let (rows, columns) = (taps(image.height, height), taps(image.width, width));
+    let (rows, columns) = (stretched(image.height, height), stretched(image.width, width));
     let mut resized = Rgb8::new(height, width);
     resized.pixels.par_chunks_exact_mut((3 * width).max(1)).zip(&rows).for_each(|(line, &(y0, y1, fy))| {
         for (pixel, &(x0, x1, fx)) in line.as_chunks_mut::<3>().0.iter_mut().zip(&columns) {
@@ -36,15 +36,20 @@ pub fn bilinear(image: &Rgb8, (height, width): (usize, usize)) -> Rgb8 {
     resized
 }
 
-/// For each of `to` places the two of `from` that it lies between, and how far it is on the way.
-fn taps(from: usize, to: usize) -> Vec<(usize, usize, f32)> {
+/// For each of `to` places, `step` apart, the two of `from` that it lies between, and how far it is on the way.
+pub fn taps(from: usize, to: usize, step: f64) -> Vec<(usize, usize, f32)> {
     let place = |i: usize| {
-        let at = (i as f64 + 0.5) * from as f64 / to as f64 - 0.5;
+        let at = (i as f64 + 0.5) * step - 0.5;
         let at = at.clamp(0.0, from.saturating_sub(1) as f64);
         let first = at.floor() as usize;
         (first, (first + 1).min(from.saturating_sub(1)), (at - at.floor()) as f32)
     };
     (0..to).map(place).collect()
+}
+
+/// [`taps`] of all that there is.
+fn stretched(from: usize, to: usize) -> Vec<(usize, usize, f32)> {
+    taps(from, to, from as f64 / to as f64)
 }
 
 /// The pixel that each place of another size lies on, its coordinate added up from place to place as Pillow does.
@@ -70,7 +75,7 @@ pub fn one_hot(mask: &Objects, grid: Grid, classes: usize) -> Vec<f32> {
 /// to 0 to 1 over the frame, the largest taken; then the pixel that each place of `to` lies on.
 pub fn objects(labels: &[f32], classes: usize, grid: Grid, patch: usize, to: (usize, usize)) -> Objects {
     let (height, width) = (grid.height * patch, grid.width * patch);
-    let (rows, columns) = (taps(grid.height, height), taps(grid.width, width));
+    let (rows, columns) = (stretched(grid.height, height), stretched(grid.width, width));
     let mut best = vec![(f32::NEG_INFINITY, 0u8); height * width];
     let mut map = vec![0.0f32; height * width];
     for class in 0..classes {
