@@ -110,11 +110,17 @@ impl LinearArgs {
             seed: self.seed,
         };
         let mut training = Training::new(protocol, dim, classes);
+        let subject = &self.subject(subject);
         if let Some(path) = self.out.as_ref().map(|out| out.join(FILE)).filter(|p| self.resume && p.exists())
         {
             training.resume(&path, subject)?;
         }
         Ok(training)
+    }
+
+    /// What a training goes on with only: the same features of the same pictures.
+    fn subject(&self, record: &str) -> String {
+        format!("{record}, {}", if self.cached { "each seen once" } else { "each cut anew in every epoch" })
     }
 
     fn on_cached(&self) -> Result<(Training, usize, serde_json::Value), Error> {
@@ -169,7 +175,7 @@ impl LinearArgs {
 
     fn keep(&self, training: &Training, subject: &str) -> Result<(), Error> {
         let path = |out: &PathBuf| Path::new(out).join(FILE);
-        self.out.as_ref().map_or(Ok(()), |out| training.save(&path(out), subject))
+        self.out.as_ref().map_or(Ok(()), |out| training.save(&path(out), &self.subject(subject)))
     }
 }
 

@@ -55,6 +55,8 @@ pub struct Sources {
     pub wanted: Wanted,
     pub train: Arc<dyn Images>,
     pub val: Arc<dyn Images>,
+    /// What the arguments call the two.
+    data: [String; 2],
 }
 
 /// Features that train and features that judge, with what decided them.
@@ -90,8 +92,8 @@ impl RowsArgs {
     /// When they can't be used, or their classes differ.
     pub fn sources(&self, published: fn(&Backbone) -> Wanted) -> Result<Sources, Error> {
         // clap has seen that these are there where features are not
-        let given = |argument: &Option<String>| argument.clone().unwrap_or_default();
-        let (train, val) = (dataset::open(&given(&self.train))?, dataset::open(&given(&self.val))?);
+        let data = [&self.train, &self.val].map(|argument| argument.clone().unwrap_or_default());
+        let (train, val) = (dataset::open(&data[0])?, dataset::open(&data[1])?);
         dataset::same_classes(train.as_ref(), val.as_ref())?;
         let subject = self.view.open(&self.weights.clone().unwrap_or_default(), self.which)?;
         let published = published(&subject.spec.backbone);
@@ -106,7 +108,7 @@ impl RowsArgs {
                 format!("{label} has {depth} blocks of tokens; expected at most so many --last-blocks");
             return Err(Error::Request(format!("{text}, and --average-patches of a transformer only")));
         }
-        Ok(Sources { subject, wanted, train, val })
+        Ok(Sources { subject, wanted, train, val, data })
     }
 }
 
@@ -116,6 +118,7 @@ impl Sources {
         let mut record = self.subject.to_json();
         record["last_blocks"] = json!(self.wanted.last_blocks);
         record["average_patches"] = json!(self.wanted.average_patches);
+        (record["train_data"], record["val_data"]) = (json!(self.data[0]), json!(self.data[1]));
         record
     }
 

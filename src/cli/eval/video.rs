@@ -44,13 +44,13 @@ pub struct VideoArgs {
     size: u16,
     /// Latest frames that labels come from, besides the first
     #[arg(long, value_name = "N", default_value_t = 7)]
-    frames: usize,
+    frames: u16,
     /// How far a patch looks around its place, in patches
     #[arg(long, value_name = "N", default_value_t = 12)]
-    radius: usize,
+    radius: u16,
     /// Patches that a patch takes its label from
     #[arg(long, value_name = "N", default_value_t = 5)]
-    nearest: usize,
+    nearest: u16,
     /// Goes on with the sequences whose masks are not all there
     #[arg(long, requires = "out", conflicts_with = "overwrite")]
     resume: bool,
@@ -126,12 +126,8 @@ impl VideoArgs {
         let (data, out) = (self.data.clone().unwrap_or_default(), self.out.clone().unwrap_or_default());
         let all = sequences(&data, &self.sequences)?;
         let subject = self.view.open(&self.weights.clone().unwrap_or_default(), self.which)?;
-        let settings = Settings {
-            frames: self.frames,
-            radius: self.radius,
-            nearest: self.nearest,
-            ..Settings::default()
-        };
+        let [frames, radius, nearest] = [self.frames, self.radius, self.nearest].map(usize::from);
+        let settings = Settings { frames, radius, nearest, ..Settings::default() };
         let mut record = subject.to_json();
         record["size"] = json!(self.size);
         record["frames"] = json!(self.frames);
