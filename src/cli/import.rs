@@ -40,7 +40,7 @@ impl ImportArgs {
         let opened = open(&self.from, self.which)?;
         export::safetensors(&self.output, &opened.state)?;
         super::say(&match self.json {
-            true => format!("{:#}\n", to_json(&opened, &[self.output.clone()])),
+            true => format!("{:#}\n", to_json(&opened, std::slice::from_ref(&self.output))),
             false => format!("{}\n{}\n{}\n", headline(&opened), opened.keys, self.output.display()),
         })
     }

@@ -78,7 +78,7 @@ impl CopyArgs {
         let Copies { dim, database, queries, sources, mut record } =
             match (&self.features, &self.query_features) {
                 (Some(database), Some(queries)) => from_files(database, queries)?,
-                _ => self.from_pictures()?,
+                _ => self.of_pictures()?,
             };
         let unit = |rows| Labelled::normalized(dim, rows, Vec::new()).features;
         let (database, queries) = (unit(database), unit(queries));
@@ -94,7 +94,7 @@ impl CopyArgs {
         self.outcome.give("copy", &lines, record)
     }
 
-    fn from_pictures(&self) -> Result<Copies, Error> {
+    fn of_pictures(&self) -> Result<Copies, Error> {
         let root = self.data.clone().unwrap_or_default(); // clap has seen that it is there where features are not
         let subject = self.view.open(&self.weights.clone().unwrap_or_default(), self.which)?;
         let patch = subject.spec.backbone.patch().max(1);

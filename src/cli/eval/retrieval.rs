@@ -75,7 +75,7 @@ impl RetrievalArgs {
                 let truth = GroundTruth::read(path)?;
                 let both = match (&self.features, &self.query_features) {
                     (Some(database), Some(queries)) => from_files(database, queries)?,
-                    (None, _) => self.from_pictures(&truth)?,
+                    (None, _) => self.of_pictures(&truth)?,
                     _ => {
                         return Err(Error::Request(
                             "--ground-truth with --features: expected --query-features too".into(),
@@ -173,7 +173,7 @@ impl RetrievalArgs {
     }
 
     /// Features of the pictures that a ground truth names.
-    fn from_pictures(&self, truth: &GroundTruth) -> Result<Both, Error> {
+    fn of_pictures(&self, truth: &GroundTruth) -> Result<Both, Error> {
         let (subject, folder) = (self.subject()?, PathBuf::from(self.data.clone().unwrap_or_default()));
         let scales = if self.multi_scale { &SCALES[..] } else { &SCALES[..1] };
         let size = usize::from(self.size);

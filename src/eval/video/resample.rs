@@ -148,7 +148,7 @@ mod tests {
         let labels = one_hot(&mask, grid, 3);
         assert_eq!(labels[..12], [1., 0., 0., 1., 0., 0., 0., 0., 1., 0., 0., 1.]);
         assert_eq!(objects(&labels, 3, grid, 8, (24, 32)), mask);
-        let background = objects(&vec![1.0; 12], 1, grid, 8, (24, 32));
+        let background = objects(&[1.0; 12], 1, grid, 8, (24, 32));
         assert!(background.pixels.iter().all(|&object| object == 0));
     }
 }
