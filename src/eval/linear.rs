@@ -11,6 +11,7 @@ use head::Head;
 use serde::{Deserialize, Serialize};
 
 use super::classifier::{Accuracy, Classifier, Rows};
+use crate::error::Error;
 use crate::keyed::Key;
 
 /// What decides a training's numbers.
@@ -48,6 +49,8 @@ pub struct Line {
     pub lr: f64,
     /// Mean over the epoch's batches, in nats.
     pub loss: f64,
+    /// Training rows that the epoch had: those that could be read.
+    pub pictures: usize,
     /// On the validation rows, in percent.
     pub top1: f64,
     pub top5: f64,
@@ -79,31 +82,36 @@ impl Training {
     /// `val`. `told` hears of every batch that is done. A batch may come back with fewer rows than were asked for, or none.
     ///
     /// # Errors
-    /// `batch_of`'s; the heads are then between two epochs and not to be kept.
-    pub fn epoch<E>(
+    /// `batch_of`'s; [`Error::Request`] when it gives no row at all, [`Error::Failed`] when a head's loss or weights are no longer finite. The
+    /// heads are then between two epochs and not to be kept.
+    pub fn epoch(
         &mut self,
         rows: usize,
         val: &Rows,
-        mut batch_of: impl FnMut(u64, &[usize]) -> Result<Rows, E>,
+        mut batch_of: impl FnMut(u64, &[usize]) -> Result<Rows, Error>,
         mut told: impl FnMut(usize),
-    ) -> Result<(), E> {
+    ) -> Result<(), Error> {
         let order = self.protocol.order(rows, self.epoch);
         let mut losses = vec![0.0; self.heads.len()];
-        let mut batches = 0;
+        let (mut batches, mut pictures) = (0, 0);
         for places in order.chunks(self.protocol.batch.max(1)) {
             let batch = batch_of(self.epoch, places)?;
             if !batch.labels.is_empty() {
                 for (at, (head, loss)) in self.heads.iter_mut().zip(&mut losses).enumerate() {
                     *loss += head.step(&batch, self.protocol.lr(at, self.epoch));
                 }
-                batches += 1;
+                (batches, pictures) = (batches + 1, pictures + batch.len());
             }
             told(places.len());
         }
+        if pictures == 0 {
+            return Err(Error::Request(format!("none of the {rows} training pictures can be read")));
+        }
+        self.finite(&losses)?;
         for (at, loss) in losses.into_iter().enumerate() {
             let Accuracy { top1, top5 } = self.heads[at].classifier.accuracy(&val.features, &val.labels);
-            let (epoch, lr, loss) = (self.epoch, self.protocol.lrs[at], loss / f64::from(batches.max(1)));
-            let line = Line { epoch, lr, loss, top1, top5 };
+            let (epoch, lr, loss) = (self.epoch, self.protocol.lrs[at], loss / f64::from(batches));
+            let line = Line { epoch, lr, loss, pictures, top1, top5 };
             self.history.push(line);
             if self.best.as_ref().is_none_or(|(best, _)| top1 > best.top1) {
                 self.best = Some((line, self.heads[at].classifier.clone()));
@@ -111,6 +119,22 @@ impl Training {
         }
         self.epoch += 1;
         Ok(())
+    }
+
+    /// Refuses to go on with a head that has left the numbers, given the sums of the epoch's losses.
+    fn finite(&self, losses: &[f64]) -> Result<(), Error> {
+        let lost = |(head, loss): (&Head, &f64)| {
+            let Classifier { weights, bias, .. } = &head.classifier;
+            !(loss.is_finite() && weights.iter().chain(bias).all(|x| x.is_finite()))
+        };
+        match self.heads.iter().zip(losses).position(lost) {
+            None => Ok(()),
+            Some(at) => {
+                let (lr, epoch) = (self.protocol.lrs[at], self.epoch);
+                let text = format!("--lr {lr}: loss or weights are no longer finite in epoch {epoch}");
+                Err(Error::Failed(format!("{text}; lower it. What was kept of the epochs before stays")))
+            }
+        }
     }
 }
 
@@ -126,5 +150,31 @@ mod tests {
         assert!(protocol.lr(1, 3) > 0.0);
         assert_ne!(protocol.order(50, 0), protocol.order(50, 1));
         assert_eq!(protocol.order(0, 0), Vec::<usize>::new());
+    }
+
+    /// A training of two heads on four rows of which `readable` can be read; how many epochs come to an end, and what is said.
+    fn check(lr: f64, readable: usize, expected: Result<(), &str>) {
+        let protocol = Protocol { lrs: vec![0.1, lr], batch: 2, epochs: 3, seed: 0 };
+        let mut training = Training::new(protocol, 1, 2);
+        let rows = Rows { dim: 1, features: vec![1.0, -1.0, 2.0, -3.0], labels: vec![0, 1, 1, 0] };
+        let batch = |_, places: &[usize]| {
+            Ok(rows.gather(&places.iter().copied().filter(|&place| place < readable).collect::<Vec<_>>()))
+        };
+        let all: Result<Vec<()>, Error> = (0..3).map(|_| training.epoch(4, &rows, batch, |_| ())).collect();
+        match (all, expected) {
+            (Ok(_), Ok(())) => assert!(training.history.iter().all(|line| line.pictures == readable)),
+            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
+            (found, expected) => panic!("{found:?}; expected {expected:?}"),
+        }
+        let kept = training.history.iter().all(|line| line.loss.is_finite() && line.top1.is_finite());
+        assert!(kept && training.history.len() == 2 * training.epoch as usize);
+    }
+
+    #[test]
+    fn what_is_read_is_counted_and_what_is_no_number_refused() {
+        check(1.0, 4, Ok(()));
+        check(1.0, 3, Ok(()));
+        check(1.0, 0, Err("none of the 4 training pictures"));
+        check(1e38, 4, Err("--lr 100000000000000000000000000000000000000: "));
     }
 }

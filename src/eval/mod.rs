@@ -5,6 +5,7 @@
 //! dataset    an argument as the pictures that it means
 //! view       how a picture is shown
 //! features   what a network makes of pictures
+//! left_out   pictures that can't be read
 //! knn        votes of nearest neighbours
 //! low_shot   a part of the labels
 //! logistic   a regularised linear classifier, at its optimum
@@ -25,6 +26,7 @@ pub mod feature_file;
 pub mod features;
 pub mod finetune;
 pub mod knn;
+pub mod left_out;
 pub mod linear;
 pub mod logistic;
 pub mod low_shot;

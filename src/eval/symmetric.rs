@@ -59,7 +59,7 @@ fn round(rows: &mut [Row], order: &[usize]) -> bool {
     let half = order.len() / 2;
     let mut slots: Vec<Option<&mut Row>> = rows.iter_mut().map(Some).collect();
     let mut take = |place: usize| slots.get_mut(order[place]).and_then(Option::take);
-    let pairs: Vec<_> = (0..half).filter_map(|i| Some((take(i), take(order.len() - 1 - i)))).collect();
+    let pairs: Vec<_> = (0..half).map(|i| (take(i), take(order.len() - 1 - i))).collect();
     let turn = |pair: (Option<&mut Row>, Option<&mut Row>)| match pair {
         (Some(a), Some(b)) => straighten(a, b),
         _ => false,

@@ -8,16 +8,17 @@ use serde_json::{Value, json};
 
 use super::outcome::OutcomeArgs;
 use super::subject::ViewArgs;
-use crate::data::augment::{Scratch, resized};
+use crate::data::augment::{Interpolation, Scratch, resized};
 use crate::data::source::Images;
 use crate::error::Error;
 use crate::eval::copy::features::cls_and_gem;
 use crate::eval::copy::whitening::Whitening;
 use crate::eval::copy::{DEPTH, precision, sources};
+use crate::eval::dataset;
+use crate::eval::feature_file::{Pair, pair};
 use crate::eval::features::picture;
 use crate::eval::knn::Labelled;
 use crate::eval::subject::Subject;
-use crate::eval::{dataset, feature_file};
 use crate::nn::network::Asked;
 use crate::report::count::Count;
 use crate::weights::Which;
@@ -77,7 +78,7 @@ impl CopyArgs {
         let Copies { dim, database, queries, sources, mut record } =
             match (&self.features, &self.query_features) {
                 (Some(database), Some(queries)) => from_files(database, queries)?,
-                _ => self.from_pictures()?,
+                _ => self.of_pictures()?,
             };
         let unit = |rows| Labelled::normalized(dim, rows, Vec::new()).features;
         let (database, queries) = (unit(database), unit(queries));
@@ -93,7 +94,7 @@ impl CopyArgs {
         self.outcome.give("copy", &lines, record)
     }
 
-    fn from_pictures(&self) -> Result<Copies, Error> {
+    fn of_pictures(&self) -> Result<Copies, Error> {
         let root = self.data.clone().unwrap_or_default(); // clap has seen that it is there where features are not
         let subject = self.view.open(&self.weights.clone().unwrap_or_default(), self.which)?;
         let patch = subject.spec.backbone.patch().max(1);
@@ -149,7 +150,7 @@ impl CopyArgs {
         for &(_, index) in part {
             let wrong = |reason| Error::Request(format!("{}: {reason}", images.name(index)));
             let whole = picture(images, index, subject.view).map_err(wrong)?;
-            let shown = resized(&whole, (side, side), &mut Scratch::default());
+            let shown = resized(&whole, (side, side), Interpolation::Bicubic, &mut Scratch::default());
             pixels.extend(subject.view.normalized(&shown));
         }
         let asked = Asked { patches: true, ..Asked::default() };
@@ -167,11 +168,7 @@ impl CopyArgs {
 fn from_files(database: &Path, queries: &Path) -> Result<Copies, Error> {
     let record =
         json!({"features": database.display().to_string(), "query_features": queries.display().to_string()});
-    let (database, queries) = (feature_file::rows(database)?, feature_file::rows(queries)?);
-    if database.dim != queries.dim {
-        let text = format!("the database's features are {} wide, the copies' {}", database.dim, queries.dim);
-        return Err(Error::Request(format!("{text}; both must be the same network's")));
-    }
+    let Pair { first: database, second: queries, .. } = pair(database, queries)?;
     let of =
         |block: &u32| (0..database.len() as u32).filter(|&i| database.labels[i as usize] == *block).collect();
     let sources = queries.labels.iter().map(of).collect();

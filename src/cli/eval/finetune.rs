@@ -1,5 +1,6 @@
 //! `dinoflow eval finetune`.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,14 +10,16 @@ use serde_json::json;
 use super::outcome::OutcomeArgs;
 use super::recipe::RecipeArgs;
 use super::subject::SubjectArgs;
+use crate::data::augment::Interpolation;
 use crate::data::source::Images;
 use crate::error::Error;
-use crate::eval::augmented::{shown, spec};
+use crate::eval::augmented::{Augmented, shown, spec};
 use crate::eval::dataset;
 use crate::eval::features::labelled;
 use crate::eval::finetune::Line;
 use crate::eval::finetune::mix::mixed;
-use crate::eval::finetune::trainer::Trainer;
+use crate::eval::finetune::trainer::{Judged, Trainer};
+use crate::eval::left_out::LeftOut;
 use crate::keyed::Key;
 use crate::report::count::Count;
 
@@ -50,37 +53,48 @@ pub struct FinetuneArgs {
 const STATE: &str = "finetune.safetensors";
 const BEST: &str = "best.safetensors";
 
-/// Pictures with labels, and which of them have one.
+/// Pictures, which of them have a label, and which of these can't be read.
 struct Labelled {
     images: Arc<dyn Images>,
     which: Vec<usize>,
+    left_out: LeftOut,
+}
+
+impl Labelled {
+    fn of(images: Arc<dyn Images>) -> Self {
+        Labelled { which: labelled(images.as_ref()), images, left_out: LeftOut::default() }
+    }
 }
 
 impl FinetuneArgs {
     /// Trains, and says after each epoch how often it is right.
     pub fn run(&self) -> Result<(), Error> {
-        let recipe = self.recipe.recipe()?;
+        let mut recipe = self.recipe.recipe()?;
         self.begin()?;
         let (train, val) = (dataset::open(&self.train)?, dataset::open(&self.val)?);
         dataset::same_classes(train.as_ref(), val.as_ref())?;
-        let [train, val] = [train, val].map(|images| Labelled { which: labelled(images.as_ref()), images });
+        let [mut train, mut val] = [train, val].map(Labelled::of);
         if train.which.is_empty() || val.which.is_empty() {
             return Err(Error::Request("there is no labelled picture".into()));
         }
+        // where there are fewer pictures than a batch, they are the batch, which the learning rate grows with
+        recipe.batch = recipe.batch.min(train.which.len());
         let subject = self.subject.open()?;
         let mut record = subject.to_json();
         record["train"] = json!({"data": self.train, "pictures": train.which.len()});
         record["val"] = json!({"data": self.val, "pictures": val.which.len()});
         let mut trainer = Trainer::new(recipe, subject, train.images.classes().len())?;
         let state = self.out.join(STATE);
-        if self.resume && state.exists() {
-            trainer.resume(&state, &record.to_string())?;
+        match self.resume && state.exists() {
+            true => trainer.resume(&state, &record.to_string())?,
+            // gone before the new one begins, so that a resume of what is interrupted does not find the old one
+            false => [&state, &self.out.join(BEST)].into_iter().try_for_each(|path| remove(path))?,
         }
         while (trainer.history.len() as u64) < trainer.recipe.epochs {
-            self.epoch(&mut trainer, &train, &val)?;
+            self.epoch(&mut trainer, &mut train, &mut val)?;
             trainer.save(&state, &record.to_string())?;
         }
-        self.tell(&trainer, record, val.which.len())
+        self.tell(&trainer, record)
     }
 
     fn begin(&self) -> Result<(), Error> {
@@ -94,44 +108,70 @@ impl FinetuneArgs {
     }
 
     /// One pass over the training pictures, and how often it is right afterwards.
-    fn epoch(&self, trainer: &mut Trainer, train: &Labelled, val: &Labelled) -> Result<(), Error> {
+    fn epoch(&self, trainer: &mut Trainer, train: &mut Labelled, val: &mut Labelled) -> Result<(), Error> {
         let (epoch, at_once) = (trainer.history.len() as u64, self.subject.view.batch());
-        let key = Key::new(trainer.recipe.seed).named("finetune epoch").with(epoch);
-        let mut order = train.which.clone();
-        key.named("order").draws().shuffle(&mut order);
-        let (side, view) = (trainer.subject.view.crop, trainer.subject.view);
-        let (spec, classes) = (spec(side, trainer.recipe.jitter), trainer.classifier.classes);
-        let batch = trainer.recipe.batch.min(order.len());
-        let steps = (order.len() / batch) as u64;
-        let mut count = Count::new(format!("epoch {} of {}", epoch + 1, trainer.recipe.epochs), order.len());
-        let mut losses = Vec::with_capacity(steps as usize);
-        // the last pictures of an order that fill no batch are left out, as in DeiT
-        for (at, chosen) in order.chunks_exact(batch).enumerate() {
-            let (mut pixels, labels) = shown(train.images.as_ref(), view, &spec, key.named("crop"), chosen);
-            let mixing = key.with(at as u64);
-            let targets = mixed(&trainer.recipe, classes, side, mixing, &mut pixels, &labels);
-            let lr = trainer.recipe.lr(epoch * steps + at as u64, steps);
-            if !targets.is_empty() {
-                losses.push(trainer.update(&pixels, &targets, lr, at_once)?);
-            }
-            count.add(chosen.len());
+        let what = format!("epoch {} of {}", epoch + 1, trainer.recipe.epochs);
+        let mut count = Count::new(what, train.which.len());
+        let trained = self.train(trainer, train, |n| count.add(n));
+        train.left_out.tell(|line| count.say(&line));
+        let (loss, pictures) = trained?;
+        let Judged { accuracy, pictures: judged, unreadable } =
+            trainer.judge(val.images.as_ref(), &val.which, at_once)?;
+        val.left_out.met(val.images.as_ref(), unreadable);
+        val.left_out.tell(|line| count.say(&line));
+        if pictures == 0 || judged == 0 {
+            let which = if pictures == 0 { "training" } else { "validation" };
+            return Err(Error::Request(format!("none of the {which} pictures can be read")));
         }
-        let accuracy = trainer.judge(val.images.as_ref(), &val.which, at_once)?;
-        let loss = losses.iter().sum::<f64>() / losses.len().max(1) as f64;
-        let line = Line { epoch, loss, top1: accuracy.top1, top5: accuracy.top5 };
+        let line = Line { epoch, loss, pictures, judged, top1: accuracy.top1, top5: accuracy.top5 };
         if trainer.history.iter().all(|before| line.top1 > before.top1) {
             trainer.save_weights(&self.out.join(BEST))?;
         }
         trainer.history.push(line);
-        count.say(&told(&line, val.which.len()));
+        count.say(&told(&line));
         count.say(&format!("Max accuracy: {:.2}%", best(&trainer.history).top1));
         Ok(())
     }
 
-    fn tell(&self, trainer: &Trainer, record: serde_json::Value, val: usize) -> Result<(), Error> {
+    /// An epoch's updates: their mean loss, and how many pictures could be read.
+    fn train(
+        &self,
+        trainer: &mut Trainer,
+        train: &mut Labelled,
+        mut done: impl FnMut(usize),
+    ) -> Result<(f64, usize), Error> {
+        let (epoch, images) = (trainer.history.len() as u64, train.images.as_ref());
+        let key = Key::new(trainer.recipe.seed).named("finetune epoch").with(epoch);
+        let mut order = train.which.clone();
+        key.named("order").draws().shuffle(&mut order);
+        let (side, view) = (trainer.subject.view.crop, trainer.subject.view);
+        // DeiT's crops are bicubic
+        let spec = spec(side, Interpolation::Bicubic, trainer.recipe.jitter);
+        let classes = trainer.classifier.classes;
+        let steps = (order.len() / trainer.recipe.batch) as u64;
+        let (mut losses, mut pictures) = (Vec::with_capacity(steps as usize), 0);
+        // the last pictures of an order that fill no batch are left out, as in DeiT
+        for (at, chosen) in order.chunks_exact(trainer.recipe.batch).enumerate() {
+            let Augmented { mut pixels, labels, unreadable } =
+                shown(images, view, &spec, key.named("crop"), chosen);
+            train.left_out.met(images, unreadable);
+            let mixing = key.with(at as u64);
+            let targets = mixed(&trainer.recipe, classes, side, mixing, &mut pixels, &labels);
+            let lr = trainer.recipe.lr(epoch * steps + at as u64, steps);
+            if !targets.is_empty() {
+                losses.push(trainer.update(&pixels, &targets, lr, self.subject.view.batch())?);
+            }
+            pictures += labels.len();
+            done(chosen.len());
+        }
+        Ok((losses.iter().sum::<f64>() / losses.len().max(1) as f64, pictures))
+    }
+
+    fn tell(&self, trainer: &Trainer, record: serde_json::Value) -> Result<(), Error> {
         let best = best(&trainer.history);
         let last = trainer.history.last().copied().unwrap_or(best);
-        let accuracy = format!("Accuracy of the network on the {val} test images: {:.1}%", last.top1);
+        let Line { judged, top1, .. } = last;
+        let accuracy = format!("Accuracy of the network on the {judged} test images: {top1:.1}%");
         let lines = [accuracy, format!("Max accuracy: {:.2}%", best.top1)];
         let (recipe, history, weights) = (&trainer.recipe, &trainer.history, self.out.join(BEST));
         let record = json!({
@@ -148,13 +188,23 @@ fn best(history: &[Line]) -> Line {
         Some(best) if best.top1 >= line.top1 => Some(best),
         _ => Some(*line),
     };
-    let none = Line { epoch: 0, loss: f64::NAN, top1: 0.0, top5: 0.0 };
+    let none = Line { epoch: 0, loss: f64::NAN, pictures: 0, judged: 0, top1: 0.0, top5: 0.0 };
     history.iter().fold(None, better).unwrap_or(none)
 }
 
-fn told(line: &Line, val: usize) -> String {
+fn told(line: &Line) -> String {
     format!(
-        "Accuracy at epoch {} of the network on the {val} test images: {:.1}% (top-5 {:.1}%, loss {:.4})",
-        line.epoch, line.top1, line.top5, line.loss
+        "Accuracy at epoch {} of the network on the {} test images: {:.1}% (top-5 {:.1}%, loss {:.4})",
+        line.epoch, line.judged, line.top1, line.top5, line.loss
     )
+}
+
+/// Removes a file that may be there.
+fn remove(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_file(path) {
+        Err(cause) if cause.kind() != ErrorKind::NotFound => {
+            Err(Error::File { doing: "remove", path: path.to_owned(), cause })
+        }
+        _ => Ok(()),
+    }
 }

@@ -11,10 +11,12 @@ use super::outcome::OutcomeArgs;
 use super::subject::ViewArgs;
 use crate::data::source::Images;
 use crate::error::Error;
+use crate::eval::classifier::Rows;
+use crate::eval::feature_file::{Pair, pair};
 use crate::eval::features::extract_of;
 use crate::eval::knn::{Accuracy, Labelled, classify};
 use crate::eval::subject::Subject;
-use crate::eval::{dataset, feature_file, low_shot};
+use crate::eval::{dataset, low_shot};
 use crate::report::count::Count;
 use crate::runtime::stage::StageError;
 use crate::weights::Which;
@@ -82,7 +84,12 @@ impl KnnArgs {
         };
         let lines: Vec<String> = judgements.iter().flat_map(|judgement| judgement.lines.clone()).collect();
         let results: Vec<Value> = judgements.into_iter().map(|judgement| judgement.record).collect();
+        // pictures, or the files of their features
+        let path = |file: &PathBuf| file.display().to_string();
+        let train = self.train.clone().or(self.features.as_ref().map(path));
+        let val = self.val.clone().or(self.val_features.as_ref().map(path));
         let record = json!({
+            "train": train, "val": val,
             "temperature": self.temperature, "low_shot": self.low_shot, "seed": self.seed, "results": results,
         });
         self.outcome.give("knn", &lines, record)
@@ -109,11 +116,6 @@ impl KnnArgs {
         val: &Labelled,
         mut record: Value,
     ) -> Result<Judgement, Error> {
-        if train.dim != val.dim {
-            let text =
-                format!("training features are {} wide, those to be classified {}", train.dim, val.dim);
-            return Err(Error::Request(format!("{text}; both must be the same network's")));
-        }
         if train.is_empty() || val.is_empty() {
             return Err(Error::Request("there is no labelled picture that can be read".into()));
         }
@@ -130,8 +132,9 @@ impl KnnArgs {
     }
 
     fn judge_features(&self, train: &Path, val: &Path) -> Result<Judgement, Error> {
-        let (train, val) = (feature_file::labelled(train)?, feature_file::labelled(val)?);
-        self.judgement(None, &train, &val, json!({}))
+        let Pair { first, second, .. } = pair(train, val)?;
+        let unit = |rows: Rows| Labelled::normalized(rows.dim, rows.features, rows.labels);
+        self.judgement(None, &unit(first), &unit(second), json!({}))
     }
 
     fn judge_networks(&self) -> Result<Vec<Judgement>, Error> {

@@ -10,6 +10,7 @@ use super::rows::{BothRows, RowsArgs, Sources};
 use crate::error::Error;
 use crate::eval::classifier::Rows;
 use crate::eval::features::{Wanted, labelled};
+use crate::eval::left_out::LeftOut;
 use crate::eval::linear::augmented::batch;
 use crate::eval::linear::{Line, Protocol, Training};
 use crate::graph::spec::Backbone;
@@ -110,18 +111,21 @@ impl LinearArgs {
             seed: self.seed,
         };
         let mut training = Training::new(protocol, dim, classes);
-        if let Some(path) = self.out.as_ref().map(|out| out.join(FILE)).filter(|p| self.resume && p.exists())
-        {
-            training.resume(&path, subject)?;
+        match self.out.as_ref().map(|out| out.join(FILE)).filter(|path| path.exists()) {
+            Some(path) if self.resume => training.resume(&path, subject)?,
+            // gone before the new one begins, so that a resume of what is interrupted does not find the old one
+            Some(path) => remove(&path)?,
+            None => {}
         }
         Ok(training)
     }
 
     fn on_cached(&self) -> Result<(Training, usize, serde_json::Value), Error> {
         let BothRows { train, val, classes, record } = self.rows.both(published)?;
-        let mut training = self.begin(train.dim, classes, &record.to_string())?;
-        let batch = |_, places: &[usize]| Ok(train.gather(places));
-        self.train(&mut training, train.len(), &val, &record.to_string(), batch)?;
+        let subject = identity(&record, true, &val);
+        let mut training = self.begin(train.dim, classes, &subject)?;
+        let batch = |_, places: &[usize], _: &mut LeftOut| Ok(train.gather(places));
+        self.train(&mut training, train.len(), &val, &subject, batch)?;
         Ok((training, val.len(), record))
     }
 
@@ -133,14 +137,15 @@ impl LinearArgs {
             return Err(Error::Request("there is no labelled picture that can be read".into()));
         }
         let (record, classes) = (sources.record(), sources.train.classes().len());
-        let mut training = self.begin(val.dim, classes, &record.to_string())?;
+        let identity = identity(&record, false, &val);
+        let mut training = self.begin(val.dim, classes, &identity)?;
         let Sources { subject, wanted, train, .. } = &sources;
         let at_once = self.rows.view.batch();
-        let augmented = |epoch, places: &[usize]| {
+        let augmented = |epoch, places: &[usize], left_out: &mut LeftOut| {
             let chosen: Vec<usize> = places.iter().map(|&place| which[place]).collect();
-            batch(subject, train.as_ref(), (*wanted, at_once), (self.seed, epoch), &chosen)
+            batch(subject, train.as_ref(), (*wanted, at_once), (self.seed, epoch), &chosen, left_out)
         };
-        self.train(&mut training, which.len(), &val, &record.to_string(), augmented)?;
+        self.train(&mut training, which.len(), &val, &identity, augmented)?;
         Ok((training, val.len(), record))
     }
 
@@ -151,12 +156,15 @@ impl LinearArgs {
         rows: usize,
         val: &Rows,
         subject: &str,
-        mut batch_of: impl FnMut(u64, &[usize]) -> Result<Rows, Error>,
+        mut batch_of: impl FnMut(u64, &[usize], &mut LeftOut) -> Result<Rows, Error>,
     ) -> Result<(), Error> {
-        let heads = training.heads.len();
+        let (heads, mut left_out) = (training.heads.len(), LeftOut::default());
         while training.epoch < self.epochs {
             let mut count = Count::new(format!("epoch {} of {}", training.epoch + 1, self.epochs), rows);
-            training.epoch(rows, val, &mut batch_of, |n| count.add(n))?;
+            let batch = |epoch, places: &[usize]| batch_of(epoch, places, &mut left_out);
+            let done = training.epoch(rows, val, batch, |n| count.add(n));
+            left_out.tell(|line| count.say(&line));
+            done?;
             let latest = &training.history[training.history.len() - heads..];
             latest.iter().for_each(|line| count.say(&at_epoch(line, val.len(), heads)));
             if let Some((best, _)) = &training.best {
@@ -171,6 +179,15 @@ impl LinearArgs {
         let path = |out: &PathBuf| Path::new(out).join(FILE);
         self.out.as_ref().map_or(Ok(()), |out| training.save(&path(out), subject))
     }
+}
+
+/// What a training goes on with alone: the network, the pictures, how they are shown, and how many of those that judge could be read.
+fn identity(record: &serde_json::Value, cached: bool, val: &Rows) -> String {
+    json!({"features": record, "cached": cached, "judged": val.len()}).to_string()
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    std::fs::remove_file(path).map_err(|cause| Error::File { doing: "remove", path: path.to_owned(), cause })
 }
 
 /// Which head a line is of, where there are several.

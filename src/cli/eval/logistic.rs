@@ -1,5 +1,7 @@
 //! `dinoflow eval logistic`.
 
+use std::io::Write;
+
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -8,7 +10,7 @@ use super::rows::{BothRows, RowsArgs};
 use crate::error::Error;
 use crate::eval::classifier::Rows;
 use crate::eval::features::Wanted;
-use crate::eval::logistic::fit::{FitError, Fitted, fit};
+use crate::eval::logistic::fit::{End, FitError, Fitted, fit};
 use crate::eval::logistic::{Tried, best, held_out, published_grid, sweep};
 use crate::report::count::Count;
 
@@ -21,7 +23,7 @@ pub struct LogisticArgs {
     #[arg(long, value_name = "C,C…", value_delimiter = ',')]
     c: Vec<f64>,
     /// Iterations of the solver for each C
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
     iterations: u64,
     /// Which training pictures are held out
     #[arg(long, default_value_t = 0)]
@@ -51,11 +53,15 @@ impl LogisticArgs {
             format!("Top-5 test accuracy: {:.1}", accuracy.top5),
             format!("obtained for C = {c:.6}"),
         ];
+        if let Some(warning) = warning(c, fit.end) {
+            // a closed standard error is no reason to stop
+            drop(writeln!(std::io::stderr(), "{warning}"));
+        }
         let swept: Vec<Value> = tried.iter().map(row).collect();
         let record = json!({
             "subject": record, "seed": self.seed, "classes": classes, "dim": train.dim,
             "train": train.len(), "val": val.len(), "c": c, "top1": accuracy.top1, "top5": accuracy.top5,
-            "objective": fit.value, "iterations": fit.iterations, "tried": swept,
+            "objective": fit.value, "iterations": fit.iterations, "end": fit.end.word(), "tried": swept,
         });
         self.outcome.give("logistic", &lines, record)
     }
@@ -80,6 +86,18 @@ impl LogisticArgs {
     }
 }
 
+/// What is to be said of a fit that is not at its minimum.
+fn warning(c: f64, end: End) -> Option<String> {
+    let why = match end {
+        End::Converged => return None,
+        End::Iterations => "its iterations were used up; allow more with --iterations",
+        End::LineSearch => {
+            "its line search found no lower point, as where features are large; a smaller --c is easier"
+        }
+    };
+    Some(format!("warning: the fit for C = {c:.6} did not converge: {why}"))
+}
+
 fn failed(error: FitError) -> Error {
     Error::Failed(error.to_string())
 }
@@ -87,6 +105,6 @@ fn failed(error: FitError) -> Error {
 fn row(tried: &Tried) -> Value {
     json!({
         "c": tried.c, "top1": tried.accuracy.top1,
-        "objective": tried.fit.value, "iterations": tried.fit.iterations,
+        "objective": tried.fit.value, "iterations": tried.fit.iterations, "end": tried.fit.end.word(),
     })
 }

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::eval::features::extract_of;
 use crate::eval::knn::Labelled;
 use crate::eval::retrieval::ground_truth::GroundTruth;
-use crate::eval::retrieval::pictures::{SCALES, features, fitted, part};
+use crate::eval::retrieval::pictures::{SCALES, features, fitted, fitted_part};
 use crate::eval::retrieval::revisited::{KS, Protocol, judged};
 use crate::eval::retrieval::{Judgement, classes, mean, ranking};
 use crate::eval::subject::Subject;
@@ -36,13 +36,14 @@ pub struct RetrievalArgs {
     /// What is right: gnd_roxford5k.pkl, gnd_rparis6k.pkl, or the same as .json
     #[arg(long, value_name = "FILE")]
     ground_truth: Option<PathBuf>,
-    /// The longer side of a picture in pixels, with a ground truth
+    /// The longer side of a picture in pixels, with a ground truth; larger pictures are brought down to it
     #[arg(long, value_name = "PIXELS", default_value_t = 224, value_parser = clap::value_parser!(u16).range(1..))]
     size: u16,
     /// Features are means over the scales 1, 1/√2 and 1/2, with a ground truth
     #[arg(long)]
     multi_scale: bool,
-    /// Asks with whole pictures, as DINO's script does, not with the parts that the ground truth names
+    /// Asks with whole pictures, as DINO's script does; otherwise with the parts that the ground truth names, at the scale of their
+    /// pictures, as the published protocol of revisited Oxford and Paris does
     #[arg(long)]
     whole_queries: bool,
     /// Features of the database's pictures, as `dinoflow features` writes them (safetensors)
@@ -74,7 +75,7 @@ impl RetrievalArgs {
                 let truth = GroundTruth::read(path)?;
                 let both = match (&self.features, &self.query_features) {
                     (Some(database), Some(queries)) => from_files(database, queries)?,
-                    (None, _) => self.from_pictures(&truth)?,
+                    (None, _) => self.of_pictures(&truth)?,
                     _ => {
                         return Err(Error::Request(
                             "--ground-truth with --features: expected --query-features too".into(),
@@ -162,7 +163,9 @@ impl RetrievalArgs {
         for one in unreadable {
             count.say(&format!("left out {}: {}", images.name(one.index), one.reason));
         }
-        Ok((rows, subject.to_json()))
+        let mut record = subject.to_json();
+        record["data"] = json!(data);
+        Ok((rows, record))
     }
 
     fn subject(&self) -> Result<Subject<Cpu>, Error> {
@@ -170,21 +173,24 @@ impl RetrievalArgs {
     }
 
     /// Features of the pictures that a ground truth names.
-    fn from_pictures(&self, truth: &GroundTruth) -> Result<Both, Error> {
+    fn of_pictures(&self, truth: &GroundTruth) -> Result<Both, Error> {
         let (subject, folder) = (self.subject()?, PathBuf::from(self.data.clone().unwrap_or_default()));
         let scales = if self.multi_scale { &SCALES[..] } else { &SCALES[..1] };
         let size = usize::from(self.size);
         let of = |name: &String, region: Option<[f64; 4]>| {
             let path = GroundTruth::path(&folder, name);
             let whole = read(&path, &subject)?;
-            let picture = region.map_or(whole.clone(), |region| part(&whole, region));
+            let picture = match region {
+                Some(region) => fitted_part(&whole, region, size),
+                None => fitted(&whole, size),
+            };
             if picture.pixels.is_empty() {
                 return Err(Error::Request(format!(
                     "{}: {region:?} holds none of its pixels",
                     path.display()
                 )));
             }
-            features(&subject, &fitted(&picture, size), scales)
+            features(&subject, &picture, scales)
         };
         let mut count = Count::new("features", truth.images.len() + truth.queries.len());
         let (mut database, mut queries) = (Vec::new(), Vec::new());
@@ -197,6 +203,7 @@ impl RetrievalArgs {
             count.add(1);
         }
         let mut record = subject.to_json();
+        record["data"] = json!(self.data);
         record["size"] = json!(size);
         record["scales"] = json!(scales);
         record["whole_queries"] = json!(self.whole_queries);

@@ -11,9 +11,10 @@ use super::subject::ViewArgs;
 use crate::data::source::Images;
 use crate::error::Error;
 use crate::eval::classifier::Rows;
+use crate::eval::dataset;
+use crate::eval::feature_file::{Pair, pair};
 use crate::eval::features::{Wanted, each_batch, labelled};
 use crate::eval::subject::Subject;
-use crate::eval::{dataset, feature_file};
 use crate::graph::spec::Backbone;
 use crate::report::count::Count;
 use crate::weights::Which;
@@ -55,6 +56,8 @@ pub struct Sources {
     pub wanted: Wanted,
     pub train: Arc<dyn Images>,
     pub val: Arc<dyn Images>,
+    /// The arguments that mean them.
+    data: [String; 2],
 }
 
 /// Features that train and features that judge, with what decided them.
@@ -90,8 +93,8 @@ impl RowsArgs {
     /// When they can't be used, or their classes differ.
     pub fn sources(&self, published: fn(&Backbone) -> Wanted) -> Result<Sources, Error> {
         // clap has seen that these are there where features are not
-        let given = |argument: &Option<String>| argument.clone().unwrap_or_default();
-        let (train, val) = (dataset::open(&given(&self.train))?, dataset::open(&given(&self.val))?);
+        let data = [&self.train, &self.val].map(|argument| argument.clone().unwrap_or_default());
+        let (train, val) = (dataset::open(&data[0])?, dataset::open(&data[1])?);
         dataset::same_classes(train.as_ref(), val.as_ref())?;
         let subject = self.view.open(&self.weights.clone().unwrap_or_default(), self.which)?;
         let published = published(&subject.spec.backbone);
@@ -106,16 +109,20 @@ impl RowsArgs {
                 format!("{label} has {depth} blocks of tokens; expected at most so many --last-blocks");
             return Err(Error::Request(format!("{text}, and --average-patches of a transformer only")));
         }
-        Ok(Sources { subject, wanted, train, val })
+        Ok(Sources { subject, wanted, train, val, data })
     }
 }
 
 impl Sources {
-    /// What decided the features.
+    /// What decided the features: the network, and which pictures, of which some may turn out unreadable.
     pub fn record(&self) -> Value {
         let mut record = self.subject.to_json();
         record["last_blocks"] = json!(self.wanted.last_blocks);
         record["average_patches"] = json!(self.wanted.average_patches);
+        for (key, images, data) in [("train", &self.train, &self.data[0]), ("val", &self.val, &self.data[1])]
+        {
+            record[key] = json!({"data": data, "pictures": labelled(images.as_ref()).len()});
+        }
         record
     }
 
@@ -153,12 +160,10 @@ fn some(both: BothRows) -> Result<BothRows, Error> {
 }
 
 fn from_files(train: &Path, val: &Path) -> Result<BothRows, Error> {
-    let record = json!({"features": train.display().to_string(), "val_features": val.display().to_string()});
-    let (train, val) = (feature_file::rows(train)?, feature_file::rows(val)?);
-    if train.dim != val.dim {
-        let text = format!("training features are {} wide, those to be judged {}", train.dim, val.dim);
-        return Err(Error::Request(format!("{text}; both must be the same network's")));
-    }
-    let classes = train.labels.iter().chain(&val.labels).max().map_or(0, |&class| class as usize + 1);
-    some(BothRows { train, val, classes, record })
+    let Pair { first, second, classes } = pair(train, val)?;
+    let record = json!({
+        "train": {"features": train.display().to_string(), "pictures": first.len()},
+        "val": {"features": val.display().to_string(), "pictures": second.len()},
+    });
+    some(BothRows { train: first, val: second, classes, record })
 }

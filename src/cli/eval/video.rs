@@ -3,15 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use dfdx::prelude::Cpu;
 use serde_json::{Value, json};
 
 use super::outcome::OutcomeArgs;
 use super::subject::ViewArgs;
-use crate::checkpoint::atomic;
 use crate::error::Error;
-use crate::eval::video::davis::{Sequence, sequences};
+use crate::eval::subject::Subject;
+use crate::eval::video::davis::{ANNOTATIONS, Sequence, sequences};
 use crate::eval::video::folders::judge;
+use crate::eval::video::mask_folder::{Begin, MaskFolder};
 use crate::eval::video::propagate::Settings;
+use crate::eval::video::ready::judgeable;
 use crate::eval::video::score::{ObjectScore, overall};
 use crate::eval::video::track::{Tracking, track};
 use crate::report::count::Count;
@@ -27,7 +30,7 @@ pub struct VideoArgs {
     /// Which network of a run or a full checkpoint
     #[arg(long, value_enum, default_value_t = Which::Teacher)]
     which: Which,
-    /// DAVIS's folder: JPEGImages/480p, Annotations/480p, ImageSets/2017/val.txt
+    /// DAVIS's folder: JPEGImages/480p, Annotations/480p, ImageSets/2017/val.txt. A sequence whose first mask alone is there is not judged
     #[arg(long, value_name = "DIR", required_unless_present = "score", requires = "out")]
     data: Option<PathBuf>,
     /// Where masks are written: DIR/SEQUENCE/*.png
@@ -40,21 +43,21 @@ pub struct VideoArgs {
     #[arg(long, value_name = "NAME,NAME…", value_delimiter = ',')]
     sequences: Vec<String>,
     /// The shorter side of a frame in pixels
-    #[arg(long, value_name = "PIXELS", default_value_t = 480, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "PIXELS", default_value_t = 480, value_parser = clap::value_parser!(u16).range(1..=16384))]
     size: u16,
     /// Latest frames that labels come from, besides the first
     #[arg(long, value_name = "N", default_value_t = 7)]
-    frames: usize,
-    /// How far a patch looks around its place, in patches
+    frames: u16,
+    /// How far a patch looks around its place, in patches; 0 is as far as the frame goes
     #[arg(long, value_name = "N", default_value_t = 12)]
-    radius: usize,
+    radius: u16,
     /// Patches that a patch takes its label from
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    nearest: usize,
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    nearest: u16,
     /// Goes on with the sequences whose masks are not all there
     #[arg(long, requires = "out", conflicts_with = "overwrite")]
     resume: bool,
-    /// Writes over masks that are there
+    /// Takes away the masks that are there
     #[arg(long, requires = "out")]
     overwrite: bool,
     #[command(flatten)]
@@ -66,9 +69,6 @@ pub struct VideoArgs {
 /// A sequence's name and its objects' scores.
 type Scored = (String, Vec<ObjectScore>);
 
-/// What decided the masks of a folder, so that a resume adds only what is alike.
-const SETTINGS: &str = "settings.json";
-
 impl VideoArgs {
     /// Carries masks through sequences, and judges them.
     pub fn run(&self) -> Result<(), Error> {
@@ -78,20 +78,21 @@ impl VideoArgs {
             _ => self.track_all()?,
         };
         let objects: Vec<ObjectScore> = scored.iter().flat_map(|(_, objects)| objects.clone()).collect();
-        if objects.is_empty() {
-            return Err(Error::Request("the true masks hold no object".into()));
+        if objects.is_empty() && !scored.is_empty() {
+            return Err(Error::Request("the first true masks hold no object".into()));
         }
-        let all = overall(&objects);
-        let mut lines: Vec<String> = table(&scored, &all).lines().map(str::to_owned).collect();
-        let percent = |share: f64| 100.0 * share;
-        lines.push(format!(
-            "J&F-Mean {:.1}  J-Mean {:.1}  J-Recall {:.1}  J-Decay {:.1}  F-Mean {:.1}  F-Recall {:.1}  F-Decay {:.1}",
-            percent(all.mean()), percent(all.region.mean), percent(all.region.recall), percent(all.region.decay),
-            percent(all.boundary.mean), percent(all.boundary.recall), percent(all.boundary.decay),
-        ));
+        let (all, judged) = (overall(&objects), !scored.is_empty());
+        let lines = match judged {
+            true => table(&scored, &all).lines().map(str::to_owned).chain([summary(&all)]).collect(),
+            false => vec![
+                "No sequence has masks to be judged by: its objects were followed, and that is all."
+                    .to_owned(),
+            ],
+        };
+        let all = judged.then(|| figures(&all));
         let of = |(name, objects): &Scored| json!({"sequence": name, "objects": objects.iter().map(figures).collect::<Vec<_>>()});
         let record = json!({
-            "subject": record, "overall": figures(&all), "sequences": scored.iter().map(of).collect::<Vec<_>>(),
+            "subject": record, "overall": all, "sequences": scored.iter().map(of).collect::<Vec<_>>(),
         });
         self.outcome.give("video", &lines, record)
     }
@@ -126,70 +127,55 @@ impl VideoArgs {
         let (data, out) = (self.data.clone().unwrap_or_default(), self.out.clone().unwrap_or_default());
         let all = sequences(&data, &self.sequences)?;
         let subject = self.view.open(&self.weights.clone().unwrap_or_default(), self.which)?;
-        let settings = Settings {
-            frames: self.frames,
-            radius: self.radius,
-            nearest: self.nearest,
-            ..Settings::default()
-        };
-        let mut record = subject.to_json();
-        record["size"] = json!(self.size);
-        record["frames"] = json!(self.frames);
-        record["radius"] = json!(self.radius);
-        record["nearest"] = json!(self.nearest);
-        self.begin(&out, &record)?;
-        let tracking = Tracking { shorter: usize::from(self.size), settings };
+        let truth = |sequence: &Sequence| data.join(ANNOTATIONS).join(&sequence.name);
+        let fit = |one: &Sequence| judgeable(one, &truth(one), &subject.view.decode);
+        let judged = all.iter().map(fit).collect::<Result<Vec<bool>, Error>>()?;
+        let record = self.settings(&subject);
+        let folder = MaskFolder::begin(&out, &record, &all, self.over())?;
         let mut scored = Vec::with_capacity(all.len());
-        for (at, sequence) in all.iter().enumerate() {
-            let folder = out.join(&sequence.name);
-            make(&folder)?;
-            if !(self.resume && whole(&folder, sequence)) {
-                let what = format!("[{}/{}] {}", at + 1, all.len(), sequence.name);
-                let mut count = Count::new(what, sequence.frames.len());
-                track(&subject, sequence, tracking, |number, mask| {
-                    mask.write(&mask_path(&folder, &sequence.frames[number]))?;
+        for (at, (sequence, judged)) in all.iter().zip(judged).enumerate() {
+            let what = format!("[{}/{}] {}", at + 1, all.len(), sequence.name);
+            let mut count = Count::new(what, sequence.frames.len());
+            if !(self.resume && folder.whole(sequence)) {
+                track(&subject, sequence, self.tracking(), |number, mask| {
+                    mask.write(&folder.mask(sequence, &sequence.frames[number]))?;
                     count.add(1);
                     Ok(())
                 })?;
             }
-            let truth = data.join("Annotations/480p").join(&sequence.name);
-            scored.push((sequence.name.clone(), judge(&folder, &truth)?));
+            match judged {
+                true => scored.push((sequence.name.clone(), judge(&folder.of(sequence), &truth(sequence))?)),
+                false => count.say(&format!("{}: not judged, it has its first mask alone", sequence.name)),
+            }
         }
         Ok((scored, record))
     }
 
-    /// Refuses a folder of other masks.
-    fn begin(&self, out: &Path, record: &Value) -> Result<(), Error> {
-        make(out)?;
-        let (path, text) = (out.join(SETTINGS), format!("{record:#}\n"));
-        if let (Ok(found), false) = (std::fs::read_to_string(&path), self.overwrite) {
-            if !self.resume {
-                let text = format!("{} holds masks already", out.display());
-                return Err(Error::Request(format!("{text}; go on with --resume, or --overwrite them")));
-            }
-            if found != text {
-                let text = format!("{} tells of other settings", path.display());
-                return Err(Error::Request(format!("{text}; choose another --out, or --overwrite")));
-            }
-        }
-        let written = atomic::write(&path, |file| file.write_all(text.as_bytes()));
-        written.map_err(|cause| Error::File { doing: "write", path, cause })
+    fn tracking(&self) -> Tracking {
+        let [frames, radius, nearest] = [self.frames, self.radius, self.nearest].map(usize::from);
+        let settings = Settings { frames, radius, nearest, ..Settings::default() };
+        Tracking { shorter: usize::from(self.size), settings }
     }
-}
 
-fn make(folder: &Path) -> Result<(), Error> {
-    let wrong = |cause| Error::File { doing: "write", path: folder.to_owned(), cause };
-    std::fs::create_dir_all(folder).map_err(wrong)
-}
+    /// What decides the masks.
+    fn settings(&self, subject: &Subject<Cpu>) -> Value {
+        let mut record = subject.to_json();
+        record["data"] = json!(self.data);
+        for (key, value) in
+            [("size", self.size), ("frames", self.frames), ("radius", self.radius), ("nearest", self.nearest)]
+        {
+            record[key] = json!(value);
+        }
+        record
+    }
 
-fn mask_path(folder: &Path, frame: &Path) -> PathBuf {
-    // listed frames have names
-    folder.join(frame.file_stem().unwrap_or_default()).with_extension("png")
-}
-
-/// Whether each of a sequence's frames has its mask.
-fn whole(folder: &Path, sequence: &Sequence) -> bool {
-    sequence.frames.iter().all(|frame| mask_path(folder, frame).is_file())
+    fn over(&self) -> Begin {
+        match (self.resume, self.overwrite) {
+            (true, _) => Begin::Resume,
+            (_, true) => Begin::Overwrite,
+            _ => Begin::New,
+        }
+    }
 }
 
 fn figures(score: &ObjectScore) -> Value {
@@ -198,6 +184,21 @@ fn figures(score: &ObjectScore) -> Value {
         "jf_mean": score.mean(), "j_mean": j.mean, "j_recall": j.recall, "j_decay": j.decay,
         "f_mean": f.mean, "f_recall": f.recall, "f_decay": f.decay,
     })
+}
+
+/// The means over all objects, in percent and in the words of DAVIS's evaluation.
+fn summary(all: &ObjectScore) -> String {
+    let (j, f, percent) = (all.region, all.boundary, |share: f64| format!("{:.1}", 100.0 * share));
+    let words = [
+        ("J&F-Mean", all.mean()),
+        ("J-Mean", j.mean),
+        ("J-Recall", j.recall),
+        ("J-Decay", j.decay),
+        ("F-Mean", f.mean),
+        ("F-Recall", f.recall),
+        ("F-Decay", f.decay),
+    ];
+    words.map(|(word, share)| format!("{word} {}", percent(share))).join("  ")
 }
 
 /// A row for each object, and one for all.

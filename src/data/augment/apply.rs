@@ -1,6 +1,6 @@
 //! Doing to a picture what was drawn for a crop.
 
-use super::crop::{Scratch, resized_crop};
+use super::crop::{Scratch, resample};
 use super::draw::ViewDraw;
 use super::{adjust, gaussian_blur, horizontal_flip, solarize};
 use crate::data::rgb::Rgb8;
@@ -8,7 +8,7 @@ use crate::data::rgb::Rgb8;
 /// Cuts and augments one crop: (size, size), in the paper's order of operations.
 pub fn apply(image: &Rgb8, draw: &ViewDraw, scratch: &mut Scratch) -> Rgb8 {
     let (corner, part) = ((draw.top, draw.left), (draw.height, draw.width));
-    let mut crop = resized_crop(image, corner, part, draw.size, scratch);
+    let mut crop = resample(image, corner, part, (draw.size, draw.size), draw.interpolation, scratch);
     if draw.flip {
         horizontal_flip(&mut crop);
     }

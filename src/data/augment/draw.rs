@@ -1,6 +1,7 @@
 //! What does happen to a crop: all random parameters, decided by key alone.
 
 use super::color::Color;
+use super::crop::Interpolation;
 use super::spec::ViewSpec;
 use crate::keyed::{Draws, Key};
 
@@ -14,6 +15,7 @@ pub struct ViewDraw {
     pub left: usize,
     pub height: usize,
     pub width: usize,
+    pub interpolation: Interpolation,
     pub flip: bool,
     /// Color operations in their order; empty when none was drawn.
     pub colors: Vec<Color>,
@@ -36,6 +38,7 @@ pub fn draw(spec: &ViewSpec, key: Key, height: usize, width: usize) -> ViewDraw 
         left,
         height: cut_height,
         width: cut_width,
+        interpolation: spec.interpolation,
         flip: key.named("flip").draws().chance(spec.flip),
         colors: colors(spec, key),
         blur: blur.chance(spec.blur).then(|| blur.uniform(spec.blur_radius.0, spec.blur_radius.1)),

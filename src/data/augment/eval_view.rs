@@ -1,6 +1,6 @@
 //! The view that evaluation sees: no augmentation.
 
-use super::crop::{Scratch, resample};
+use super::crop::{Interpolation, Scratch, resample};
 use crate::data::rgb::Rgb8;
 
 /// Resizes the shorter side to `resize` and cuts `crop` x `crop` from the middle (256 and 224 in the paper),
@@ -10,7 +10,8 @@ pub fn eval_view(image: &Rgb8, resize: usize, crop: usize, scratch: &mut Scratch
     // the longer side is cut to a whole pixel, as torchvision does
     let (h, w) =
         if height <= width { (resize, resize * width / height) } else { (resize * height / width, resize) };
-    let resized = resample(image, (0, 0), (height, width), (h.max(1), w.max(1)), scratch);
+    let out = (h.max(1), w.max(1));
+    let resized = resample(image, (0, 0), (height, width), out, Interpolation::Bicubic, scratch);
     center_cut(&resized, crop)
 }
 

@@ -19,7 +19,7 @@ mod spec;
 pub use apply::apply;
 pub use blur::gaussian_blur;
 pub use color::{Color, adjust, brightness, contrast, grayscale, hue, saturation};
-pub use crop::{Scratch, resized, resized_crop};
+pub use crop::{Interpolation, Scratch, resized, resized_crop};
 pub use draw::{ViewDraw, draw};
 pub use eval_view::eval_view;
 pub use flip::horizontal_flip;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::crop::Interpolation;
+
 /// Multi-crop: some global views (the paper's two) and a number of local ones, each with its augmentations. A probability or a
 /// strength of 0 switches an augmentation off.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,12 +75,13 @@ impl Default for MultiCropSpec {
     }
 }
 
-/// What may happen to one crop; the fields are [`MultiCropSpec`]'s.
+/// What may happen to one crop; the fields are [`MultiCropSpec`]'s, whose crops are bicubic.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ViewSpec {
     pub size: usize,
     pub scale: (f64, f64),
     pub ratio: (f64, f64),
+    pub interpolation: Interpolation,
     pub flip: f64,
     pub jitter: f64,
     pub brightness: f64,
@@ -120,6 +123,7 @@ impl MultiCropSpec {
             size: if global { self.global_size } else { self.local_size },
             scale: if global { self.global_scale } else { self.local_scale },
             ratio: self.ratio,
+            interpolation: Interpolation::Bicubic,
             flip: self.flip,
             jitter: self.jitter,
             brightness: self.brightness,

@@ -13,7 +13,7 @@ pub mod sheet;
 
 use super::subject::Subject;
 use crate::data::Rgb8;
-use crate::data::augment::{Scratch, resized};
+use crate::data::augment::{Interpolation, Scratch, resized};
 use crate::error::Error;
 use crate::kernels::Kernels;
 use crate::nn::network::Asked;
@@ -87,7 +87,7 @@ pub fn look<D: Kernels>(
         )));
     };
     let (height, width) = sides((picture.height, picture.width), shorter, vit.patch)?;
-    let picture = resized(picture, (height, width), &mut Scratch::default());
+    let picture = resized(picture, (height, width), Interpolation::Bicubic, &mut Scratch::default());
     let asked = Asked { patches: true, attention: true, ..Asked::default() };
     let failed = |e: StageError| Error::Failed(e.to_string());
     let answer = subject

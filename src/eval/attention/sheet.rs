@@ -3,7 +3,7 @@
 use super::pca::Pca;
 use super::{Look, mass};
 use crate::data::Rgb8;
-use crate::data::augment::{Scratch, resized};
+use crate::data::augment::{Interpolation, Scratch, resized};
 use crate::report::pictures::attention::{enlarge, grid, heat, overlay};
 
 /// How much of the heat shows over a picture.
@@ -76,7 +76,12 @@ fn cell(picture: &Rgb8) -> Rgb8 {
         return enlarge(picture, CELL / shorter);
     }
     let side = |side: usize| (side * CELL / shorter).max(1);
-    resized(picture, (side(picture.height), side(picture.width)), &mut Scratch::default())
+    resized(
+        picture,
+        (side(picture.height), side(picture.width)),
+        Interpolation::Bicubic,
+        &mut Scratch::default(),
+    )
 }
 
 #[cfg(test)]

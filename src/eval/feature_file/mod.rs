@@ -4,10 +4,12 @@
 //! collect      rows as they come, kept on the disk until all are known
 //! safetensors, npy, parquet   the files
 //! read         features of a safetensors file
+//! pair         two of them that are compared
 //! ```
 
 mod collect;
 mod npy;
+mod pair;
 mod parquet;
 mod read;
 mod safetensors;
@@ -16,12 +18,14 @@ use std::io::{Error, Result};
 use std::path::{Path, PathBuf};
 
 pub use collect::{Collected, Row};
+pub use pair::{Pair, pair};
 pub use read::{labelled, rows, unlabelled};
 
 /// The kinds of file, by the ends of their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// `cls` (pictures, dim), and beside it `labels` (pictures), `patches` (pictures, patches, dim) and `names`, a line for each, in UTF-8.
+    /// The header's metadata holds `classes`, a JSON list of what labels number.
     Safetensors,
     /// `cls` as (pictures, dim), and beside it files of the same name that end in `.labels.npy`, `.patches.npy` and `.names.txt`.
     Npy,

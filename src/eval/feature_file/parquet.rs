@@ -1,11 +1,12 @@
 //! Features as a Parquet table, a row for each picture.
 
 use std::io::{Read, Result, Write};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use parquet::column::writer::ColumnWriter;
-use parquet::data_type::ByteArray;
+use parquet::column::writer::{ColumnWriter, ColumnWriterImpl};
+use parquet::data_type::{ByteArray, FloatType};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
@@ -47,47 +48,59 @@ pub fn write(path: &Path, collected: &mut Collected) -> Result<()> {
 fn group_of<W: Write + Send>(
     group: &mut SerializedRowGroupWriter<'_, W>,
     collected: &Collected,
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
     (cls, patches): (&mut impl Read, &mut impl Read),
 ) -> Result<()> {
-    let count = rows.len();
-    let bytes = |text: &str| ByteArray::from(text);
-    let labels = &collected.labels[rows.clone()];
-    let given: Vec<i16> = labels.iter().map(|label| i16::from(label.is_some())).collect();
     let mut at = 0;
     while let Some(mut column) = group.next_column().map_err(other)? {
         match (at, column.untyped()) {
-            (0, ColumnWriter::ByteArrayColumnWriter(names)) => {
-                let names_of: Vec<_> = collected.names[rows.clone()].iter().map(|name| bytes(name)).collect();
-                names.write_batch(&names_of, None, None).map_err(other)?;
-            }
-            (1, ColumnWriter::Int32ColumnWriter(numbers)) => {
-                let values: Vec<i32> = labels.iter().flatten().map(|&label| label as i32).collect();
-                numbers.write_batch(&values, Some(&given), None).map_err(other)?;
-            }
-            (2, ColumnWriter::ByteArrayColumnWriter(classes)) => {
-                let name =
-                    |&label: &u32| bytes(collected.classes.get(label as usize).map_or("", String::as_str));
-                let values: Vec<_> = labels.iter().flatten().map(name).collect();
-                classes.write_batch(&values, Some(&given), None).map_err(other)?;
-            }
             (3, ColumnWriter::FloatColumnWriter(lists)) => {
-                let values = numbers(cls, count * collected.dim)?;
-                let (defined, repeated) = levels(count, collected.dim);
-                lists.write_batch(&values, Some(&defined), Some(&repeated)).map_err(other)?;
+                write_lists(lists, rows.len(), numbers(cls, rows.len() * collected.dim)?)?;
             }
-            (_, ColumnWriter::FloatColumnWriter(lists)) => {
+            (4, ColumnWriter::FloatColumnWriter(lists)) => {
                 let each = collected.patches.map_or(0, |(patches, dim)| patches * dim);
-                let values = numbers(patches, count * each)?;
-                let (defined, repeated) = levels(count, each);
-                lists.write_batch(&values, Some(&defined), Some(&repeated)).map_err(other)?;
+                write_lists(lists, rows.len(), numbers(patches, rows.len() * each)?)?;
             }
-            _ => return Err(other("the table's columns are not those of its schema")),
+            (_, writer) => write_words(at, writer, collected, rows.clone())?,
         }
         column.close().map_err(other)?;
         at += 1;
     }
     Ok(())
+}
+
+/// The columns that are no features: name, label and class.
+fn write_words(
+    at: usize,
+    writer: &mut ColumnWriter<'_>,
+    collected: &Collected,
+    rows: Range<usize>,
+) -> Result<()> {
+    let bytes = |text: &str| ByteArray::from(text);
+    let labels = &collected.labels[rows.clone()];
+    let given: Vec<i16> = labels.iter().map(|label| i16::from(label.is_some())).collect();
+    let written = match (at, writer) {
+        (0, ColumnWriter::ByteArrayColumnWriter(names)) => {
+            let values: Vec<_> = collected.names[rows].iter().map(|name| bytes(name)).collect();
+            names.write_batch(&values, None, None)
+        }
+        (1, ColumnWriter::Int32ColumnWriter(numbers)) => {
+            let values: Vec<i32> = labels.iter().flatten().map(|&label| label as i32).collect();
+            numbers.write_batch(&values, Some(&given), None)
+        }
+        (2, ColumnWriter::ByteArrayColumnWriter(classes)) => {
+            let name = |&label: &u32| bytes(collected.classes.get(label as usize).map_or("", String::as_str));
+            let values: Vec<_> = labels.iter().flatten().map(name).collect();
+            classes.write_batch(&values, Some(&given), None)
+        }
+        _ => return Err(other("the table's columns are not those of its schema")),
+    };
+    written.map(drop).map_err(other)
+}
+
+fn write_lists(lists: &mut ColumnWriterImpl<'_, FloatType>, rows: usize, values: Vec<f32>) -> Result<()> {
+    let (defined, repeated) = levels(rows, values.len() / rows.max(1));
+    lists.write_batch(&values, Some(&defined), Some(&repeated)).map(drop).map_err(other)
 }
 
 fn numbers(column: &mut impl Read, count: usize) -> Result<Vec<f32>> {

@@ -11,8 +11,8 @@ use crate::error::Error;
 use crate::eval::classifier::Rows;
 use crate::eval::knn::Labelled;
 
-/// Largest header that is read; the names of all pictures are no part of it.
-const LARGEST_HEADER: u64 = 1 << 20;
+/// Largest header that is read: the names of all classes are in it, those of all pictures are not.
+const LARGEST_HEADER: u64 = 16 << 20;
 
 /// Labelled features of a file, brought to unit length.
 ///
@@ -28,6 +28,14 @@ pub fn labelled(path: &Path) -> Result<Labelled, Error> {
 /// # Errors
 /// [`Error::Request`] when it is no such file, [`Error::File`] when it can't be read.
 pub fn rows(path: &Path) -> Result<Rows, Error> {
+    named(path).map(|(rows, _)| rows)
+}
+
+/// [`rows`], and the names of the classes that their labels number; none where the file does not tell.
+///
+/// # Errors
+/// As [`rows`].
+pub(super) fn named(path: &Path) -> Result<(Rows, Vec<String>), Error> {
     let mut file = Open::new(path)?;
     let (dim, features) = file.cls()?;
     let labels = file.labels()?;
@@ -37,7 +45,14 @@ pub fn rows(path: &Path) -> Result<Rows, Error> {
             file.wrong(format!("`cls` has {rows} rows and there are {labels} labels; expected one a row"))
         );
     }
-    Ok(Rows { dim, features, labels })
+    let classes = file.classes()?;
+    match labels.iter().find(|&&label| !classes.is_empty() && label as usize >= classes.len()) {
+        Some(label) => {
+            let names = if classes.len() == 1 { "class" } else { "classes" };
+            Err(file.wrong(format!("it holds label {label}, and names {} {names}", classes.len())))
+        }
+        None => Ok((Rows { dim, features, labels }, classes)),
+    }
 }
 
 /// The width of a file's features and the features (pictures, width), whether they are labelled or not.
@@ -127,6 +142,13 @@ impl<'p> Open<'p> {
                 Err(self.wrong(format!("row {} of `cls` holds a number that is not finite", at / dim)))
             }
         }
+    }
+
+    /// The names of the classes, where the header's metadata tells them.
+    fn classes(&self) -> Result<Vec<String>, Error> {
+        let text = self.header.metadata().as_ref().and_then(|about| about.get("classes"));
+        let names = text.map_or(Ok(Vec::new()), |text| serde_json::from_str(text));
+        names.map_err(|e| self.wrong(format!("`classes` is {e}; expected a list of names in JSON")))
     }
 
     fn labels(&mut self) -> Result<Vec<u32>, Error> {

@@ -97,6 +97,19 @@ fn features_come_back_with_their_labels_at_unit_length() {
 }
 
 #[test]
+fn the_names_of_many_classes_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.safetensors");
+    // as many as ImageNet-21k's, with names as long: more than a mebibyte
+    let classes: Vec<String> = (0..21_841).map(|class| format!("{class:060}")).collect();
+    let mut collected = Collected::new(folder.path(), classes, 1, None).unwrap();
+    collected.add(Row { name: "a", label: Some(21_840), cls: &[1.0], patches: &[] }).unwrap();
+    Kind::Safetensors.write(&path, &mut collected).unwrap();
+    assert!(std::fs::metadata(&path).unwrap().len() > 1 << 20);
+    assert_eq!(rows(&path).unwrap().labels, [21_840]);
+}
+
+#[test]
 fn what_is_no_file_of_features_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.safetensors");
@@ -126,6 +139,8 @@ fn what_is_no_file_of_features_is_refused() {
         "row 0 of `cls` holds a number that is not finite",
     );
     check(&with(both, &[[0; 4].as_slice(), &[0xFF; 8]].concat()), "a label is no number");
+    let named = both.replacen('{', r#"{"__metadata__":{"classes":"cat"},"#, 1);
+    check(&with(&named, &[0; 12]), "expected a list of names in JSON");
     check(
         &with(r#"{"cls":{"dtype":"F32","shape":[1,1],"data_offsets":[0,18446744073709551615]}}"#, b""),
         "damaged",

@@ -69,12 +69,27 @@ fn swap_pairs(pixels: &mut [f32], each: usize, mix: impl Fn(&mut [f32], &mut [f3
     }
 }
 
-/// A draw from the beta distribution of two equal parameters (Jöhnk 1964).
+/// A draw from the beta distribution of two equal parameters above 0: the share of one of two gamma draws in their sum.
 fn beta(alpha: f64, draws: &mut Draws) -> f64 {
+    let (x, y) = (ln_gamma_draw(alpha, draws), ln_gamma_draw(alpha, draws));
+    1.0 / (1.0 + (y - x).exp())
+}
+
+/// The logarithm of a draw from the gamma distribution (Marsaglia and Tsang 2000), which for small `alpha` is itself too small a number. About
+/// one draw in twenty is tried again, whatever `alpha` is.
+fn ln_gamma_draw(alpha: f64, draws: &mut Draws) -> f64 {
+    // below 1 the draw of one more, times a power of a uniform one
+    let (shape, boost) = match alpha < 1.0 {
+        true => (alpha + 1.0, (1.0 - draws.unit()).ln() / alpha),
+        false => (alpha, 0.0),
+    };
+    let scale = shape - 1.0 / 3.0;
     loop {
-        let (x, y) = (draws.unit().powf(1.0 / alpha), draws.unit().powf(1.0 / alpha));
-        if x + y > 0.0 && x + y <= 1.0 {
-            return x / (x + y);
+        let normal = draws.normal();
+        let cube = (1.0 + normal / (9.0 * scale).sqrt()).powi(3);
+        let bound = 0.5 * normal * normal + scale - scale * cube + scale * cube.ln();
+        if cube > 0.0 && (1.0 - draws.unit()).ln() < bound {
+            return (scale * cube).ln() + boost;
         }
     }
 }
@@ -125,7 +140,7 @@ mod tests {
         let target = mixed(&recipe, 4, SIDE, Key::new(1), &mut pixels, &labels)[0];
         assert!((target.shares[0].1 - 0.9).abs() < 1e-6 && (target.rest - 0.025).abs() < 1e-6);
         let mut draws = Key::new(2).draws();
-        for alpha in [0.2, 0.8, 1.0, 3.0] {
+        for alpha in [0.01, 0.2, 0.8, 1.0, 3.0, 1000.0] {
             let all: Vec<f64> = (0..20_000).map(|_| beta(alpha, &mut draws)).collect();
             let mean = all.iter().sum::<f64>() / 2e4;
             let variance = all.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 2e4;
@@ -135,5 +150,7 @@ mod tests {
                 "{alpha}: {mean} {variance}"
             );
         }
+        // parameters out of all proportion give shares all the same
+        assert!([1e-9, 1e9].iter().all(|&alpha| (0.0..=1.0).contains(&beta(alpha, &mut draws))));
     }
 }

@@ -9,7 +9,7 @@ use super::{Line, Recipe};
 use crate::data::source::Images;
 use crate::error::Error;
 use crate::eval::classifier::{Accuracy, Classifier, Target, cross_entropy};
-use crate::eval::features::{Wanted, each_batch};
+use crate::eval::features::{Unreadable, Wanted, each_batch};
 use crate::eval::subject::Subject;
 use crate::kernels::Products;
 use crate::kernels::cpu::{linear, optimizer};
@@ -41,6 +41,16 @@ struct Slopes {
     backbone: Gradients<Cpu>,
     weights: Vec<f32>,
     bias: Vec<f32>,
+}
+
+/// What validation pictures came to.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    pub accuracy: Accuracy,
+    /// Those that could be read.
+    pub pictures: usize,
+    /// Those that could not, which count neither for nor against.
+    pub unreadable: Vec<Unreadable>,
 }
 
 /// Everything that training changes.
@@ -173,21 +183,22 @@ impl Trainer {
         Ok(())
     }
 
-    /// How often a source's labelled pictures `which` are told rightly, in the evaluation's view. Those that can't be read are left out.
+    /// How often a source's labelled pictures `which` are told rightly, in the evaluation's view.
     ///
     /// # Errors
     /// When the device fails.
-    pub fn judge(&self, images: &dyn Images, which: &[usize], at_once: usize) -> Result<Accuracy, Error> {
+    pub fn judge(&self, images: &dyn Images, which: &[usize], at_once: usize) -> Result<Judged, Error> {
         let (mut features, mut labels) = (Vec::new(), Vec::new());
         let subject = &self.subject;
-        each_batch(images, which, subject.view, at_once, |shown| {
+        let unreadable = each_batch(images, which, subject.view, at_once, |shown| {
             let seen =
                 subject.judged().features(&Cpu::default(), shown.pixels, subject.view.crop, Wanted::CLS);
             features.extend(seen.map_err(|e| Error::Failed(e.to_string()))?);
             labels.extend(shown.indices.iter().filter_map(|&index| images.label(index)));
             Ok::<(), Error>(())
         })?;
-        Ok(self.classifier.accuracy(&features, &labels))
+        let accuracy = self.classifier.accuracy(&features, &labels);
+        Ok(Judged { accuracy, pictures: labels.len(), unreadable })
     }
 }
 

@@ -120,7 +120,7 @@ mod tests {
     fn train(training: &mut Training, epochs: u64) {
         let (train, val) = (rows(40, 1), rows(30, 2));
         for _ in 0..epochs {
-            let batch = |_, places: &[usize]| -> Result<Rows, ()> { Ok(train.gather(places)) };
+            let batch = |_, places: &[usize]| Ok(train.gather(places));
             training.epoch(40, &val, batch, |_| ()).unwrap();
         }
     }

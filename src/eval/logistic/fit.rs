@@ -1,11 +1,34 @@
 //! The minimum for one C, by L-BFGS (Nocedal and Wright 2006, section 7.2) with the line search of Moré and Thuente.
 
-use argmin::core::{Executor, State};
+use argmin::core::{Executor, Gradient, State, TerminationReason};
 use argmin::solver::linesearch::MoreThuenteLineSearch;
 use argmin::solver::quasinewton::LBFGS;
 
 use super::objective::Objective;
 use crate::eval::classifier::{Classifier, Rows};
+
+/// Why a fit ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum End {
+    /// At the minimum: the slope is flat, or the value changes no more.
+    #[default]
+    Converged,
+    /// After as many iterations as were allowed, on its way.
+    Iterations,
+    /// Where the line search found no better point on a slope that is not flat.
+    LineSearch,
+}
+
+impl End {
+    /// The word in results.
+    pub fn word(self) -> &'static str {
+        match self {
+            End::Converged => "converged",
+            End::Iterations => "iterations",
+            End::LineSearch => "line search",
+        }
+    }
+}
 
 /// How a fit came to its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -13,6 +36,7 @@ pub struct Fit {
     /// The objective's value: mean loss and regularisation.
     pub value: f64,
     pub iterations: u64,
+    pub end: End,
 }
 
 /// A classifier with how it came about.
@@ -70,17 +94,30 @@ pub fn fit(
         .map_err(gave_up)?;
     let state = run.state();
     let best = state.get_best_param().unwrap_or(&start);
+    let end = match state.get_termination_reason() {
+        Some(TerminationReason::SolverConverged) => End::Converged,
+        Some(TerminationReason::MaxItersReached) => End::Iterations,
+        // at a minimum there is no way down to search along
+        _ => match flat(&Objective::new(rows, classes, c), best).map_err(gave_up)? {
+            true => End::Converged,
+            false => End::LineSearch,
+        },
+    };
     Ok(Fitted {
         classifier: Objective::classifier(rows.dim, classes, best),
-        fit: Fit { value: state.get_best_cost(), iterations: state.get_iter() },
+        fit: Fit { value: state.get_best_cost(), iterations: state.get_iter(), end },
     })
+}
+
+fn flat(objective: &Objective<'_>, at: &Vec<f64>) -> Result<bool, argmin::core::Error> {
+    let squares = objective.gradient(at)?.iter().map(|x| x * x).sum::<f64>();
+    Ok(squares.sqrt() < FLAT)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::keyed::Key;
-    use argmin::core::Gradient;
 
     /// Clusters of `classes`, (rows, dim).
     fn clusters(rows: usize, dim: usize, classes: usize) -> Rows {
@@ -104,6 +141,9 @@ mod tests {
                 .collect();
             let slope = Objective::new(rows, classes, c).gradient(&at).unwrap();
             assert!(slope.iter().all(|x| x.abs() < 2e-5), "{c}: {slope:?}");
+            assert_eq!(found.fit.end, End::Converged, "{c}: {:?}", found.fit);
+            let cut_short = fit(rows, classes, c, 2, None).unwrap().fit;
+            assert_eq!((cut_short.end, cut_short.iterations), (End::Iterations, 2), "{c}");
             let other = fit(rows, classes, 10.0 * c, 1000, None).unwrap().classifier;
             let again = fit(rows, classes, c, 1000, Some(other)).unwrap();
             assert!((again.fit.value - found.fit.value).abs() < 1e-6, "{again:?}");
@@ -128,6 +168,7 @@ mod tests {
         let none = &Rows { dim: 1, ..Rows::default() };
         assert!(matches!(fit(none, 1, 1.0, 10, None), Err(FitError::Empty)));
         let one = fit(rows, 1, 1.0, 10, None).unwrap();
+        assert_eq!(one.fit.end, End::Converged);
         assert_eq!((one.fit.value, one.classifier.accuracy(&[1.0, 2.0], &[0, 0]).top1), (0.0, 100.0));
     }
 }

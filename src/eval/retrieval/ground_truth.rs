@@ -57,6 +57,11 @@ impl GroundTruth {
 
     /// What does not fit together.
     fn problem(&self) -> Option<String> {
+        for (key, names) in [("imlist", &self.images), ("qimlist", &self.queries)] {
+            if names.is_empty() {
+                return Some(format!("`{key}` is empty; expected the name of a picture at least"));
+            }
+        }
         if self.queries.len() != self.answers.len() {
             let (queries, answers) = (self.queries.len(), self.answers.len());
             return Some(format!("`qimlist` names {queries} queries, and `gnd` holds {answers} answers"));
@@ -103,6 +108,8 @@ mod tests {
             (text(r#"["a"]"#, r#"["q"]"#), "names picture 1"),
             (text(r#"["a", "b"]"#, r#"["q", "r"]"#), "2 queries"),
             ("{}".into(), "imlist"),
+            (text("[]", r#"["q"]"#), "`imlist` is empty"),
+            (text(r#"["a", "b"]"#, "[]"), "`qimlist` is empty"),
         ] {
             let error = read(&text).unwrap_err();
             assert!(error.contains(part), "{error}");

@@ -1,5 +1,6 @@
 //! DAVIS's folders: `JPEGImages/480p/SEQUENCE/*.jpg`, `Annotations/480p/SEQUENCE/*.png`, `ImageSets/2017/val.txt`.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
@@ -14,6 +15,16 @@ pub struct Sequence {
     pub first_mask: PathBuf,
 }
 
+/// Where true masks are, a folder for each sequence.
+pub const ANNOTATIONS: &str = "Annotations/480p";
+
+/// What the mask of a frame is called: the frame's name with `.png` in place of its ending.
+pub fn mask_name(frame: &Path) -> OsString {
+    let mut name = frame.file_stem().unwrap_or_default().to_owned();
+    name.push(".png");
+    name
+}
+
 /// The sequences of a list of names in DAVIS's folder, or of `ImageSets/2017/val.txt`.
 ///
 /// # Errors
@@ -25,8 +36,7 @@ pub fn sequences(root: &Path, names: &[String]) -> Result<Vec<Sequence>, Error> 
     };
     let one = |name: &String| {
         let frames = files(&root.join("JPEGImages/480p").join(name), "jpg")?;
-        let stem = frames[0].file_stem().unwrap_or_default(); // `files` gives at least one, each with a name
-        let first_mask = root.join("Annotations/480p").join(name).join(stem).with_extension("png");
+        let first_mask = root.join(ANNOTATIONS).join(name).join(mask_name(&frames[0])); // `files` gives at least one
         match first_mask.is_file() {
             true => Ok(Sequence { name: name.clone(), frames, first_mask }),
             false => Err(Error::Request(format!(
@@ -74,6 +84,13 @@ pub fn files(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_ending_of_a_frame_is_its_masks() {
+        for (frame, mask) in [("a/00000.jpg", "00000.png"), ("a/clip.v2.7.JPG", "clip.v2.7.png")] {
+            assert_eq!(mask_name(Path::new(frame)), mask);
+        }
+    }
 
     #[test]
     fn sequences_are_what_the_list_names() {

@@ -1,19 +1,20 @@
 //! J and F of masks in a folder, against the true ones in another: `FOLDER/SEQUENCE/*.png` both. The first frame is given and the last one
-//! not judged, as in DAVIS's semi-supervised evaluation.
+//! not judged, as in DAVIS's semi-supervised evaluation (davis2017-evaluation). Objects are those that the first true mask numbers; what
+//! appears later is background.
 
 use std::path::Path;
 
 use rayon::prelude::*;
 
 use super::davis::files;
-use super::mask::Objects;
+use super::mask::{Objects, VOID};
 use super::score::{ObjectScore, frame, sequence};
 use crate::error::Error;
 
 /// The scores of a sequence's objects, from 1 on.
 ///
 /// # Errors
-/// When masks are missing, can't be read, differ in size, or hold an object that the true ones don't have.
+/// When masks are missing, can't be read, differ in size, or hold an object that the first true one does not have.
 pub fn judge(found: &Path, truth: &Path) -> Result<Vec<ObjectScore>, Error> {
     let masks = files(truth, "png")?;
     let judged = masks.get(1..masks.len().saturating_sub(1)).filter(|masks| !masks.is_empty());
@@ -22,9 +23,7 @@ pub fn judge(found: &Path, truth: &Path) -> Result<Vec<ObjectScore>, Error> {
         let text = format!("{}: {count} masks; expected at least three", truth.display());
         Error::Request(format!("{text}, of which all but the first and the last are judged"))
     })?;
-    let objects = |path: &std::path::PathBuf| Objects::read(path).map(|mask| mask.largest());
-    let largest = masks.par_iter().map(objects).collect::<Result<Vec<u8>, _>>()?;
-    let largest = largest.into_iter().max().unwrap_or(0);
+    let objects = Objects::read(&masks[0])?.largest(); // there are three at least
     let one = |path: &std::path::PathBuf| {
         let own = found.join(path.file_name().unwrap_or_default()); // listed files have names
         let (truth, mask) = (Objects::read(path)?, Objects::read(&own)?);
@@ -33,14 +32,15 @@ pub fn judge(found: &Path, truth: &Path) -> Result<Vec<ObjectScore>, Error> {
             let text = format!("{}: {h} x {w} pixels; expected {th} x {tw}", own.display());
             return Err(Error::Request(format!("{text} as {}", path.display())));
         }
-        if mask.largest() > largest {
-            let text = format!("{}: object {}", own.display(), mask.largest());
-            return Err(Error::Request(format!("{text}; the true masks have {largest} at most")));
+        let largest = if mask.pixels.contains(&VOID) { VOID } else { mask.largest() };
+        if largest > objects {
+            let text = format!("{}: object {largest}", own.display());
+            return Err(Error::Request(format!("{text}; the first true mask has {objects} at most")));
         }
-        Ok(frame(&truth, &mask))
+        Ok(frame(&truth, &mask, objects))
     };
     let frames = judged.par_iter().map(one).collect::<Result<Vec<_>, _>>()?;
-    Ok(sequence(&frames, usize::from(largest)))
+    Ok(sequence(&frames))
 }
 
 #[cfg(test)]
@@ -68,7 +68,9 @@ mod tests {
             assert!(error.exit_status() == 2 && error.to_string().contains(part), "{error}");
         };
         masks(&found, &[0, 1, 3, 0]);
-        refused("object 3; the true masks have 1");
+        refused("object 3; the first true mask has 1");
+        masks(&found, &[0, 1, VOID, 0]);
+        refused("object 255");
         std::fs::remove_file(found.join("00002.png")).unwrap();
         refused("00002.png");
         Objects { height: 1, width: 1, pixels: vec![0] }.write(&found.join("00002.png")).unwrap();
@@ -76,5 +78,16 @@ mod tests {
         std::fs::remove_dir_all(&truth).unwrap();
         masks(&truth, &[1, 1]);
         refused("at least three");
+    }
+
+    #[test]
+    fn what_appears_after_the_first_frame_is_background() {
+        let folder = tempfile::tempdir().unwrap();
+        let (truth, found) = (folder.path().join("truth"), folder.path().join("found"));
+        masks(&truth, &[1, 2, 1, 1]);
+        masks(&found, &[1, 0, 1, 1]);
+        let scores = judge(&found, &truth).unwrap();
+        // where the later object is, the first one is not, and nothing was found
+        assert_eq!((scores.len(), scores[0].region.mean), (1, 1.0));
     }
 }

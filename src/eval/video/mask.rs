@@ -1,6 +1,6 @@
 //! Masks as DAVIS keeps them: PNG files whose pixels are numbers of objects, 0 the background, with a palette to look at.
 
-use std::io::Cursor;
+use std::io::{Cursor, ErrorKind};
 use std::path::Path;
 
 use crate::checkpoint::atomic;
@@ -11,11 +11,12 @@ use crate::error::Error;
 pub struct Objects {
     pub height: usize,
     pub width: usize,
-    /// 0 is the background, [`VOID`] what nobody decided on.
+    /// 0 is the background, [`VOID`] what nobody decided on: in a true mask it counts as background.
     pub pixels: Vec<u8>,
 }
 
-/// Pixels that count neither for nor against.
+/// What a true mask holds where nobody decided. The semi-supervised task of DAVIS's evaluation (davis2017-evaluation) passes no void masks to its
+/// measures, so that such a pixel is background there.
 pub const VOID: u8 = 255;
 
 /// Largest mask that is read, in pixels: a small file can claim to unpack to gigabytes.
@@ -29,8 +30,22 @@ impl Objects {
     pub fn read(path: &Path) -> Result<Self, Error> {
         let file = |cause| Error::File { doing: "read", path: path.to_owned(), cause };
         let bytes = std::fs::read(path).map_err(file)?;
-        let invalid = |text: String| file(std::io::Error::new(std::io::ErrorKind::InvalidData, text));
+        let invalid = |text: String| file(std::io::Error::new(ErrorKind::InvalidData, text));
         Self::decode(&bytes).map_err(invalid)
+    }
+
+    /// Height and width of a mask, from the beginning of its file.
+    ///
+    /// # Errors
+    /// When the file can't be read or is no PNG.
+    pub fn size(path: &Path) -> Result<(usize, usize), Error> {
+        let wrong = |cause| Error::File { doing: "read", path: path.to_owned(), cause };
+        let file = std::io::BufReader::new(std::fs::File::open(path).map_err(wrong)?);
+        let reader = png::Decoder::new(file).read_info();
+        let reader = reader.map_err(|e| {
+            wrong(std::io::Error::new(ErrorKind::InvalidData, format!("damaged PNG file: {e}")))
+        })?;
+        Ok((reader.info().height as usize, reader.info().width as usize))
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, String> {
@@ -116,7 +131,7 @@ mod tests {
             Objects { height: 3, width: 5, pixels: (0..15).map(|i| if i == 7 { VOID } else { i }).collect() };
         mask.write(&path).unwrap();
         assert_eq!(Objects::read(&path).unwrap(), mask);
-        assert_eq!(mask.largest(), 14);
+        assert_eq!((mask.largest(), Objects::size(&path).unwrap()), (14, (3, 5)));
         assert_eq!(mask.of(2).iter().filter(|&&inside| inside).count(), 1);
     }
 

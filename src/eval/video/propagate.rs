@@ -13,7 +13,7 @@ use crate::kernels::cpu::linear;
 pub struct Settings {
     /// Latest frames that labels come from, besides the first.
     pub frames: usize,
-    /// How far a patch looks around its place, in patches, up and down and left and right.
+    /// How far a patch looks around its place, in patches, up and down and left and right; 0 is as far as the frame goes.
     pub radius: usize,
     /// Patches that a patch takes its label from, the likest of all frames together.
     pub nearest: usize,
@@ -80,8 +80,12 @@ impl Propagation {
     /// Labels of one row of patches, (width, classes). All patches in the rows around it are compared at once.
     fn row(&self, y: usize, features: &[f32]) -> Vec<f32> {
         let (width, dim) = (self.grid.width, features.len() / self.grid.patches().max(1));
-        let rows =
-            y.saturating_sub(self.settings.radius)..(y + self.settings.radius + 1).min(self.grid.height);
+        // as in the published script, 0 restricts nothing
+        let radius = if self.settings.radius == 0 { usize::MAX } else { self.settings.radius };
+        let around = |at: usize, most: usize| {
+            at.saturating_sub(radius)..at.saturating_add(radius).saturating_add(1).min(most)
+        };
+        let rows = around(y, self.grid.height);
         let band = rows.len() * width;
         let own = &features[y * width * dim..][..width * dim];
         let known: Vec<&Known> = std::iter::once(&self.first).chain(&self.latest).collect();
@@ -91,7 +95,7 @@ impl Propagation {
             linear::forward(Products::F32, width, dim, band, own.into(), there, None, similar.into());
         }
         let one = |x: usize| {
-            let columns = x.saturating_sub(self.settings.radius)..(x + self.settings.radius + 1).min(width);
+            let columns = around(x, width);
             let mut near = Vec::with_capacity(known.len() * rows.len() * columns.len());
             for frame in 0..known.len() {
                 let line = &similar[(frame * width + x) * band..][..band];
@@ -159,7 +163,7 @@ mod tests {
                         (place / grid.width).abs_diff(target / grid.width),
                         (place % grid.width).abs_diff(target % grid.width),
                     );
-                    if dy <= s.radius && dx <= s.radius {
+                    if s.radius == 0 || (dy <= s.radius && dx <= s.radius) {
                         let theirs = &features[place * dim..][..dim];
                         let dot: f64 = mine.iter().zip(theirs).map(|(a, b)| f64::from(a * b)).sum();
                         let affinity = (dot / norm(mine) / norm(theirs) / f64::from(s.temperature)).exp();
@@ -179,7 +183,9 @@ mod tests {
 
     #[test]
     fn neighbourhoods_agree_with_all_pairs() {
-        for (height, width, radius, frames) in [(6, 9, 2, 2), (3, 4, 12, 7), (1, 5, 1, 1), (7, 2, 0, 3)] {
+        for (height, width, radius, frames) in
+            [(6, 9, 2, 2), (3, 4, 12, 7), (1, 5, 1, 1), (7, 2, 0, 3), (4, 3, usize::MAX, 2)]
+        {
             let (grid, dim, classes) = (Grid { height, width }, 6, 3);
             let settings = Settings { radius, frames, ..Settings::default() };
             let mut draws = Key::new(radius as u64).draws();

@@ -9,17 +9,18 @@ use crate::data::Rgb8;
 /// What the longer side is a multiple of in the published script, where the patch divides it.
 const STEP: usize = 64;
 
-/// Height and width at which a frame is shown: the shorter side `shorter`, the longer one in proportion, both cut to what the patch divides.
+/// Height and width at which a frame is shown: the shorter side `shorter`, the longer one in proportion, both cut to what the patch divides,
+/// and a patch at least. The longer side is cut to 64 pixels where the patch divides these, and may so become the shorter one.
 pub fn shown_size((height, width): (usize, usize), shorter: usize, patch: usize) -> (usize, usize) {
     let step = if STEP.is_multiple_of(patch) { STEP } else { patch };
     let short = (shorter / patch).max(1) * patch;
-    let long = |longer: usize, other: usize| (shorter * longer / other.max(1) / step * step).max(short);
+    let long = |longer: usize, other: usize| (shorter * longer / other.max(1) / step * step).max(patch);
     if height > width { (long(height, width), short) } else { (short, long(width, height)) }
 }
 
 /// Bilinear between pixels' centres without smoothing first (OpenCV's `resize`), values beyond the border repeated.
 pub fn bilinear(image: &Rgb8, (height, width): (usize, usize)) -> Rgb8 {
-    let (rows, columns) = (taps(image.height, height), taps(image.width, width));
+    let (rows, columns) = (stretched(image.height, height), stretched(image.width, width));
     let mut resized = Rgb8::new(height, width);
     resized.pixels.par_chunks_exact_mut((3 * width).max(1)).zip(&rows).for_each(|(line, &(y0, y1, fy))| {
         for (pixel, &(x0, x1, fx)) in line.as_chunks_mut::<3>().0.iter_mut().zip(&columns) {
@@ -35,10 +36,10 @@ pub fn bilinear(image: &Rgb8, (height, width): (usize, usize)) -> Rgb8 {
     resized
 }
 
-/// For each of `to` places the two of `from` that it lies between, and how far it is on the way.
-fn taps(from: usize, to: usize) -> Vec<(usize, usize, f32)> {
+/// For each of `to` places, `step` apart, the two of `from` that it lies between, and how far it is on the way.
+pub fn taps(from: usize, to: usize, step: f64) -> Vec<(usize, usize, f32)> {
     let place = |i: usize| {
-        let at = (i as f64 + 0.5) * from as f64 / to as f64 - 0.5;
+        let at = (i as f64 + 0.5) * step - 0.5;
         let at = at.clamp(0.0, from.saturating_sub(1) as f64);
         let first = at.floor() as usize;
         (first, (first + 1).min(from.saturating_sub(1)), (at - at.floor()) as f32)
@@ -46,16 +47,21 @@ fn taps(from: usize, to: usize) -> Vec<(usize, usize, f32)> {
     (0..to).map(place).collect()
 }
 
-/// The pixel that each place of another size lies on.
+/// [`taps`] of all that there is.
+fn stretched(from: usize, to: usize) -> Vec<(usize, usize, f32)> {
+    taps(from, to, from as f64 / to as f64)
+}
+
+/// The pixel that each place of another size lies on, its coordinate added up from place to place as Pillow does.
 pub fn nearest(mask: &Objects, (height, width): (usize, usize)) -> Objects {
-    let place =
-        |i: usize, from: usize, to: usize| ((2 * i + 1) * from / (2 * to)).min(from.saturating_sub(1));
-    let pixel = |y: usize, x: usize| {
-        mask.pixels[place(y, mask.height, height) * mask.width + place(x, mask.width, width)]
+    let places = |from: usize, to: usize| -> Vec<usize> {
+        let step = from as f64 / to as f64;
+        let all = std::iter::successors(Some(0.5 * step), |at| Some(at + step));
+        all.take(to).map(|at| (at as usize).min(from.saturating_sub(1))).collect()
     };
-    let pixels =
-        (0..height).flat_map(|y| (0..width).map(move |x| (y, x))).map(|(y, x)| pixel(y, x)).collect();
-    Objects { height, width, pixels }
+    let (rows, columns) = (places(mask.height, height), places(mask.width, width));
+    let row = |&y: &usize| columns.iter().map(move |x| mask.pixels[y * mask.width + x]);
+    Objects { height, width, pixels: rows.iter().flat_map(row).collect() }
 }
 
 /// Labels of patches, (patches, classes): 1 for the object that a patch lies on.
@@ -69,7 +75,7 @@ pub fn one_hot(mask: &Objects, grid: Grid, classes: usize) -> Vec<f32> {
 /// to 0 to 1 over the frame, the largest taken; then the pixel that each place of `to` lies on.
 pub fn objects(labels: &[f32], classes: usize, grid: Grid, patch: usize, to: (usize, usize)) -> Objects {
     let (height, width) = (grid.height * patch, grid.width * patch);
-    let (rows, columns) = (taps(grid.height, height), taps(grid.width, width));
+    let (rows, columns) = (stretched(grid.height, height), stretched(grid.width, width));
     let mut best = vec![(f32::NEG_INFINITY, 0u8); height * width];
     let mut map = vec![0.0f32; height * width];
     for class in 0..classes {
@@ -110,6 +116,8 @@ mod tests {
             ((854, 480), 480, 8, (832, 480)),
             ((480, 910), 480, 16, (480, 896)),
             ((100, 100), 480, 14, (476, 476)),
+            ((480, 480), 480, 8, (480, 448)),
+            ((500, 481), 480, 16, (448, 480)),
             ((3, 4), 4, 8, (8, 8)),
         ] {
             assert_eq!(shown_size(size, shorter, patch), expected, "{size:?}");
@@ -140,7 +148,7 @@ mod tests {
         let labels = one_hot(&mask, grid, 3);
         assert_eq!(labels[..12], [1., 0., 0., 1., 0., 0., 0., 0., 1., 0., 0., 1.]);
         assert_eq!(objects(&labels, 3, grid, 8, (24, 32)), mask);
-        let background = objects(&vec![1.0; 12], 1, grid, 8, (24, 32));
+        let background = objects(&[1.0; 12], 1, grid, 8, (24, 32));
         assert!(background.pixels.iter().all(|&object| object == 0));
     }
 }

@@ -2,7 +2,7 @@
 //! 2016); over all objects of all sequences their mean (Pont-Tuset et al. 2017).
 
 use super::boundary::{Mask, agreement};
-use super::mask::{Objects, VOID};
+use super::mask::Objects;
 use super::region::overlap;
 
 /// What one measure says of one object, or of all: shares, 0 to 1.
@@ -30,32 +30,25 @@ impl ObjectScore {
     }
 }
 
-/// J and F of each object that is in the true mask or in the found one.
-pub fn frame(truth: &Objects, found: &Objects) -> Vec<(f64, f64)> {
+/// J and F of the objects from 1 to `objects` in a frame; all other numbers, that of undecided pixels too, are background.
+pub fn frame(truth: &Objects, found: &Objects, objects: u8) -> Vec<(f64, f64)> {
     let (height, width) = (truth.height, truth.width);
-    let decided = || truth.pixels.iter().map(|&pixel| pixel != VOID);
     let one = |object: u8| {
-        // what nobody decided on belongs to neither
-        let own = |mask: &Objects| -> Vec<bool> {
-            mask.pixels.iter().zip(decided()).map(|(&pixel, decided)| decided && pixel == object).collect()
-        };
-        let (truth, found) = (own(truth), own(found));
+        let (truth, found) = (truth.of(object), found.of(object));
         let region = overlap(truth.iter().copied().zip(found.iter().copied()));
         let mask = |inside| Mask { height, width, inside };
         (region, agreement(mask(&truth), mask(&found)))
     };
-    (1..=truth.largest().max(found.largest())).map(one).collect()
+    (1..=objects).map(one).collect()
 }
 
-/// The course of each of a sequence's `objects` over its frames, in order; frames may leave out objects that neither mask has.
-pub fn sequence(frames: &[Vec<(f64, f64)>], objects: usize) -> Vec<ObjectScore> {
+/// The course of each of a sequence's objects over its frames, in order: [`frame`]'s of each, for as many objects.
+pub fn sequence(frames: &[Vec<(f64, f64)>]) -> Vec<ObjectScore> {
     let one = |object: usize| {
-        // an object that neither mask has is where it should be
-        let of = |frame: &Vec<(f64, f64)>| frame.get(object).copied().unwrap_or((1.0, 1.0));
-        let (region, boundary): (Vec<f64>, Vec<f64>) = frames.iter().map(of).unzip();
+        let (region, boundary): (Vec<f64>, Vec<f64>) = frames.iter().map(|frame| frame[object]).unzip();
         ObjectScore { region: course(&region), boundary: course(&boundary) }
     };
-    (0..objects).map(one).collect()
+    (0..frames.first().map_or(0, Vec::len)).map(one).collect()
 }
 
 /// The mean of objects' scores.
@@ -83,6 +76,7 @@ fn course(values: &[f64]) -> Course {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::eval::video::mask::VOID;
 
     #[test]
     fn courses_have_a_mean_a_recall_and_a_decay() {
@@ -96,13 +90,14 @@ mod tests {
     }
 
     #[test]
-    fn objects_are_judged_apart_and_undecided_pixels_not_at_all() {
+    fn objects_are_judged_apart_and_undecided_pixels_are_background() {
         let mask = |pixels: [u8; 6]| Objects { height: 2, width: 3, pixels: pixels.to_vec() };
-        let found = frame(&mask([1, 1, 2, 0, 0, 2]), &mask([1, 0, 2, 0, 0, 2]));
+        let found = frame(&mask([1, 1, 2, 0, 0, 2]), &mask([1, 0, 2, 0, 0, 2]), 2);
         assert_eq!((found[0].0, found[1].0), (0.5, 1.0));
-        assert_eq!(frame(&mask([1, VOID, 0, 0, 0, 0]), &mask([1, 1, 0, 0, 0, 0])), [(1.0, 1.0)]);
-        assert_eq!(frame(&mask([0; 6]), &mask([0, 0, 0, 0, 2, 0])).len(), 2);
-        let scores = sequence(&[vec![(0.0, 0.5)], vec![]], 2);
+        // as background it is what was wrongly found
+        assert_eq!(frame(&mask([1, VOID, 0, 0, 0, 0]), &mask([1, 1, 0, 0, 0, 0]), 1)[0].0, 0.5);
+        assert_eq!(frame(&mask([0; 6]), &mask([0; 6]), 2), [(1.0, 1.0); 2]);
+        let scores = sequence(&[vec![(0.0, 0.5), (1.0, 1.0)], vec![(1.0, 1.0); 2]]);
         assert_eq!(scores[0].region.mean, 0.5);
         assert_eq!((scores[1].mean(), overall(&scores).boundary.mean), (1.0, 0.875));
     }

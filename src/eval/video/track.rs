@@ -32,7 +32,7 @@ pub fn track(
     tracking: Tracking,
     mut told: impl FnMut(usize, &Objects) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let (first, patch) = (Objects::read(&sequence.first_mask)?, subject.spec.backbone.patch());
+    let (first, patch) = (Objects::read(&sequence.first_mask)?, subject.spec.backbone.patch().max(1));
     let classes = usize::from(first.largest()) + 1;
     let mut video: Option<(Propagation, Grid)> = None;
     for (number, path) in sequence.frames.iter().enumerate() {

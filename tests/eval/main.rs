@@ -1,70 +1,16 @@
 //! The evaluation protocols with the program itself: a small run's network on drawn pictures and on folders as the published data has them.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod bench;
+mod trainings;
 
+use std::path::Path;
+
+use bench::{Bench, jpeg, picture};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use serde_json::Value;
 
 const TRAIN: &str = "Synthetic(count: 96, size: 24, classes: 3)";
 const VAL: &str = "Synthetic(count: 48, size: 24, classes: 3, split: Val)";
-
-/// A folder with a run of one step in it.
-struct Bench {
-    folder: tempfile::TempDir,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let bench = Bench { folder: tempfile::tempdir().unwrap() };
-        let graph = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/graphs/small.ron");
-        let run =
-            bench.program(&["run", &graph.display().to_string(), "--out", &bench.at("run"), "--steps", "1"]);
-        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-        bench
-    }
-
-    fn at(&self, name: &str) -> String {
-        self.folder.path().join(name).display().to_string()
-    }
-
-    fn program(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_dinoflow")).args(arguments).output().unwrap()
-    }
-
-    /// A protocol on the run's network: lines for people, and the record that it writes.
-    fn judge(&self, protocol: &str, arguments: &[&str]) -> (String, Value) {
-        let (run, record) = (self.at("run"), self.at("record.json"));
-        let mut all = vec!["eval", protocol, &*run];
-        all.extend(arguments);
-        all.extend(["-o", &record]);
-        let output = self.program(&all);
-        assert!(output.status.success(), "{all:?}: {}", String::from_utf8_lossy(&output.stderr));
-        let record: Value = serde_json::from_str(&std::fs::read_to_string(record).unwrap()).unwrap();
-        assert_eq!(record["protocol"], protocol);
-        (String::from_utf8(output.stdout).unwrap(), record)
-    }
-
-    /// What it says when it refuses.
-    fn refused(&self, arguments: &[&str]) -> String {
-        let output = self.program(arguments);
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {text}");
-        text
-    }
-
-    fn folder(&self, name: &str) -> PathBuf {
-        let path = self.folder.path().join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        path
-    }
-}
-
-/// A picture of its own for each number.
-fn picture(number: u32, width: u32, height: u32) -> RgbImage {
-    let level = |x: u32, y: u32, by: u32| ((x * (3 + number) + y * by + 40 * number) % 256) as u8;
-    RgbImage::from_fn(width, height, |x, y| Rgb([level(x, y, 7), level(y, x, 5 + number), level(x, x, 11)]))
-}
 
 #[test]
 fn classifiers_on_frozen_features() {
@@ -98,6 +44,11 @@ fn classifiers_on_frozen_features() {
         .concat(),
     );
     assert!(refused.contains("another training"), "{refused}");
+    let refused = bench.refused(
+        &[&["eval", "linear", &bench.at("run"), "--resume", "--out", &whole, "--cached"], &data[..], &words]
+            .concat(),
+    );
+    assert!(refused.contains(r#""cached":false"#), "{refused}");
     let cached = [&data[..], &words, &["--cached", "--average-patches", "true"]].concat();
     assert_ne!(bench.judge("linear", &cached).1["history"], record["history"]);
 }
@@ -242,13 +193,11 @@ fn objects_are_followed_through_a_video() {
     let scored = bench.program(&["eval", "video", "--score", &out, &truth, "--json"]);
     let scored: Value = serde_json::from_slice(&scored.stdout).unwrap();
     assert_eq!(scored["overall"], record["overall"]);
-}
-
-fn jpeg(picture: &RgbImage) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let encoder = jpeg_encoder::Encoder::new(&mut bytes, 95);
-    encoder
-        .encode(picture, picture.width() as u16, picture.height() as u16, jpeg_encoder::ColorType::Rgb)
-        .unwrap();
-    bytes
+    // as in test-dev, where the masks after the first are not published
+    (1..5).for_each(|frame| {
+        std::fs::remove_file(Path::new(&truth).join(format!("square/{frame:05}.png"))).unwrap();
+    });
+    let (said, record) = bench.judge("video", &[&arguments[..], &["--overwrite"]].concat());
+    assert!(said.contains("No sequence has masks to be judged by") && record["overall"].is_null(), "{said}");
+    assert!(Path::new(&bench.at("masks/square/00004.png")).is_file());
 }
