@@ -163,8 +163,9 @@ fn largest(numbers: &[f32]) -> f32 {
     most.iter().chain(rest).copied().fold(f32::NEG_INFINITY, larger)
 }
 
-/// Whether a label has the most votes, and whether it is among the five classes that have the most (of fewer neighbours, among as many as
-/// these). Of equals the lower class is first. Votes are relative to the nearest's, which changes no order and keeps them finite.
+/// Whether a label has the most votes, and whether it is among the five classes that have the most. Of equals the lower class is first, classes
+/// without votes too: where fewer than five have any, the reference's five are these and the lowest others. Votes are relative to the
+/// nearest's, which changes no order and keeps them finite.
 fn judge(
     train: &Labelled,
     near: &[(f32, u32)],
@@ -183,7 +184,7 @@ fn judge(
     let own = votes[label as usize];
     let before = |(class, &vote): (usize, &f64)| vote > own || (vote == own && class < label as usize);
     let rank = votes.iter().enumerate().filter(|&v| before(v)).count();
-    [rank == 0, rank < 5.min(k)]
+    [rank == 0, rank < 5]
 }
 
 #[cfg(test)]
@@ -216,22 +217,24 @@ mod tests {
     }
 
     #[test]
-    fn few_neighbours_name_few_classes_and_a_low_temperature_counts_all_the_same() {
-        // classes 3, 4 and 0, in the order of their nearness to (1, 0)
-        let train = Labelled::normalized(2, vec![1.0, 0.1, 1.0, 0.2, 1.0, 0.3], vec![3, 4, 0]);
+    fn classes_without_votes_come_in_their_order_and_a_low_temperature_counts_all_the_same() {
+        // classes 3, 4 and 6, in the order of their nearness to (1, 0)
+        let train = Labelled::normalized(2, vec![1.0, 0.1, 1.0, 0.2, 1.0, 0.3], vec![3, 4, 6]);
         let check = |label: u32, k: usize, temperature: f64, expected: [f64; 2]| {
             let val = Labelled::normalized(2, vec![1.0, 0.0], vec![label]);
             let found = classify(&train, &val, &[k], temperature)[0];
             assert_eq!([found.top1, found.top5], expected, "class {label}, k {k}, temperature {temperature}");
         };
         check(3, 1, 0.07, [100.0, 100.0]);
-        check(0, 1, 0.07, [0.0, 0.0]);
-        check(4, 2, 0.07, [0.0, 100.0]);
-        check(0, 2, 0.07, [0.0, 0.0]);
-        check(0, 3, 0.07, [0.0, 100.0]);
+        // behind class 3 come 0, 1, 2 and 4
+        check(4, 1, 0.07, [0.0, 100.0]);
+        check(6, 1, 0.07, [0.0, 0.0]);
+        check(6, 3, 0.07, [0.0, 100.0]);
+        check(1, 3, 0.07, [0.0, 100.0]);
+        check(2, 3, 0.07, [0.0, 0.0]);
         // exp(1 / 0.0005) is more than a number holds
         check(3, 3, 0.0005, [100.0, 100.0]);
-        check(0, 3, 0.0005, [0.0, 100.0]);
+        check(6, 3, 0.0005, [0.0, 100.0]);
     }
 
     #[test]
