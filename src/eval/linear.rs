@@ -175,6 +175,6 @@ mod tests {
         check(1.0, 4, Ok(()));
         check(1.0, 3, Ok(()));
         check(1.0, 0, Err("none of the 4 training pictures"));
-        check(1e38, 4, Err("--lr 100000000000000000000000000000000000000: "));
+        check(1e42, 4, Err("no longer finite in epoch 0"));
     }
 }

@@ -67,7 +67,7 @@ fn what_is_overwritten_is_not_gone_on_with() {
         let there = |name: &&str| Path::new(&out).join(name).is_file();
         assert!(kept.iter().all(there));
         // a learning rate that leaves the numbers at once ends the new one before it has kept anything
-        let lost = ["eval", protocol, &run, "--overwrite", "--lr", "1e37"];
+        let lost = ["eval", protocol, &run, "--overwrite", "--lr", "1e42"];
         let output = bench.program(&[&lost, &plain[..]].concat());
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.code() == Some(1) && said.contains("lower"), "{said}");
