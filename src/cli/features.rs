@@ -1,6 +1,6 @@
 //! `dinoflow features`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use dfdx::prelude::Cpu;
@@ -126,8 +126,42 @@ impl FeaturesArgs {
             let patches = if self.patches { &tokens[at * each + width..(at + 1) * each] } else { &[] };
             let cls = &cls[at * collected.dim..][..collected.dim];
             let (name, label) = (images.name(index), images.label(index));
+            finite(&subject.path, &name, cls.iter().chain(patches))?;
             collected.add(Row { name: &name, label, cls, patches }).map_err(|cause| self.unwritten(cause))?;
         }
         Ok(())
+    }
+}
+
+/// Holds a picture's features against what they are for: whoever reads them computes with them.
+fn finite<'r>(weights: &Path, picture: &str, mut row: impl Iterator<Item = &'r f32>) -> Result<(), Error> {
+    if row.all(|x| x.is_finite()) {
+        return Ok(());
+    }
+    let what = "are not finite numbers, so nothing was written: the weights are damaged or far too large";
+    Err(Error::Request(format!("{}: the features of {picture:?} {what}", weights.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_that_are_no_numbers_are_refused_with_their_picture() {
+        let check = |row: &[f32], refuses: bool| match finite(Path::new("w.pth"), "cat/a\n.png", row.iter()) {
+            Ok(()) => assert!(!refuses, "{row:?}"),
+            Err(error) => {
+                let text = error.to_string();
+                assert!(
+                    refuses && text.starts_with("w.pth: the features of \"cat/a\\n.png\" are not finite"),
+                    "{text}"
+                );
+                assert_eq!(error.exit_status(), 2);
+            }
+        };
+        check(&[0.0, -1e30, f32::MAX], false);
+        check(&[], false);
+        check(&[0.0, f32::NAN], true);
+        check(&[f32::NEG_INFINITY], true);
     }
 }

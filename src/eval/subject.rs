@@ -103,14 +103,31 @@ fn written(number: f32) -> f64 {
     (f64::from(number) * 1e6).round() / 1e6
 }
 
+/// How many times the side of a network's own pictures a file beside its weights may ask for. Memory grows with the fourth power.
+const LARGEST: usize = 4;
+
 /// The side of the centre crop.
 fn crop(spec: &NetworkSpec, shown: Option<&Preprocessing>, asked: Option<usize>) -> Result<usize, Error> {
-    let crop = asked.or(shown.and_then(|shown| shown.crop)).unwrap_or(spec.backbone.image());
+    let (image, said) = (spec.backbone.image(), shown.and_then(|shown| shown.crop));
+    let (None, Some(said)) = (asked, said) else { return multiple(asked.unwrap_or(image), spec, "--crop") };
+    if said > image.saturating_mul(LARGEST) {
+        return Err(Error::Request(format!(
+            "the settings beside the weights crop pictures to {said} pixels, over {LARGEST} times the {image} of {}; give --crop",
+            spec.backbone.label()
+        )));
+    }
+    multiple(said, spec, "the settings beside the weights crop pictures to")
+}
+
+/// A crop that the patches cover; `whose` says where it comes from.
+fn multiple(crop: usize, spec: &NetworkSpec, whose: &str) -> Result<usize, Error> {
     let patch = spec.backbone.patch().max(1);
     if crop == 0 || !crop.is_multiple_of(patch) {
-        let (below, above) = ((crop / patch).max(1) * patch, (crop / patch + 1) * patch);
+        let (below, above) =
+            ((crop / patch).max(1).saturating_mul(patch), (crop / patch + 1).saturating_mul(patch));
+        let instead = if whose == "--crop" { "" } else { " (give --crop)" };
         return Err(Error::Request(format!(
-            "--crop {crop}: the patch of {} is {patch} pixels; expected a multiple of it, such as {below} or {above}",
+            "{whose} {crop}: the patch of {} is {patch} pixels; expected a multiple of it, such as {below} or {above}{instead}",
             spec.backbone.label()
         )));
     }
@@ -134,6 +151,33 @@ fn graph_of(path: &Path) -> Result<Option<GraphSpec>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_crop_that_a_file_asks_for_is_bounded_and_said_to_be_the_files() {
+        use crate::graph::spec::{Backbone, Init, Stem, VitSpec};
+        let backbone = Backbone::VitMicro(VitSpec { patch: 8, image: 32, stem: Stem::Patch, registers: 0 });
+        let spec = NetworkSpec { backbone, head: HeadSpec::default(), drop_path: 0.0, init: Init::Seed };
+        for (said, asked, expected) in [
+            (None, None, Ok(32)),
+            (Some(128), None, Ok(128)),
+            (Some(136), None, Err("over 4 times the 32")),
+            (Some(16384), Some(64), Ok(64)),
+            (Some(30), None, Err("the settings beside the weights crop pictures to 30: the patch")),
+            (Some(30), Some(36), Err("--crop 36: the patch")),
+            (None, Some(0), Err("--crop 0: ")),
+            (None, Some(usize::MAX), Err("--crop")),
+        ] {
+            let shown = Preprocessing { crop: said, ..Preprocessing::default() };
+            match (crop(&spec, Some(&shown), asked), expected) {
+                (Err(found), Err(words)) => {
+                    let found = found.to_string();
+                    assert!(found.contains(words), "{found:?} lacks {words:?}");
+                    assert_eq!(found.starts_with("--crop"), asked.is_some(), "{found}");
+                }
+                (found, expected) => assert_eq!(found.ok(), expected.ok(), "{said:?} {asked:?}"),
+            }
+        }
+    }
 
     #[test]
     fn weights_have_the_graph_of_their_own_run_and_no_other() {

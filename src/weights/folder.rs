@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Which;
 use super::error::{Cause, WeightsError};
+use super::positions::Said;
 use super::preprocessing::Preprocessing;
 use crate::graph::load::{self, Loaded, Request};
 use crate::graph::spec::NetworkSpec;
@@ -34,6 +35,10 @@ pub fn find(path: &Path, which: Which) -> Result<Found, WeightsError> {
     let alone = |file: PathBuf| Found { file, config: None, preprocessor: None, graph: None };
     if !path.is_dir() {
         let metadata = std::fs::metadata(path).map_err(|e| Cause::System(e).of(path))?;
+        if let Some(parts) = parts(path) {
+            let found = format!("one of {parts} parts of a checkpoint ({MERGE})");
+            return Err(Cause::NotWeights { found }.of(path));
+        }
         return match metadata.is_file() {
             true => Ok(Found { graph: path.parent().and_then(graph), ..alone(path.to_owned()) }),
             false => Err(Cause::NotWeights { found: "neither a file nor a folder".into() }.of(path)),
@@ -44,6 +49,10 @@ pub fn find(path: &Path, which: Which) -> Result<Found, WeightsError> {
     let file = checkpoint.join(format!("{}.safetensors", which.key()));
     if file.is_file() {
         return Ok(Found { graph: graph(&checkpoint), ..alone(file) });
+    }
+    let other = checkpoint.join(format!("{}.safetensors", which.other().key()));
+    if other.is_file() {
+        return Err(which.absent("the checkpoint").of(&checkpoint));
     }
     let config = json(path, "config.json")?;
     let file = ["model.safetensors", "pytorch_model.bin"]
@@ -56,6 +65,10 @@ pub fn find(path: &Path, which: Which) -> Result<Found, WeightsError> {
             preprocessor: json(path, "preprocessor_config.json")?,
             ..alone(file)
         }),
+        (None, Some(_)) if INDICES.iter().any(|name| path.join(name).is_file()) => {
+            let found = format!("a checkpoint in several parts ({MERGE})");
+            Err(Cause::NotWeights { found }.of(path))
+        }
         (None, Some(_)) => {
             let found = "a folder with config.json and neither model.safetensors nor pytorch_model.bin (in one piece)";
             Err(Cause::NotWeights { found: found.into() }.of(path))
@@ -65,6 +78,20 @@ pub fn find(path: &Path, which: Which) -> Result<Found, WeightsError> {
             Err(Cause::NotWeights { found: found.into() }.of(path))
         }
     }
+}
+
+/// What lies in a folder of Hugging Face's beside several parts.
+const INDICES: [&str; 2] = ["model.safetensors.index.json", "pytorch_model.bin.index.json"];
+/// How they come to one.
+const MERGE: &str =
+    "in Python, AutoModel.from_pretrained(FOLDER).save_pretrained(OTHER, max_shard_size=\"1TB\")";
+
+/// Of how many parts a file's name says that it is one, `model-00001-of-00002.safetensors`; none of a whole.
+fn parts(path: &Path) -> Option<u32> {
+    let (front, parts) = path.file_stem()?.to_str()?.rsplit_once("-of-")?;
+    let number = |digits: &str| digits.parse::<u32>().ok().filter(|_| digits.len() == 5);
+    number(front.rsplit_once('-')?.1)?;
+    number(parts).filter(|&parts| parts > 1)
 }
 
 /// The checkpoint that a run's file `latest` names.
@@ -125,11 +152,25 @@ impl Found {
         }
     }
 
+    /// What settings of timm's beside the weights say of their position embeddings.
+    pub fn said(&self) -> Said {
+        self.config.as_ref().filter(|_| self.is_timm()).map(Said::timm).unwrap_or_default()
+    }
+
     /// How pictures were shown to the network.
-    pub fn shown(&self) -> Option<Preprocessing> {
-        let theirs = self.preprocessor.as_ref().and_then(Preprocessing::hugging_face);
-        let theirs = theirs.or_else(|| self.config.as_ref().and_then(Preprocessing::timm));
-        theirs.or_else(|| self.graph.as_ref().and_then(Preprocessing::graph))
+    ///
+    /// # Errors
+    /// When a file beside the weights says it in numbers that no pictures have.
+    pub fn shown(&self) -> Result<Option<Preprocessing>, Cause> {
+        if let Some(theirs) =
+            self.preprocessor.as_ref().map(Preprocessing::hugging_face).transpose()?.flatten()
+        {
+            return Ok(Some(theirs));
+        }
+        if let Some(theirs) = self.config.as_ref().map(Preprocessing::timm).transpose()?.flatten() {
+            return Ok(Some(theirs));
+        }
+        Ok(self.graph.as_ref().and_then(Preprocessing::graph))
     }
 }
 

@@ -26,6 +26,10 @@ pub fn network(shapes: &Shapes) -> Result<(NetworkSpec, bool), Cause> {
     if let Some(head) = head.as_ref().filter(|head| head.layers > 4) {
         return Err(none(format!("a head of {} layers before its last", head.layers)));
     }
+    let widths = head.as_ref().map(|head| [head.hidden, head.bottleneck, head.out_dim]);
+    if widths.is_some_and(|widths| widths.contains(&0)) {
+        return Err(none("a head with a layer of no numbers".into()));
+    }
     let has_head = head.is_some();
     let head = head.unwrap_or_default();
     Ok((NetworkSpec { backbone, head, drop_path: 0.0, init: Init::Seed }, has_head))

@@ -57,6 +57,12 @@ pub fn judge(
         let keys = missing.into_iter().map(|(weight, _)| weight.clone()).collect();
         return Err(Cause::Missing { network: name, keys });
     }
+    let half =
+        optional.iter().find_map(|(weight, _)| other_half(weight).filter(|other| shapes.contains_key(other)));
+    if let Some(there) = half {
+        let what = "a batch norm's mean and variance belong together, and the other one is missing";
+        return Err(Cause::tensor(&there, what));
+    }
     keys.missing.extend(optional.into_iter().map(|(weight, _)| weight.clone()));
     for (weight, found) in shapes {
         let Some(expected) = layout.get(weight).filter(|expected| expected.dims != *found) else { continue };
@@ -64,6 +70,23 @@ pub fn judge(
         return Err(Cause::Shape { key, found: found.clone(), network: name, expected });
     }
     Ok(())
+}
+
+/// A batch norm's variance beside its mean, and the other way round.
+fn other_half(weight: &str) -> Option<String> {
+    let (norm, what) = weight.rsplit_once('.')?;
+    let other = match what {
+        "running_mean" => "running_var",
+        "running_var" => "running_mean",
+        _ => return None,
+    };
+    Some(format!("{norm}.{other}"))
+}
+
+/// Whether features need a weight of this key, or would be others with it.
+pub fn essential(weight: &str) -> bool {
+    let tokens = ["backbone.cls_token", "backbone.pos_embed", "backbone.register_tokens"];
+    tokens.contains(&weight) || foreign_reason(weight).is_some()
 }
 
 /// Why features would be others without a weight; none of one that stands apart from the network.

@@ -2,12 +2,13 @@
 
 use super::error::Cause;
 use super::infer::{self, Shapes};
-use super::judge::{Origin, Origins, judge};
+use super::judge::{Origin, Origins, essential, judge};
 use super::layout::layout;
 use super::naming::{Format, Place};
-use super::positions::Fold;
+use super::positions::{Fold, Said};
 use super::report::{KeyReport, Left, Loaded};
-use super::tensors::{Listed, Tensors, count, numbers};
+use super::tensors::{Element, Listed, Tensors, count, numbers};
+use super::words::shown;
 use crate::graph::spec::NetworkSpec;
 use crate::runtime::stage::{SavedTensor, State};
 
@@ -20,18 +21,19 @@ pub struct Read {
     pub keys: KeyReport,
 }
 
-/// Reads what `format` names of a file.
+/// Reads what `format` names of a file; `said` is what settings beside it say of its position embeddings.
 ///
 /// # Errors
 /// When it is not the whole of a network of ours, or of more than ours, or its numbers can't be read or are none.
-pub fn load(tensors: &mut dyn Tensors, format: Format) -> Result<Read, Cause> {
+pub fn load(tensors: &mut dyn Tensors, format: Format, said: Said) -> Result<Read, Cause> {
     let mut keys = KeyReport::default();
     let mut origins = places(tensors, format, &mut keys)?;
     let mut shapes = shapes(tensors.listed(), &origins)?;
-    let fold = if format == Format::Timm { fold(&mut shapes) } else { None };
+    let fold = if format == Format::Timm { fold(&mut shapes, said)? } else { None };
     let (mut network, has_head) = infer::network(&shapes)?;
     let layout = layout(&network, has_head);
     judge(tensors.listed(), &mut origins, (&shapes, &layout), &network, &mut keys)?;
+    said.hold(&network)?;
     let mut state = numbers_of(tensors, &origins, &mut keys)?;
     keys.reshaped.extend(fold.and_then(|fold| fold.apply(&mut state)));
     // magnitudes that are all 1 are what `norm_last_layer` fixes them at
@@ -66,10 +68,24 @@ fn places(tensors: &dyn Tensors, format: Format, keys: &mut KeyReport) -> Result
             ));
         }
     }
+    unreadable(tensors, format, keys)?;
     let others = tensors.others().iter();
     keys.left
         .extend(others.map(|(key, kind)| Left { key: key.clone(), reason: format!("no tensor but {kind}") }));
     Ok(origins)
+}
+
+/// Tensors that can't be read: wrong where features need them, left over elsewhere.
+fn unreadable(tensors: &dyn Tensors, format: Format, keys: &mut KeyReport) -> Result<(), Cause> {
+    for (key, what) in tensors.unreadable() {
+        match format.place(key) {
+            Place::Whole(weight) | Place::Third(weight, _) if essential(&weight) => {
+                return Err(Cause::tensor(key, what));
+            }
+            _ => keys.left.push(Left { key: key.into(), reason: format!("not read: {}", shown(&what)) }),
+        }
+    }
+    Ok(())
 }
 
 /// The published shapes that a file's tensors come to.
@@ -91,7 +107,8 @@ fn shapes(listed: &[Listed], origins: &Origins) -> Result<Shapes, Cause> {
                 if let Some(other) =
                     rest.iter().find(|other| other.dims != first.dims || other.element != first.element)
                 {
-                    let what = format!("it is {:?} and {} is {:?}", other.dims, first.key, first.dims);
+                    let what =
+                        format!("it is {:?} and {} is {:?}", other.dims, shown(&first.key), first.dims);
                     return Err(Cause::tensor(&other.key, what));
                 }
                 let rows = first.dims.first().and_then(|rows| rows.checked_mul(3));
@@ -105,12 +122,16 @@ fn shapes(listed: &[Listed], origins: &Origins) -> Result<Shapes, Cause> {
 }
 
 /// How timm's position embeddings come to ours; `shapes` then says what they will be.
-fn fold(shapes: &mut Shapes) -> Option<Fold> {
+fn fold(shapes: &mut Shapes, said: Said) -> Result<Option<Fold>, Cause> {
     let registers = shapes.get("backbone.register_tokens").and_then(|dims| dims.get(1).copied()).unwrap_or(0);
-    let dims = shapes.get_mut("backbone.pos_embed").filter(|dims| dims.len() == 3)?;
-    let fold = Fold::of(dims[1], registers)?;
-    dims[1] = fold.rows(dims[1]);
-    Some(fold)
+    let Some(dims) = shapes.get_mut("backbone.pos_embed").filter(|dims| dims.len() == 3) else {
+        return Ok(None);
+    };
+    let fold = Fold::of(dims[1], registers, said.no_embed_class)?;
+    if let Some(fold) = fold {
+        dims[1] = fold.rows(dims[1]);
+    }
+    Ok(fold)
 }
 
 /// The numbers of the weights that are wanted.
@@ -130,7 +151,7 @@ fn numbers_of(tensors: &mut dyn Tensors, origins: &Origins, keys: &mut KeyReport
             }
             let bytes = tensors.bytes(index)?;
             let part = numbers(&listed, &bytes)?;
-            finite(&listed.key, &part)?;
+            sound(&listed, weight, &bytes, &part)?;
             let element = listed.element.name().to_owned();
             keys.loaded.push(Loaded { key: listed.key, weight: weight.clone(), element });
             parts.push(part);
@@ -140,12 +161,30 @@ fn numbers_of(tensors: &mut dyn Tensors, origins: &Origins, keys: &mut KeyReport
     Ok(state)
 }
 
-fn finite(key: &str, tensor: &SavedTensor) -> Result<(), Cause> {
+/// Holds numbers against what they are for: all are finite, and a variance is not below 0.
+fn sound(listed: &Listed, weight: &str, bytes: &[u8], tensor: &SavedTensor) -> Result<(), Cause> {
     let SavedTensor::F32 { values, .. } = tensor else { return Ok(()) };
-    match values.iter().position(|value| !value.is_finite()) {
-        None => Ok(()),
-        Some(at) => Err(Cause::NotFinite { key: key.into(), found: values[at], at, len: values.len() }),
+    let (key, len) = (&listed.key, values.len());
+    if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+        return Err(match double(listed, bytes, at).filter(|double| double.is_finite()) {
+            Some(double) => {
+                let what = format!("{double:e} at position {at} (of {len}) is more than float32 holds");
+                Cause::tensor(key, what)
+            }
+            None => Cause::NotFinite { key: key.clone(), found: values[at], at, len },
+        });
     }
+    let below = values.iter().position(|&value| value < 0.0).filter(|_| weight.ends_with(".running_var"));
+    below.map_or(Ok(()), |at| {
+        let what = format!("{} at position {at} (of {len}): a variance is not below 0", values[at]);
+        Err(Cause::tensor(key, what))
+    })
+}
+
+/// A number of a float64 tensor as it stands in the file.
+fn double(listed: &Listed, bytes: &[u8], at: usize) -> Option<f64> {
+    let eight = bytes.as_chunks::<8>().0.get(at).filter(|_| listed.element == Element::F64)?;
+    Some(f64::from_le_bytes(*eight))
 }
 
 /// A weight from its parts, which lie one after the other; it holds counts where batches are counted and floats elsewhere.

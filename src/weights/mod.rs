@@ -6,6 +6,7 @@
 //! naming    whose keys they are, and which weight of ours each one is
 //! infer, layout, judge, load    the architecture that shapes tell, what it must have, and the numbers
 //! positions    position embeddings in another layout or for another size
+//! words     what messages show of a file's own words
 //! export    the way back: files that other programs read
 //! onnx      networks that other programs run
 //! ```
@@ -29,6 +30,7 @@ mod report;
 mod safetensors;
 mod tensors;
 pub mod torch;
+mod words;
 
 use std::fs::File;
 use std::io::Read as _;
@@ -45,6 +47,7 @@ use pickle::Value;
 use safetensors::Safetensors;
 use tensors::Tensors;
 use torch::Saved;
+use words::shown;
 
 pub use error::{Cause, WeightsError};
 pub use naming::Format;
@@ -79,6 +82,19 @@ pub enum Which {
 }
 
 impl Which {
+    fn other(self) -> Which {
+        match self {
+            Which::Student => Which::Teacher,
+            Which::Teacher => Which::Student,
+        }
+    }
+
+    /// What is said where the other network is alone.
+    fn absent(self, place: &str) -> Cause {
+        let (key, other) = (self.key(), self.other().key());
+        Cause::Request(format!("{place} has no {key} but a {other}: ask for it with --which {other}"))
+    }
+
     /// The key of its network in a whole checkpoint, and the stem of its file in ours.
     pub fn key(self) -> &'static str {
         match self {
@@ -104,8 +120,11 @@ pub fn open(path: &Path, which: Which) -> Result<Opened, WeightsError> {
     if let Some(config) = found.config.as_ref().filter(|_| format == Format::Timm) {
         beside::judge_timm(config, &network).map_err(about)?;
     }
+    if let (true, Some(config)) = (found.is_timm(), &found.config) {
+        beside::judge_timm_architecture(config, &network).map_err(about)?;
+    }
     found.complete(&mut network, has_head);
-    let shown = found.shown();
+    let shown = found.shown().map_err(about)?;
     Ok(Opened { state, network, format, keys, has_head, shown })
 }
 
@@ -113,17 +132,19 @@ pub fn open(path: &Path, which: Which) -> Result<Opened, WeightsError> {
 fn read(found: &Found, which: Which) -> Result<(Read, Format), Cause> {
     let (path, mut head) = (&*found.file, Vec::new());
     File::open(path)?.take(64).read_to_end(&mut head)?;
-    if torch::is_archive(&head) {
+    // the length of a safetensors header may look like the beginning of the others, whose ninth byte is never a brace
+    let brace = head.get(8) == Some(&b'{');
+    if torch::is_archive(&head) && !brace {
         return saved(Saved::archive(path)?, which, found);
     }
-    if torch::is_pickle(&head) {
+    if torch::is_pickle(&head) && !brace {
         return saved(Saved::legacy(path)?, which, found);
     }
     let named = path.extension().is_some_and(|extension| extension == "safetensors");
-    if head.get(8) == Some(&b'{') || (named && !folder::is_text(&head)) {
+    if brace || (named && !folder::is_text(&head)) {
         let mut tensors = Safetensors::open(path)?;
         let format = format(&tensors, true, found)?;
-        return Ok((load(&mut tensors, format)?, format));
+        return Ok((load(&mut tensors, format, found.said())?, format));
     }
     Err(Cause::NotWeights { found: folder::in_words(&head) })
 }
@@ -134,10 +155,10 @@ fn saved(saved: Saved, which: Which, found: &Found) -> Result<(Read, Format), Ca
     let (dictionary, full) = chosen(&root, which)?;
     let mut tensors = saved.tensors(dictionary)?;
     let format = if full { Format::PublishedFull } else { format(&tensors, false, found)? };
-    Ok((load(&mut tensors, format)?, format))
+    Ok((load(&mut tensors, format, found.said())?, format))
 }
 
-/// The dictionary of a network's tensors among what was saved, and whether that is a whole training's.
+/// The dictionary of the tensors of `which` among what was saved, or of the only network; and whether that is a whole training's.
 fn chosen(root: &Value, which: Which) -> Result<(&Value, bool), Cause> {
     if root.entries().is_none() {
         let advice =
@@ -145,8 +166,11 @@ fn chosen(root: &Value, which: Which) -> Result<(&Value, bool), Cause> {
         return Err(Cause::NotWeights { found: format!("torch.save was handed {} ({advice})", root.kind()) });
     }
     let held = |key: &str| root.get(key).filter(|value| value.entries().is_some());
-    if let (Some(_), Some(network)) = (held("student").or(held("teacher")), held(which.key())) {
+    if let Some(network) = held(which.key()) {
         return Ok((network, true));
+    }
+    if held(which.other().key()).is_some() {
+        return Err(which.absent("the file"));
     }
     let within = ["state_dict", "model", "model_state_dict"].into_iter().find_map(held);
     Ok((within.unwrap_or(root), false))
@@ -155,7 +179,11 @@ fn chosen(root: &Value, which: Which) -> Result<(&Value, bool), Cause> {
 fn format(tensors: &dyn Tensors, safetensors: bool, found: &Found) -> Result<Format, Cause> {
     let listed = tensors.listed();
     Format::of(listed, safetensors, found.is_timm()).ok_or_else(|| {
-        let first: Vec<&str> = listed.iter().take(3).map(|tensor| &*tensor.key).collect();
+        // without it a network may have none of the keys that tell whose it is
+        if let Some((key, what)) = tensors.unreadable().next() {
+            return Cause::tensor(key, what);
+        }
+        let first: Vec<String> = listed.iter().take(3).map(|tensor| shown(&tensor.key)).collect();
         Cause::NotWeights {
             found: match first.is_empty() {
                 true => "a file without tensors".into(),

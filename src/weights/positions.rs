@@ -1,5 +1,7 @@
 //! Position embeddings as files lay them out, and for pictures of another size.
 
+use serde_json::Value;
+
 use super::error::Cause;
 use super::report::Reshaped;
 use crate::graph::spec::{Backbone, NetworkSpec, VitSpec};
@@ -7,6 +9,8 @@ use crate::kernels::cpu::position::interpolate;
 use crate::runtime::stage::{SavedTensor, State};
 
 const KEY: &str = "backbone.pos_embed";
+/// The most numbers that position embeddings are laid out to: 512 MiB.
+const LARGEST: usize = 1 << 27;
 const REGISTERS: &str = "backbone.register_tokens";
 
 /// How timm's position embeddings differ from ours, which are the CLS token's and the patches'.
@@ -18,14 +22,65 @@ pub enum Fold {
     WithoutClass,
 }
 
+/// What settings beside a file of timm's say of its position embeddings, where they say it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Said {
+    /// Whether the CLS token has none.
+    pub no_embed_class: Option<bool>,
+    /// The pictures' height and width in pixels.
+    pub image: Option<(u64, u64)>,
+}
+
+impl Said {
+    /// What `model_args` in timm's `config.json` say.
+    pub fn timm(config: &Value) -> Said {
+        let said = |key: &str| config.get("model_args").and_then(|given| given.get(key));
+        let image = said("img_size").and_then(|size| match size {
+            Value::Array(sides) => Some((sides.first()?.as_u64()?, sides.get(1)?.as_u64()?)),
+            side => Some((side.as_u64()?, side.as_u64()?)),
+        });
+        Said { no_embed_class: said("no_embed_class").and_then(Value::as_bool), image }
+    }
+
+    /// Holds the pictures' size against what the position embeddings came to.
+    pub fn hold(self, network: &NetworkSpec) -> Result<(), Cause> {
+        let (Some((vit, _)), Some(image)) = (network.backbone.vit(), self.image) else { return Ok(()) };
+        let found = vit.image as u64;
+        if image == (found, found) {
+            return Ok(());
+        }
+        let (height, width) = image;
+        let what = format!(
+            "img_size is {height} x {width}, the weights' position embeddings are for {found} x {found} pixels"
+        );
+        Err(Cause::Beside { file: "config.json".into(), what })
+    }
+}
+
 impl Fold {
-    /// What is to be done with so many rows beside so many registers; nothing where they are as ours.
-    pub fn of(rows: usize, registers: usize) -> Option<Fold> {
+    /// What is to be done with so many rows beside so many registers; nothing where they are as ours. Rows of a square number may be
+    /// patches alone, and may be the CLS token and a grid that is no square: `no_embed_class` tells, or registers do.
+    ///
+    /// # Errors
+    /// When nothing tells, or the rows are not as is said.
+    pub fn of(rows: usize, registers: usize, no_embed_class: Option<bool>) -> Result<Option<Fold>, Cause> {
         let square = |count: usize| count > 0 && count.isqrt().pow(2) == count;
-        match rows.checked_sub(1 + registers) {
-            Some(patches) if square(patches) => (registers > 0).then_some(Fold::Registers(registers)),
-            _ if square(rows) => Some(Fold::WithoutClass),
-            _ => None,
+        let patches = registers.checked_add(1).and_then(|others| rows.checked_sub(others));
+        let (with, without) = (patches.is_some_and(square), square(rows));
+        match no_embed_class {
+            Some(true) if without => Ok(Some(Fold::WithoutClass)),
+            Some(true) => Err(unclear(rows, "config.json says no_embed_class, and they make no square")),
+            _ if with && !(without && no_embed_class.is_none()) => {
+                Ok((registers > 0).then_some(Fold::Registers(registers)))
+            }
+            None if without && !with && registers > 0 => Ok(Some(Fold::WithoutClass)),
+            None if without => Err(unclear(
+                rows,
+                "they are of that many patches and no CLS token, or of the CLS token and a grid that is no square; \
+                 config.json beside them with no_embed_class under model_args tells which",
+            )),
+            // which is judged with the architecture
+            _ => Ok(None),
         }
     }
 
@@ -60,6 +115,10 @@ impl Fold {
     }
 }
 
+fn unclear(rows: usize, why: &str) -> Cause {
+    Cause::tensor("pos_embed", format!("{rows} rows: {why}"))
+}
+
 /// Position embeddings for timm, where registers have some too: zeros, which add nothing.
 pub fn with_registers(dims: &[usize], values: &[f32], registers: usize) -> SavedTensor {
     let width = dims[2];
@@ -90,6 +149,13 @@ pub fn resize(network: &mut NetworkSpec, state: &mut State, side: usize) -> Resu
         return Err(Cause::Request(what));
     }
     let (grid, to) = (image / patch, side / patch);
+    if (1 + to * to).saturating_mul(width) > LARGEST {
+        let what = format!(
+            "{side} x {side} pixels are {} patches, more than are written; name a smaller size",
+            to * to
+        );
+        return Err(Cause::Request(what));
+    }
     if grid == to {
         return Ok(None);
     }
@@ -127,15 +193,31 @@ mod tests {
 
     #[test]
     fn timms_layouts_come_to_ours() {
-        for (rows, registers, expected) in [
-            (17, 0, None),
-            (16, 0, Some(Fold::WithoutClass)),
-            (20, 3, Some(Fold::Registers(3))),
-            (16, 4, Some(Fold::WithoutClass)),
-            (15, 0, None),
-            (1, 0, Some(Fold::WithoutClass)),
+        let (class, none) = (Some(Fold::WithoutClass), "config.json says no_embed_class");
+        for (rows, registers, said, expected) in [
+            (17, 0, None, Ok(None)),
+            (17, 0, Some(false), Ok(None)),
+            (17, 0, Some(true), Err(none)),
+            // 1 + 3 x 5, or 4 x 4
+            (16, 0, None, Err("a grid that is no square")),
+            (16, 0, Some(true), Ok(class)),
+            (16, 0, Some(false), Ok(None)),
+            (20, 3, None, Ok(Some(Fold::Registers(3)))),
+            (20, 3, Some(true), Err(none)),
+            (16, 4, None, Ok(class)),
+            // 6 registers and 3 x 3, or 4 x 4
+            (16, 6, None, Err("no_embed_class under model_args")),
+            (16, 6, Some(false), Ok(Some(Fold::Registers(6)))),
+            (16, 6, Some(true), Ok(class)),
+            (15, 0, None, Ok(None)),
+            (1, 0, None, Err("of that many patches")),
+            (16, usize::MAX, Some(false), Ok(None)),
         ] {
-            assert_eq!(Fold::of(rows, registers), expected, "{rows} rows, {registers} registers");
+            let name = format!("{rows} rows, {registers} registers, {said:?}");
+            match (Fold::of(rows, registers, said), expected) {
+                (Err(found), Err(words)) => assert!(found.to_string().contains(words), "{name}: {found}"),
+                (found, expected) => assert_eq!(found.ok(), expected.ok(), "{name}"),
+            }
         }
         let tensor = |dims: [usize; 3], first: f32| {
             let values = (0..dims.iter().product::<usize>()).map(|i| first + i as f32).collect();

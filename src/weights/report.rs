@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::words::{message, shown};
+
 /// Every key of a file: loaded as which weight, left over and why; and what was made of some.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct KeyReport {
@@ -69,10 +71,10 @@ impl fmt::Display for KeyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} tensors loaded", self.loaded.len())?;
         for (name, count) in self.converted() {
-            write!(f, ", {count} of them from {name} to float32")?;
+            write!(f, ", {count} of them from {} to float32", shown(name))?;
         }
         for Left { key, reason } in self.left.iter().take(SHOWN) {
-            write!(f, "\nleft over  {key}: {reason}")?;
+            write!(f, "\nleft over  {}: {}", shown(key), message(reason))?;
         }
         if self.left.len() > SHOWN {
             write!(f, "\nleft over  {} more", self.left.len() - SHOWN)?;
@@ -82,12 +84,12 @@ impl fmt::Display for KeyReport {
         }
         if let Some(first) = self.missing.first() {
             let more = self.missing.len() - 1;
-            write!(f, "\nmissing    {first}")?;
+            write!(f, "\nmissing    {}", shown(first))?;
             if more > 0 {
                 write!(f, " and {more} more")?;
             }
             f.write_str(": what batch norms have seen is not in the file")?;
         }
-        self.notes.iter().try_for_each(|note| write!(f, "\nnote       {note}"))
+        self.notes.iter().try_for_each(|note| write!(f, "\nnote       {}", message(note)))
     }
 }

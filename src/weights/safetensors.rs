@@ -10,7 +10,8 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
 use super::error::Cause;
-use super::tensors::{Element, Listed, Tensors};
+use super::tensors::{AXES, Element, Listed, Tensors};
+use super::words::shown;
 
 /// The longest header that is read, in bytes (the format's own limit).
 const LONGEST: u64 = 100_000_000;
@@ -51,6 +52,10 @@ impl Safetensors {
         let (mut listed, mut places) = (Vec::new(), Vec::new());
         for key in metadata.offset_keys() {
             let Some(info) = metadata.info(&key) else { continue };
+            if info.shape.len() > AXES {
+                let what = format!("it has {} axes; up to {AXES} are read", info.shape.len());
+                return Err(Cause::tensor(&key, what));
+            }
             let (from, to) = info.data_offsets;
             places.push((start + from as u64, start + to as u64));
             listed.push(Listed { element: element(info.dtype), dims: info.shape.clone(), key });
@@ -103,7 +108,7 @@ fn element(dtype: Dtype) -> Element {
         Dtype::F64 => Element::F64,
         // counts that can't be told apart below 2^63
         Dtype::I64 | Dtype::U64 => Element::I64,
-        other => Element::Other(format!("{other:?}")),
+        other => Element::Other(format!("{other:?}").into()),
     }
 }
 
@@ -133,7 +138,7 @@ impl<'de> Visitor<'de> for Entries {
         let mut seen = std::collections::HashSet::new();
         while let Some(key) = map.next_key::<String>()? {
             if !seen.insert(key.clone()) {
-                return Err(A::Error::custom(format!("{key} stands there twice")));
+                return Err(A::Error::custom(format!("{} stands there twice", shown(&key))));
             }
             if key == "__metadata__" {
                 header.words = Some(map.next_value()?);

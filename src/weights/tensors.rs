@@ -1,9 +1,18 @@
 //! Tensors that a file lists and that are not read yet: names, shapes and types first, numbers for those that are wanted.
 
+use std::sync::Arc;
+
 use half::{bf16, f16};
 
 use super::error::Cause;
+use super::words::shown;
 use crate::runtime::stage::SavedTensor;
+
+/// The most axes of a tensor; weights have four.
+pub const AXES: usize = 8;
+
+/// The longest name of a tensor or a storage, in bytes.
+pub const LONGEST_KEY: usize = 1 << 10;
 
 /// The type of a tensor's numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +23,7 @@ pub enum Element {
     F64,
     I64,
     /// Any other, by the file's word for it.
-    Other(String),
+    Other(Arc<str>),
 }
 
 /// A tensor as its file lists it.
@@ -42,6 +51,11 @@ pub trait Tensors {
     /// Entries that are no tensors, each with what it is.
     fn others(&self) -> &[(String, String)] {
         &[]
+    }
+
+    /// Tensors of a kind that is not read, each with why: they matter where a network needs them.
+    fn unreadable(&self) -> Box<dyn Iterator<Item = (&str, String)> + '_> {
+        Box::new(std::iter::empty())
     }
 }
 
@@ -88,7 +102,8 @@ pub fn numbers(listed: &Listed, bytes: &[u8]) -> Result<SavedTensor, Cause> {
             };
         }
         Element::Other(name) => {
-            let what = format!("it holds {name}; float32, float16, bfloat16, float64 and int64 are read");
+            let what =
+                format!("it holds {}; float32, float16, bfloat16, float64 and int64 are read", shown(name));
             return Err(Cause::tensor(&listed.key, what));
         }
     };

@@ -1,9 +1,11 @@
 //! Archives of `torch.save` that lie about their members, and tensors that reach beyond their storages.
 
+use dinoflow::runtime::stage::SavedTensor;
 use dinoflow::weights::pickle::{Value, write::pickle};
 use dinoflow::weights::torch::write::{Item, write};
+use dinoflow::weights::{Which, open};
 
-use crate::craft::{archive, dict, object, refused, saved, storage, tensor, text};
+use crate::craft::{archive, dict, ints, object, opened, refused, saved, storage, tensor, text, watched};
 
 const FLOATS: &str = "torch.FloatStorage";
 
@@ -20,7 +22,7 @@ fn tensors_stay_within_their_storages() {
         ("a size beyond the storage", 0, &[5][..], &[1][..], "more than its storage has (4 numbers)"),
         ("a size that overflows", 0, &[most, most, 4], &[1, 1, 1], "overflows"),
         ("a size below 0", 0, &[-1], &[1], "expected numbers from 0"),
-        ("a stride below 0", 3, &[2], &[-1], "expected numbers from 0"),
+        ("a stride below 0", 3, &[2], &[-1], "its strides is a tuple with -1; expected numbers from 0"),
         ("strides that reach beyond", 0, &[2, 2], &[3, 1], "reaches beyond its storage"),
         ("strides that overflow", 0, &[2, 2], &[most, most], "reaches beyond its storage"),
         ("an offset beyond", 4, &[1], &[1], "reaches beyond its storage"),
@@ -30,6 +32,8 @@ fn tensors_stay_within_their_storages() {
     ] {
         check(name, tensor(storage(FLOATS, 4), offset, dims, strides), words);
     }
+    let apart = tensor(storage(FLOATS, 1 << 41), 0, &[2], &[1 << 40]);
+    check("numbers far apart", apart, "its 2 numbers lie scattered among 1099511627777");
 }
 
 #[test]
@@ -88,7 +92,7 @@ fn what_a_pickle_claims_is_held_against_its_storage() {
         "its storage is said to have",
     );
     let gone = archive(&[("x/data.pkl", &pickle(&claimed)), ("x/data/1", &long)]);
-    refused("a storage that is not there", "w.pth", &gone, "the archive has no such member");
+    refused("a storage that is not there", "w.pth", &gone, "the file has no such storage");
     let twice = with_convolution(tensor(storage(FLOATS, 4), 0, &[4], &[1]));
     let Value::Dict(entries) = &twice else { panic!("no dictionary") };
     let twice = Value::Dict([&entries[..], &entries[..1]].concat().into());
@@ -114,6 +118,20 @@ fn patched(mut bytes: Vec<u8>, mark: &[u8], offset: usize, with: &[u8]) -> Vec<u
 
 const LOCAL: &[u8] = b"PK\x03\x04";
 const CENTRAL: &[u8] = b"PK\x01\x02";
+
+#[test]
+fn a_name_stands_once_in_an_archive() {
+    let all = [("x/data.pkl", &b"}."[..]), ("x/data/0", &[1; 4]), ("x/data/1", &[2; 4])];
+    for (name, from, to) in [
+        ("two storages of one name", &b"x/data/1"[..], &b"x/data/0"[..]),
+        ("two storages of one name in another case", b"x/data/1", b"x/DATA/0"),
+    ] {
+        check_archive(name, patched(archive(&all), from, 0, to), "two members of the archive have one name");
+    }
+    let pickles = [("x/data.pkl", &b"}."[..]), ("x/dbta.pkl", b"].")];
+    let twice = patched(archive(&pickles), b"x/dbta.pkl", 0, b"x/data.pkl");
+    check_archive("two pickles", twice, "two members of the archive have one name");
+}
 
 fn good() -> Vec<u8> {
     saved(&dict(vec![("a", Value::Int(1))]), &[7; 16])
@@ -171,6 +189,127 @@ fn members_are_held_against_the_file() {
     check_archive("a byte that changed", damaged, "x/byteorder in it can't be read");
 }
 
+/// The tensors of a backbone, one behind the other in a storage of so many numbers; matrices column by column. And how many they are.
+fn flat(numbers: i64) -> (Vec<(String, Value)>, usize) {
+    let (mut entries, mut offset) = (Vec::new(), 0);
+    for (key, dims) in crate::formats::shapes(&crate::formats::micro()) {
+        if !key.starts_with("backbone.") {
+            continue;
+        }
+        let dims: Vec<i64> = dims.iter().map(|&dim| dim as i64).collect();
+        let strides: Vec<i64> = match dims[..] {
+            [rows, _] => vec![1, rows],
+            _ => (1..=dims.len()).map(|axis| dims[axis..].iter().product()).collect(),
+        };
+        entries.push((key, tensor(storage(FLOATS, numbers), offset, &dims, &strides)));
+        offset += dims.iter().product::<i64>();
+    }
+    (entries, offset as usize)
+}
+
+fn named(entries: &[(String, Value)]) -> Value {
+    dict(entries.iter().map(|(key, value)| (key.as_str(), value.clone())).collect())
+}
+
+/// A file from before PyTorch 1.6 with one storage, whose numbers come next.
+fn before(dictionary: &Value, numbers: u64) -> Vec<u8> {
+    let magic = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
+    let machine = dict(vec![("little_endian", Value::Bool(true))]);
+    let names = Value::List([text("0")].into());
+    let pickles = [&Value::Int(1001), &machine, dictionary, &names].map(pickle).concat();
+    [&magic[..], &pickles, &numbers.to_le_bytes()].concat()
+}
+
+#[test]
+fn of_a_storage_what_tensors_span_is_read() {
+    let (_, all) = flat(0);
+    let bytes: Vec<u8> = (0..all).flat_map(|i| (i as f32).to_le_bytes()).collect();
+    let claimed = 1i64 << 38;
+    let (small, large) = (named(&flat(all as i64).0), named(&flat(claimed).0));
+    let sparse = [before(&large, claimed as u64), bytes.clone()].concat();
+    for (name, file, length) in [
+        ("an archive", saved(&small, &bytes), None),
+        ("a file before PyTorch 1.6", [before(&small, all as u64), bytes].concat(), None),
+        // whose storage has 2^40 bytes, and the disk a few of them
+        ("a file of holes", sparse, Some(before(&large, 0).len() as u64 + (1 << 40))),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = crate::craft::put(folder.path(), "w.pth", &file);
+        if let Some(length) = length {
+            std::fs::File::options().write(true).open(&path).unwrap().set_len(length).unwrap();
+        }
+        let (opened, allocated) = watched(|| open(&path, Which::Teacher));
+        let mut offset = 0;
+        for (key, found) in opened.unwrap().state {
+            let SavedTensor::F32 { dims, values } = found else { panic!("{name}: {key}") };
+            let second = offset + if let [rows, _] = dims[..] { rows } else { 1 };
+            assert_eq!((values[0], values[1]), (offset as f32, second as f32), "{name}: {key}");
+            offset += values.len();
+        }
+        assert_eq!(offset, all, "{name}");
+        assert!(allocated < 64 * file.len() as u64, "{name}: {allocated} bytes allocated");
+    }
+}
+
+#[test]
+fn a_tensor_that_is_not_read_matters_where_it_is_needed() {
+    let (entries, all) = flat(1 << 20);
+    let sparse = object("torch._utils._rebuild_sparse_tensor", vec![]);
+    for (key, refuses) in [
+        ("junk", false),
+        ("optimizer.state", false),
+        ("backbone.norm.bias", true),
+        ("backbone.pos_embed", true),
+        ("backbone.blocks.0.ls1.gamma", true),
+    ] {
+        let mut entries: Vec<_> = entries.iter().filter(|(known, _)| known != key).cloned().collect();
+        entries.push((key.to_owned(), sparse.clone()));
+        let file = saved(&named(&entries), &vec![0; 4 << 20]);
+        let (opened, _) = opened("w.pth", &file);
+        match opened {
+            Ok(found) => {
+                let left = &found.keys.left[0];
+                assert!(!refuses && left.key == key, "{key}: {left:?}");
+                assert!(left.reason.starts_with("not read: it is saved by way of"), "{left:?}");
+            }
+            Err(error) => {
+                let words = format!("{key}: it is saved by way of");
+                assert!(refuses && error.to_string().contains(&words), "{key}: {error}");
+            }
+        }
+    }
+    assert!(all < 1 << 20);
+    let keys = [Value::Int(3), Value::None, Value::Int(3)].map(|key| (key, Value::Bool(true)));
+    let Value::Dict(entries) = named(&entries) else { panic!("no dictionary") };
+    let file = saved(&Value::Dict([&entries[..], &keys].concat().into()), &vec![0; 4 << 20]);
+    let left = opened("w.pth", &file).0.unwrap().keys.left;
+    assert_eq!((left.len(), &*left[0].key), (1, "3 keys of which the first is an int"));
+}
+
+#[test]
+fn of_two_networks_the_one_that_is_asked_for_is_taken_or_none() {
+    let (entries, _) = flat(1 << 20);
+    let network = named(&entries);
+    let check = |keys: &[&str], expected: Option<&str>| {
+        let whole = dict(keys.iter().map(|&key| (key, network.clone())).collect());
+        let (opened, _) = opened("w.pth", &saved(&whole, &vec![0; 4 << 20]));
+        match (opened, expected) {
+            (Ok(_), None) => {}
+            (Err(error), Some(words)) => {
+                assert!(error.to_string().contains(words), "{error}");
+                assert_eq!(dinoflow::error::Error::from(error).exit_status(), 2);
+            }
+            (found, _) => panic!("{keys:?}: {found:?}"),
+        }
+    };
+    let student = Some("the file has no teacher but a student: ask for it with --which student");
+    check(&["teacher", "student"], None);
+    check(&["teacher", "model"], None);
+    check(&["student"], student);
+    check(&["student", "model"], student);
+    check(&["model"], None);
+}
+
 #[test]
 fn archives_of_something_else_are_told_so() {
     for (name, members, words) in [
@@ -178,6 +317,7 @@ fn archives_of_something_else_are_told_so() {
         ("two pickles", &[("x/data.pkl", b"N."), ("y/data.pkl", b"N.")], "without one data.pkl"),
         ("a program", &[("x/data.pkl", b"N."), ("x/code/a.py", b"")], "a TorchScript program"),
         ("the highest byte first", &[("x/data.pkl", b"}."), ("x/byteorder", b"big")], "highest byte first"),
+        ("no byte order", &[("x/data.pkl", b"}."), ("x/byteorder", b"\x1b[3")], "said to be \"\\\\u{1b}[3\""),
         ("a pickle of one number", &[("x/data.pkl", b"K\x07.")], "torch.save was handed an int"),
         ("a module", &[("x/data.pkl", b"cmodels\nNet\n)R.")], "whole module"),
     ] {
@@ -205,6 +345,9 @@ fn files_before_pytorch_1_6_are_held_against_their_lengths() {
     );
     refused("a storage that is cut short", "w.pth", &file(4, 15), "longer than what is left");
     refused("no storage", "w.pth", &[&rest[..], &dictionary, &names].concat(), "cut short");
+    let numbers = pickle(&ints(&[0]));
+    let unnamed = [&rest[..], &dictionary, &numbers, &[0; 24]].concat();
+    refused("storages by numbers", "w.pth", &unnamed, "names an int; expected texts");
     let big = pickle(&dict(vec![("little_endian", Value::Bool(false))]));
     let turned = [&magic[..], &pickle(&Value::Int(1001)), &big].concat();
     refused("the highest byte first", "w.pth", &turned, "highest byte first");

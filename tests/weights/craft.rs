@@ -46,6 +46,8 @@ pub fn refused(name: &str, file: &str, bytes: &[u8], words: &str) {
     let (result, allocated) = opened(file, bytes);
     let error = result.expect_err(name).to_string();
     assert!(error.contains(words), "{name}: {error:?} lacks {words:?}");
+    // whatever the file says, a terminal shows it and it fits there
+    assert!(!error.contains(char::is_control) && error.chars().count() < 1600, "{name}: {error:?}");
     let bound = (1 << 20) + 64 * bytes.len() as u64;
     assert!(allocated <= bound, "{name}: {allocated} bytes allocated for a file of {}", bytes.len());
 }

@@ -210,6 +210,13 @@ fn runs_and_checkpoints_hold_two_networks() {
     let again = Request { out: folder.path().join("again.pth"), ..request(&full) };
     export(&again).unwrap();
     assert!(open(&again.out, Which::Student).unwrap().state == student);
+    std::fs::rename(checkpoint.join("student.safetensors"), checkpoint.join("kept")).unwrap();
+    let error = open(folder.path(), Which::Student).unwrap_err().to_string();
+    assert!(
+        error.contains("the checkpoint has no student but a teacher: ask for it with --which teacher"),
+        "{error}"
+    );
+    std::fs::rename(checkpoint.join("kept"), checkpoint.join("student.safetensors")).unwrap();
     let lone = Request { from: checkpoint.join("teacher.safetensors"), ..request(folder.path()) };
     assert!(export(&lone).unwrap_err().to_string().contains("name a run"));
     for name in ["../../../etc", "step-../x", "", "step-00000025"] {
@@ -243,9 +250,12 @@ fn a_network_for_another_size_gives_the_features_that_it_had_there() {
         let apart = before.iter().zip(&after).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(apart < 1e-5, "{registers} registers: {apart}");
         assert_eq!(resize(&mut network, &mut state, 48).unwrap(), None);
-        for (side, words) in
-            [(50, "for instance 48"), (0, "for instance 8"), (usize::MAX, "for instance 16384")]
-        {
+        for (side, words) in [
+            (50, "for instance 48"),
+            (0, "for instance 8"),
+            (usize::MAX, "for instance 16384"),
+            (16384, "4194304 patches, more than are written"),
+        ] {
             let error = resize(&mut network, &mut state, side).unwrap_err().to_string();
             assert!(error.contains(words), "{error:?} lacks {words:?}");
         }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use dinoflow::graph::spec::NetworkSpec;
 use dinoflow::runtime::stage::{SavedTensor, State};
-use dinoflow::weights::export::{Target, safetensors};
+use dinoflow::weights::export::{Request, Target, export, safetensors};
 use dinoflow::weights::{Opened, Which, open};
 
 use crate::formats::{micro, resnet18, through, weights};
@@ -39,6 +39,12 @@ fn keys_that_are_missing_are_named() {
     check(&vit, |state| drop(state.remove("head.mlp.0.weight")), "its head is another");
     let blocks = "[2, 2, 1, 2] basic blocks";
     check(&resnet18(), |state| state.retain(|key, _| !key.contains("layer3.1")), blocks);
+    for (norm, network) in [("backbone.layer2.0.bn1", resnet18()), ("head.mlp.1", micro())] {
+        for (gone, there) in [("running_mean", "running_var"), ("running_var", "running_mean")] {
+            let words = format!("{norm}.{there}: a batch norm's mean and variance belong together");
+            check(&network, |state| drop(state.remove(&format!("{norm}.{gone}"))), &words);
+        }
+    }
 }
 
 #[test]
@@ -56,6 +62,8 @@ fn tensors_of_another_network_are_named() {
         ("backbone.patch_embed.proj.weight", &[128, 1, 8, 8], "pictures of 1 channels"),
         ("head.mlp.9.weight", &[8, 8], "missing for vit_micro/8: head.mlp.7.bias"),
         ("head.mlp.12.weight", &[8, 8], "its head is another"),
+        ("head.mlp.0.weight", &[0, 128], "a head with a layer of no numbers"),
+        ("head.last_layer.weight_v", &[0, 8], "a head with a layer of no numbers"),
     ] {
         check(&micro(), |state| drop(state.insert(key.into(), tensor(dims, 0.0))), words);
     }
@@ -73,6 +81,9 @@ fn numbers_that_are_none_are_named() {
     let put =
         |tensor: SavedTensor| |state: &mut State| drop(state.insert("backbone.norm.weight".into(), tensor));
     check(&vit, put(tensor(&[128], f32::INFINITY)), "backbone.norm.weight holds inf");
+    let variance =
+        |state: &mut State| drop(state.insert("backbone.bn1.running_var".into(), tensor(&[64], -1.0)));
+    check(&resnet18(), variance, "bn1.running_var: -1 at position 0 (of 64): a variance is not below 0");
     check(&vit, put(SavedTensor::U64 { dims: vec![128], values: vec![1; 128] }), "expected floats");
 }
 
@@ -142,6 +153,9 @@ fn other_floats_come_to_f32_and_are_told() {
     check("bfloat16", &|x| bf16::from_f32(x).to_f32());
     narrowed(&path, &state, safetensors::Dtype::F64, |x| f64::from(x).to_le_bytes().to_vec());
     check("float64", &|x| x);
+    narrowed(&path, &state, safetensors::Dtype::F64, |_| 1e300f64.to_le_bytes().to_vec());
+    let error = open(&path, Which::Teacher).unwrap_err().to_string();
+    assert!(error.contains("1e300 at position 0") && error.contains("more than float32 holds"), "{error}");
     narrowed(&path, &state, safetensors::Dtype::I32, |x| (x as i32).to_le_bytes().to_vec());
     let error = open(&path, Which::Teacher).unwrap_err().to_string();
     assert!(error.contains("it holds I32"), "{error}");
@@ -167,6 +181,8 @@ fn settings_beside_weights_are_held_against_them() {
         (set("hidden_act", "\"relu\""), "hidden_act is relu"),
         (set("num_attention_heads", "16"), "num_attention_heads is 16, the weights are vit_micro/8's with 2"),
         (set("hidden_size", "1e300"), "hidden_size is 1e+300"),
+        (set("layer_norm_eps", "0.1"), "layer_norm_eps is 1e-1; dinoflow computes with 1e-6"),
+        (set("layer_norm_eps", "0"), "layer_norm_eps is 0e0"),
         (set("num_hidden_layers", "-1"), "num_hidden_layers is -1"),
         (
             set("image_size", "[1, [2, [3, \"a very long value that no message should show in whole\"]]]"),
@@ -183,6 +199,114 @@ fn settings_beside_weights_are_held_against_them() {
     std::fs::write(&config, set("layer_norm_eps", "1e-12")).unwrap();
     let notes = open(&hf, Which::Teacher).unwrap().keys.notes;
     assert!(notes[0].contains("layer_norm_eps 1e-12"), "{notes:?}");
-    std::fs::remove_file(hf.join("model.safetensors")).unwrap();
+    std::fs::write(hf.join("preprocessor_config.json"), r#"{"image_std":[0,0,0]}"#).unwrap();
+    let error = open(&hf, Which::Teacher).unwrap_err().to_string();
+    assert!(error.contains("preprocessor_config.json: image_std is [0,0,0]"), "{error}");
+    std::fs::rename(hf.join("model.safetensors"), hf.join("model-00001-of-00002.safetensors")).unwrap();
+    let error = open(&hf.join("model-00001-of-00002.safetensors"), Which::Teacher).unwrap_err().to_string();
+    assert!(error.contains("one of 2 parts") && error.contains("save_pretrained"), "{error}");
     assert!(open(&hf, Which::Teacher).unwrap_err().to_string().contains("neither model.safetensors nor"));
+}
+
+/// Settings of timm's that change what a network computes, or that its weights contradict.
+#[test]
+fn timms_settings_are_held_against_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    through(folder.path(), &micro(), Target::Timm, "timm").unwrap();
+    let (timm, config) = (folder.path().join("timm"), folder.path().join("timm/config.json"));
+    let good: serde_json::Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+    for (key, value, words) in [
+        ("act_layer", "\"gelu\"", None),
+        ("act_layer", "null", None),
+        ("act_layer", "\"quick_gelu\"", Some("act_layer is \"quick_gelu\"")),
+        ("norm_layer", "\"rmsnorm\"", Some("norm_layer is \"rmsnorm\"")),
+        ("mlp_layer", "3", Some("mlp_layer is 3")),
+        ("num_heads", "16", Some("num_heads is 16")),
+        ("img_size", "32", None),
+        ("img_size", "[32, 32]", None),
+        (
+            "img_size",
+            "[16, 64]",
+            Some("img_size is 16 x 64, the weights' position embeddings are for 32 x 32"),
+        ),
+        ("no_embed_class", "false", None),
+        ("no_embed_class", "true", Some("17 rows: config.json says no_embed_class")),
+    ] {
+        let mut changed = good.clone();
+        changed["model_args"][key] = serde_json::from_str(value).unwrap();
+        std::fs::write(&config, changed.to_string()).unwrap();
+        match (open(&timm, Which::Teacher), words) {
+            (Ok(_), None) => {}
+            (Err(error), Some(words)) => assert!(error.to_string().contains(words), "{error} lacks {words}"),
+            (found, _) => panic!("{key} {value}: {:?}", found.map(|found| found.keys)),
+        }
+    }
+}
+
+/// Rows that are a square may be patches alone, or the CLS token and a grid that is none.
+#[test]
+fn timms_position_embeddings_are_not_guessed() {
+    let renamed = |registers: bool| {
+        move |state: &mut State| {
+            let bare = std::mem::take(state).into_iter();
+            let bare =
+                bare.filter_map(|(key, tensor)| Some((key.strip_prefix("backbone.")?.to_owned(), tensor)));
+            state.extend(bare);
+            state.insert("head.weight".into(), tensor(&[10, 128], 0.0));
+            state.insert("pos_embed".into(), tensor(&[1, 16, 128], 0.0));
+            if registers {
+                state.insert("reg_token".into(), tensor(&[1, 4, 128], 0.0));
+            }
+        }
+    };
+    check(&micro(), renamed(false), "pos_embed: 16 rows: they are of that many patches and no CLS token, or");
+    let found = changed(&micro(), renamed(true)).unwrap();
+    assert_eq!(found.keys.reshaped[0].from, [1, 16, 128]);
+}
+
+#[test]
+fn a_residual_network_of_timms_is_known_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let timm = folder.path().join("timm");
+    std::fs::create_dir(&timm).unwrap();
+    let mut bare = State::new();
+    for (key, tensor) in weights(&resnet18(), 3) {
+        if let Some(key) = key.strip_prefix("backbone.") {
+            bare.insert(key.to_owned(), tensor);
+        }
+    }
+    safetensors(&timm.join("model.safetensors"), &bare).unwrap();
+    for (name, words) in [
+        ("resnet18", None),
+        ("resnet18.a1_in1k", None),
+        ("resnetblur18", Some("architecture is \"resnetblur18\"; the weights have resnet18's shapes")),
+    ] {
+        std::fs::write(timm.join("config.json"), format!("{{\"architecture\": \"{name}\"}}")).unwrap();
+        match (open(&timm, Which::Teacher), words) {
+            (Ok(_), None) => {}
+            (Err(error), Some(words)) => assert!(error.to_string().contains(words), "{error} lacks {words}"),
+            (found, _) => panic!("{name}: {:?}", found.map(|found| found.keys)),
+        }
+    }
+}
+
+#[test]
+fn what_batch_norms_start_with_is_said_in_onnx_too() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, seen) in [("seen", true), ("unseen", false)] {
+        let (from, out) = (
+            folder.path().join(name).with_extension("safetensors"),
+            folder.path().join(name).with_extension("onnx"),
+        );
+        let mut state = weights(&resnet18(), 3);
+        state.retain(|key, _| seen || !(key.contains("running") || key.contains("tracked")));
+        safetensors(&from, &state).unwrap();
+        let request = Request { from, which: Which::Teacher, target: Target::Onnx, out, size: None };
+        let notes = export(&request).unwrap().notes;
+        assert_eq!(
+            notes.iter().any(|note| note.contains("batch norms have seen nothing yet")),
+            !seen,
+            "{notes:?}"
+        );
+    }
 }

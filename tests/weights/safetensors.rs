@@ -2,6 +2,12 @@
 
 use crate::craft::{refused, with_header};
 
+/// A file of one tensor whose header has this many bytes.
+fn collides(length: usize) -> Vec<u8> {
+    let header = one("F32", "[2]", "[0,8]");
+    with_header(&format!("{header}{}", " ".repeat(length - header.len())), &[0; 8])
+}
+
 /// A header of one tensor.
 fn one(dtype: &str, shape: &str, offsets: &str) -> String {
     format!(r#"{{"a":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}}}"#)
@@ -16,6 +22,8 @@ fn a_headers_length_is_held_against_the_file() {
     for (name, bytes, words) in [
         ("a header of 2^64 - 1 bytes", longest, "18446744073709551615 bytes"),
         ("a header that is longer than the file", longer, "said to have 3 bytes, of 2"),
+        ("a length that looks like a pickle", collides(0x10280), "no network known here has (a, …)"),
+        ("one that looks like a later pickle", collides(0x10580), "no network known here has (a, …)"),
         ("a few bytes", vec![1, 2, 3], "at least 8"),
         ("nothing", vec![], "it has 0 bytes"),
         ("no tensors", with_header("{}", &[]), "a file without tensors"),
@@ -34,6 +42,13 @@ fn a_header_that_is_none_is_damaged() {
         ("no object", "{\"a\":3}", "its header is damaged"),
         ("JSON without end", &endless, "its header is damaged"),
         ("nested words", &nested, "its header is damaged"),
+        ("a key that a terminal obeys", "{\"\\u001b[31m\":3,\"\\u001b[31m\":3}", "its header is damaged"),
+        ("an endless type", &one(&"F".repeat(1 << 20), "[2]", "[0,8]"), "its header is damaged"),
+        (
+            "an endless key",
+            &one("F33", "[2]", "[0,8]").replace('a', &"a".repeat(1 << 20)),
+            "its header is damaged",
+        ),
         ("a key twice", &format!("{{{a},{a}}}"), "a stands there twice"),
         ("a shape below 0", &one("F32", "[-2]", "[0,8]"), "its header is damaged"),
         ("an unknown type", &one("F33", "[2]", "[0,8]"), "its header is damaged"),
@@ -75,6 +90,13 @@ fn ranges_and_shapes_are_held_against_each_other() {
             one("F32", "[9223372036854775807]", "[0,8]"),
             8,
             "contradicts itself",
+        ),
+        ("nine axes", one("F32", "[1,1,1,1,1,1,1,1,2]", "[0,8]"), 8, "a: it has 9 axes; up to 8 are read"),
+        (
+            "a name that a terminal obeys",
+            one("F32", "[2]", "[0,8]").replacen('a', "\\u001b[31m\\u202e", 1),
+            8,
+            "(\\u{1b}[31m\\u{202e}, …)",
         ),
         ("another shape than bytes", one("F32", "[3]", "[0,8]"), 8, "contradicts itself"),
         ("no network's", one("F32", "[2]", "[0,8]"), 8, "1 tensors that no network known here has (a, …)"),

@@ -89,11 +89,10 @@ impl<'p> Open<'p> {
         let header: Metadata =
             serde_json::from_slice(&text).map_err(|e| wrong(format!("its header is damaged: {e}")))?;
         let start = 8 + length;
-        if start + header.data_len() as u64 != size {
-            return Err(wrong(format!(
-                "it is {size} bytes, its header tells of {}",
-                start + header.data_len() as u64
-            )));
+        let said = start.checked_add(header.data_len() as u64);
+        if said != Some(size) {
+            let said = said.map_or("more than any has".to_owned(), |said| said.to_string());
+            return Err(wrong(format!("it is {size} bytes, its header tells of {said}")));
         }
         Ok(Open { path, file, header, start })
     }
@@ -153,6 +152,9 @@ impl<'p> Open<'p> {
 
     fn labels(&mut self) -> Result<Vec<u32>, Error> {
         let info = self.info("labels", &[Dtype::I64])?;
+        if info.shape.len() != 1 {
+            return Err(self.wrong(format!("`labels` is {:?}; expected (pictures)", info.shape)));
+        }
         let labels: Vec<i64> = self.fill(&info)?;
         let label = |label: i64| u32::try_from(label).ok().filter(|&l| l < MOST_CLASSES);
         let whole: Option<Vec<u32>> = labels.iter().copied().map(label).collect();

@@ -141,6 +141,19 @@ fn what_is_no_file_of_features_is_refused() {
     check(&with(both, &[[0; 4].as_slice(), &[0xFF; 8]].concat()), "a label is no number");
     let named = both.replacen('{', r#"{"__metadata__":{"classes":"cat"},"#, 1);
     check(&with(&named, &[0; 12]), "expected a list of names in JSON");
+    let square = both.replace(r#""I64","shape":[1]"#, r#""I64","shape":[1,1]"#);
+    check(&with(&square, &[0; 12]), "`labels` is [1, 1]; expected (pictures)");
+    // eight tensors of 2^61 - 1 bytes and one of 7: with the header, 2^64 and more
+    let end = |i: u64| i * ((1 << 61) - 1);
+    let huge = (0..8u64).map(|i| {
+        let (from, to) = (end(i), end(i + 1));
+        format!(r#""z{i}":{{"dtype":"U8","shape":[{}],"data_offsets":[{from},{to}]}},"#, to - from)
+    });
+    let last = format!(r#""y":{{"dtype":"U8","shape":[7],"data_offsets":[{},{}]}}"#, end(8), u64::MAX - 1);
+    check(
+        &with(&format!("{{{}{last}}}", huge.collect::<String>()), b""),
+        "its header tells of more than any",
+    );
     check(
         &with(r#"{"cls":{"dtype":"F32","shape":[1,1],"data_offsets":[0,18446744073709551615]}}"#, b""),
         "damaged",

@@ -76,7 +76,8 @@ pub fn export(request: &Request) -> Result<Exported, WeightsError> {
     let about = |cause: Cause| cause.of(&request.from);
     if request.target == Target::Onnx {
         let tensors = onnx::write(out, &opened, request.which)?;
-        let notes = vec!["input `pixels` is normalised as the file's metadata say".into()];
+        let mut notes = vec!["input `pixels` is normalised as the file's metadata say".into()];
+        notes.extend(rename::completed(&opened));
         return Ok(Exported { opened, files: vec![out.to_owned()], tensors, notes });
     }
     let mut notes = Vec::new();

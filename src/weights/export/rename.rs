@@ -5,7 +5,7 @@ use crate::graph::spec::NetworkSpec;
 use crate::runtime::stage::{SavedTensor, State};
 use crate::weights::Opened;
 use crate::weights::error::Cause;
-use crate::weights::layout::{Part, layout};
+use crate::weights::layout::{Part, Weight, layout};
 use crate::weights::naming::Names;
 use crate::weights::positions::with_registers;
 
@@ -41,11 +41,9 @@ pub fn all(opened: &Opened, target: Target, notes: &mut Vec<String>) -> Result<N
 
 /// Adds what batch norms start with where a file says nothing of what they have seen: other programs want it said.
 fn complete(network: &NetworkSpec, has_head: bool, state: &mut State, notes: &mut Vec<String>) {
-    let mut added = 0;
-    for (key, weight) in layout(network, has_head) {
-        if weight.part != Part::Statistic || state.contains_key(&key) {
-            continue;
-        }
+    let absent = absent(network, has_head, state);
+    notes.extend(note(absent.len()));
+    for (key, weight) in absent {
         let dims = weight.dims;
         let len = dims.iter().product();
         let first = if key.ends_with("running_var") { 1.0 } else { 0.0 };
@@ -54,11 +52,23 @@ fn complete(network: &NetworkSpec, has_head: bool, state: &mut State, notes: &mu
             false => SavedTensor::F32 { dims, values: vec![first; len] },
         };
         state.insert(key, tensor);
-        added += 1;
     }
-    if added > 0 {
-        notes.push(format!("batch norms have seen nothing yet: {added} statistics are PyTorch's first ones (mean 0, variance 1)"));
-    }
+}
+
+/// What batch norms have seen and a state says nothing of.
+fn absent(network: &NetworkSpec, has_head: bool, state: &State) -> Vec<(String, Weight)> {
+    let all = layout(network, has_head).into_iter();
+    all.filter(|(key, weight)| weight.part == Part::Statistic && !state.contains_key(key)).collect()
+}
+
+/// What is to be said where statistics of a backbone's batch norms stand at what they start with.
+pub fn completed(opened: &Opened) -> Option<String> {
+    note(absent(&opened.network, false, &opened.state).len())
+}
+
+fn note(added: usize) -> Option<String> {
+    let what = "statistics are PyTorch's first ones (mean 0, variance 1)";
+    (added > 0).then(|| format!("batch norms have seen nothing yet: {added} {what}"))
 }
 
 fn positions_of_registers(network: &NetworkSpec, state: &mut State) {

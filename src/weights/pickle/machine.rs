@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::code::Code;
 use super::node::{Id, Made, Node, pairs};
 use super::op::{Atom, Op};
-use super::{LONGEST, MOST, PickleError};
+use super::{LONGEST, LONGEST_NAME, MOST, PickleError};
 
 struct Machine<'a> {
     nodes: Vec<Node<'a>>,
@@ -44,10 +44,10 @@ impl<'a> Machine<'a> {
         match op {
             Op::Note | Op::Stop => {}
             Op::Push(atom) => self.push(Node::Atom(atom)),
-            Op::Global(module, name) => self.push(Node::Global(module, name)),
+            Op::Global(module, name) => self.name(module, name)?,
             Op::StackGlobal => {
                 let (name, module) = (self.pop_text()?, self.pop_text()?);
-                self.push(Node::Global(module, name));
+                self.name(module, name)?;
             }
             Op::Empty(kind) => self.push(Node::holding(kind, Vec::new(), self.at)?),
             Op::Gather(kind) => {
@@ -132,7 +132,8 @@ impl<'a> Machine<'a> {
             }
             Op::Instance(module, name) => {
                 let arguments = self.above()?;
-                (self.node(Node::Global(module, name)), self.node(Node::Tuple(arguments)))
+                self.name(module, name)?;
+                (self.pop("class")?, self.node(Node::Tuple(arguments)))
             }
             Op::Make => {
                 let mut all = self.above()?.into_iter();
@@ -147,6 +148,17 @@ impl<'a> Machine<'a> {
         let made = Made { class, arguments, state: None, entries: Vec::new(), appended: Vec::new() };
         self.push(Node::Object(Box::new(made)));
         Ok(())
+    }
+
+    /// What is found in a module under a name.
+    fn name(&mut self, module: &'a str, name: &'a str) -> Result<(), PickleError> {
+        match module.len().max(name.len()) {
+            found if found > LONGEST_NAME => Err(PickleError::Name { at: self.at, found }),
+            _ => {
+                self.push(Node::Global(module, name));
+                Ok(())
+            }
+        }
     }
 
     fn lacks(&self, expected: &'static str) -> PickleError {

@@ -18,7 +18,9 @@ pub use value::{Object, Value};
 /// The longest pickle that is read, in bytes. Tensors lie outside of it; a whole training's state takes less than one of them.
 pub const LONGEST: usize = 1 << 26;
 /// The most instructions that are followed.
-pub const MOST: usize = 1 << 22;
+pub const MOST: usize = 1 << 20;
+/// The longest name of a class or function, in bytes.
+pub const LONGEST_NAME: usize = 1 << 10;
 /// The deepest nesting of lists, tuples, dictionaries and objects.
 pub const DEEPEST: u32 = 200;
 
@@ -47,6 +49,8 @@ pub enum PickleError {
         "at byte {at} the pickle wants {what}, which only the program that wrote it has; save plain tensors (a state_dict)"
     )]
     Foreign { at: usize, what: &'static str },
+    #[error("at byte {at} the pickle names what takes {found} bytes to name; up to {LONGEST_NAME} are read")]
+    Name { at: usize, found: usize },
     #[error("the pickle has {found} bytes; up to {LONGEST} are read")]
     Long { found: u64 },
     #[error("the pickle has more than {MOST} instructions, more than any that holds weights")]

@@ -1,5 +1,6 @@
 //! From the machine's nodes to values: shared parts once, cycles cut, nesting bounded.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::node::{Id, Made, Node};
@@ -20,11 +21,14 @@ enum Progress {
 struct Tree<'n, 'a> {
     nodes: &'n [Node<'a>],
     progress: Vec<Progress>,
+    /// Names by module and name: a pickle may say one as often as it likes, and it is made once.
+    names: HashMap<(&'a str, &'a str), Arc<str>>,
 }
 
 /// The value that a node stands for, and all references.
 pub fn values(nodes: &[Node<'_>], root: Id) -> Result<(Value, Vec<Value>), PickleError> {
-    let mut tree = Tree { nodes, progress: vec![Progress::Untouched; nodes.len()] };
+    let progress = vec![Progress::Untouched; nodes.len()];
+    let mut tree = Tree { nodes, progress, names: HashMap::new() };
     let root = tree.value(root, 0)?.0;
     let persistent = (0..nodes.len()).filter(|&id| matches!(nodes[id], Node::Persistent(_)));
     let references = persistent.map(|id| Ok(tree.value(id as Id, 0)?.0)).collect::<Result<_, _>>()?;
@@ -55,7 +59,10 @@ impl Tree<'_, '_> {
         let nodes = self.nodes;
         Ok(match &nodes[id as usize] {
             Node::Atom(atom) => (plain(*atom), 0),
-            Node::Global(module, name) => (Value::Global(format!("{module}.{name}").into()), 0),
+            Node::Global(module, name) => {
+                let whole = self.names.entry((module, name));
+                (Value::Global(whole.or_insert_with(|| format!("{module}.{name}").into()).clone()), 0)
+            }
             Node::List(members) => {
                 let (members, depth) = self.all(members, above)?;
                 (Value::List(members.into()), depth + 1)

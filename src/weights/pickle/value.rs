@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::weights::words::shown;
+
 /// A value of a pickle. Parts that a pickle shares are shared here too, so a copy costs nothing.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
@@ -95,7 +97,7 @@ impl Value {
         }
     }
 
-    /// What this would be in Python, in words for messages.
+    /// What this would be in Python, in a few words for messages.
     pub fn kind(&self) -> String {
         match self {
             Value::None => "None".into(),
@@ -108,9 +110,9 @@ impl Value {
             Value::Tuple(_) => "a tuple".into(),
             Value::Set(_) => "a set".into(),
             Value::Dict(_) => "a dict".into(),
-            Value::Global(name) => format!("the name {name}"),
+            Value::Global(name) => format!("the name {}", shown(name)),
             Value::Object(object) if object.class.is_empty() => "an object without a name".into(),
-            Value::Object(object) => format!("what {} makes", object.class),
+            Value::Object(object) => ["what ", &*shown(&object.class), " makes"].concat(),
             Value::Persistent(_) => "a reference to a storage".into(),
             Value::Cycle => "a value that holds itself".into(),
         }

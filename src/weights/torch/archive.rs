@@ -1,15 +1,16 @@
 //! The archive of PyTorch 1.6 and later: a zip whose members are stored as they are, `data.pkl` and one member a storage.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use zip::{CompressionMethod, ZipArchive};
 
-use super::storage::Kept;
 use crate::weights::error::Cause;
 use crate::weights::pickle::{self, PickleError, Value};
+use crate::weights::words::shown;
 
 /// An open archive.
 pub struct Archive {
@@ -17,7 +18,8 @@ pub struct Archive {
     pub length: u64,
     /// The folder within it that everything lies in, with its slash.
     folder: String,
-    kept: Kept,
+    /// Storages whose checksums were held against their bytes.
+    checked: HashSet<usize>,
 }
 
 impl fmt::Debug for Archive {
@@ -25,6 +27,9 @@ impl fmt::Debug for Archive {
         f.debug_struct("Archive").field("folder", &self.folder).finish_non_exhaustive()
     }
 }
+
+/// The largest storage, in bytes, that is read in whole to hold it against its checksum where a tensor needs a part of it.
+const CHECKED: u64 = 1 << 32;
 
 /// Opens an archive and reads its pickle.
 pub fn open(path: &Path) -> Result<(Value, Archive), Cause> {
@@ -34,7 +39,7 @@ pub fn open(path: &Path) -> Result<(Value, Archive), Cause> {
     let names: Vec<String> =
         zip.file_names().map(|name| Ok(name.map_err(damaged)?.into_owned())).collect::<Result<_, Cause>>()?;
     let folder = folder(&names)?;
-    let mut archive = Archive { zip, length, folder, kept: Kept::default() };
+    let mut archive = Archive { zip, length, folder, checked: HashSet::new() };
     archive.judge()?;
     archive.judge_byte_order()?;
     let name = format!("{}data.pkl", archive.folder);
@@ -63,10 +68,15 @@ fn folder(names: &[String]) -> Result<String, Cause> {
 impl Archive {
     /// Holds every member against the file: stored as it is, no longer than the file, none on top of another.
     fn judge(&mut self) -> Result<(), Cause> {
-        let mut together = 0u64;
+        let (mut together, mut names) = (0u64, HashSet::new());
         for index in 0..self.zip.len() {
             let member = self.zip.by_index_raw(index).map_err(damaged)?;
             let name = member.name().map_err(damaged)?;
+            // PyTorch finds members by their names in either case, and takes the first
+            if !names.insert(name.to_ascii_lowercase()) {
+                return Err(Cause::Archive(twice(&name)));
+            }
+            let name = shown(&name);
             if member.compression() != CompressionMethod::Stored || member.encrypted() {
                 return Err(Cause::Archive(format!(
                     "{name} in it is compressed or encrypted; torch.save never does that, so unpack it and torch.save it anew"
@@ -82,7 +92,7 @@ impl Archive {
             }
         }
         if self.zip.has_duplicate_names() {
-            return Err(Cause::Archive("two members of the archive have one name: it is damaged".into()));
+            return Err(Cause::Archive(twice("a name")));
         }
         match self.zip.has_overlapping_entries().map_err(damaged)? {
             true => {
@@ -99,31 +109,69 @@ impl Archive {
         }
         match &*self.member(&name, 16)? {
             b"little" => Ok(()),
-            _ => Err(Cause::Archive(
+            b"big" => Err(Cause::Archive(
                 "its numbers have their highest byte first; save it on a little-endian machine".into(),
             )),
+            other => {
+                let found = shown(&String::from_utf8_lossy(other));
+                let what = format!("its byte order is said to be {found:?}; expected little: it is damaged");
+                Err(Cause::Archive(what))
+            }
         }
     }
 
     /// A member's bytes.
     fn member(&mut self, name: &str, longest: u64) -> Result<Vec<u8>, Cause> {
-        read(&mut self.zip, name, longest)?.ok_or_else(|| Cause::Archive(format!("it holds no {name}")))
+        read(&mut self.zip, name, longest)?
+            .ok_or_else(|| Cause::Archive(format!("it holds no {}", shown(name))))
     }
 
-    /// The bytes of the storage of the tensor `key`.
-    pub fn storage(&mut self, key: &str, storage: &str) -> Result<&[u8], Cause> {
-        let Archive { zip, length, folder, kept } = self;
-        kept.get(storage, || {
-            let name = format!("{folder}data/{storage}");
-            let found = read(zip, &name, *length)?;
-            found.ok_or_else(|| {
-                Cause::tensor(
-                    key,
-                    format!("its numbers are to be in {name}, and the archive has no such member"),
-                )
-            })
-        })
+    fn index(&self, storage: &str) -> Option<usize> {
+        self.zip.index_for_name(&format!("{}data/{storage}", self.folder))
     }
+
+    /// How many bytes a storage has; none where it is not there.
+    pub fn size(&mut self, storage: &str) -> Option<u64> {
+        let index = self.index(storage)?;
+        self.zip.by_index_raw(index).ok().map(|member| member.size())
+    }
+
+    /// So many bytes of a storage, which has them ([`Archive::size`]).
+    pub fn storage(&mut self, storage: &str, from: u64, bytes: usize) -> Result<Vec<u8>, Cause> {
+        let index = self.index(storage).ok_or_else(|| Cause::Archive("a storage is gone".into()))?;
+        let mut all = vec![0; bytes];
+        let mut member = self.zip.by_index(index).map_err(damaged)?;
+        let name = shown(storage);
+        let unread = |e| unread(&format!("storage {name}"), &e);
+        // to its end, where its checksum is held against it
+        if from == 0 && bytes as u64 == member.size() {
+            member.read_exact(&mut all).map_err(unread)?;
+            std::io::copy(&mut member, &mut std::io::sink()).map_err(unread)?;
+            return Ok(all);
+        }
+        if member.size() <= CHECKED && self.checked.insert(index) {
+            std::io::copy(&mut member, &mut std::io::sink()).map_err(unread)?;
+        }
+        drop(member);
+        let mut member = self.zip.by_index_seek(index).map_err(damaged)?;
+        member.seek(SeekFrom::Start(from))?;
+        member.read_exact(&mut all).map_err(unread)?;
+        Ok(all)
+    }
+}
+
+fn twice(name: &str) -> String {
+    format!(
+        "two members of the archive have one name ({}), and programs differ in which they take: it is damaged",
+        shown(name)
+    )
+}
+
+/// What is said of a member whose bytes can't be had.
+fn unread(name: &str, error: &std::io::Error) -> Cause {
+    Cause::Archive(format!(
+        "{name} in it can't be read: {error}; it is damaged, or was saved under torch.serialization.set_crc32_options(False): save it anew without that"
+    ))
 }
 
 /// A member's bytes; none where it has no member of that name. [`Archive::judge`] has held its length against the file.
@@ -134,7 +182,7 @@ fn read(zip: &mut ZipArchive<BufReader<File>>, name: &str, longest: u64) -> Resu
         return Err(PickleError::Long { found: member.size() }.into());
     }
     let mut bytes = Vec::with_capacity(member.size() as usize);
-    member.read_to_end(&mut bytes).map_err(|e| Cause::Archive(format!("{name} in it can't be read: {e}")))?;
+    member.read_to_end(&mut bytes).map_err(|e| unread(&shown(name), &e))?;
     Ok(Some(bytes))
 }
 

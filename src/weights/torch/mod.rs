@@ -12,7 +12,7 @@ use std::path::Path;
 
 use super::error::Cause;
 use super::pickle::Value;
-use super::tensors::{Listed, Tensors, count};
+use super::tensors::{LONGEST_KEY, Listed, Tensors, count};
 use storage::Storages;
 use tensor::{Described, describe};
 
@@ -56,25 +56,36 @@ impl Saved {
     /// The tensors of one dictionary in it.
     ///
     /// # Errors
-    /// When a tensor is described in a way that no file of PyTorch does, or a key stands twice.
+    /// When a key stands twice, or is longer than any.
     pub fn tensors(self, dictionary: &Value) -> Result<StateDict, Cause> {
-        let (mut listed, mut described, mut others) = (Vec::new(), Vec::new(), Vec::new());
-        let mut seen = HashSet::new();
+        let mut all = StateDict {
+            listed: Vec::new(),
+            values: Vec::new(),
+            others: Vec::new(),
+            odd: Vec::new(),
+            storages: self.storages,
+        };
+        let (mut seen, mut nameless) = (HashSet::new(), Vec::new());
         for (key, value) in dictionary.entries().unwrap_or_default() {
-            let Some(key) = key.text() else { continue };
+            let Some(key) = key.text() else {
+                nameless.push(key);
+                continue;
+            };
+            if key.len() > LONGEST_KEY {
+                let what = format!("this key has {} bytes; up to {LONGEST_KEY} are read", key.len());
+                return Err(Cause::tensor(key, what));
+            }
             if !seen.insert(key) {
                 return Err(Cause::tensor(key, "it stands twice in the file"));
             }
-            match describe(value).map_err(|what| Cause::tensor(key, what))? {
-                None => others.push((key.to_owned(), value.kind())),
-                Some(tensor) => {
-                    let (dims, element) = (tensor.dims.clone(), tensor.element.clone());
-                    listed.push(Listed { key: key.to_owned(), dims, element });
-                    described.push(tensor);
-                }
-            }
+            all.take(key.to_owned(), value);
         }
-        Ok(StateDict { listed, described, others, storages: self.storages })
+        // one line for all of them, which tells them from each other by nothing
+        if let Some(first) = nameless.first() {
+            let what = format!("{} keys of which the first is {}", nameless.len(), first.kind());
+            all.others.push((what, "what has no name".into()));
+        }
+        Ok(all)
     }
 }
 
@@ -82,9 +93,25 @@ impl Saved {
 #[derive(Debug)]
 pub struct StateDict {
     listed: Vec<Listed>,
-    described: Vec<Described>,
+    /// The description of each that is listed. Many may share one, which is why it is kept as it stands.
+    values: Vec<Value>,
     others: Vec<(String, String)>,
+    /// What is said of as a tensor and can't be one.
+    odd: Vec<(String, Value)>,
     storages: Storages,
+}
+
+impl StateDict {
+    fn take(&mut self, key: String, value: &Value) {
+        match describe(value) {
+            Ok(None) => self.others.push((key, value.kind())),
+            Ok(Some(Described { dims, element, .. })) => {
+                self.listed.push(Listed { key, dims, element });
+                self.values.push(value.clone());
+            }
+            Err(_) => self.odd.push((key, value.clone())),
+        }
+    }
 }
 
 impl Tensors for StateDict {
@@ -93,12 +120,18 @@ impl Tensors for StateDict {
     }
 
     fn bytes(&mut self, index: usize) -> Result<Vec<u8>, Cause> {
-        let (key, tensor) = (&self.listed[index].key, &self.described[index]);
-        if tensor.element.width() == 0 || count(&tensor.dims) == Some(0) {
-            return Ok(Vec::new());
+        let key = &self.listed[index].key;
+        let described = describe(&self.values[index]).map_err(|what| Cause::tensor(key, what))?;
+        match described {
+            Some(tensor) if tensor.element.width() > 0 && count(&tensor.dims) != Some(0) => {
+                self.storages.read(key, &tensor)
+            }
+            _ => Ok(Vec::new()),
         }
-        let storage = self.storages.read(key, tensor)?;
-        Ok(tensor::gather(tensor, storage))
+    }
+
+    fn unreadable(&self) -> Box<dyn Iterator<Item = (&str, String)> + '_> {
+        Box::new(self.odd.iter().filter_map(|(key, value)| Some((&**key, describe(value).err()?))))
     }
 
     fn length(&self) -> u64 {

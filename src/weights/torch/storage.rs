@@ -2,8 +2,9 @@
 
 use super::archive::Archive;
 use super::legacy::Legacy;
-use super::tensor::Described;
+use super::tensor::{Described, gather};
 use crate::weights::error::Cause;
+use crate::weights::words::shown;
 
 /// The storages of a file.
 #[derive(Debug)]
@@ -12,41 +13,37 @@ pub enum Storages {
     Legacy(Legacy),
 }
 
-/// A storage that was read: tensors that share one are read one after the other as a rule.
-#[derive(Debug, Default)]
-pub struct Kept {
-    name: String,
-    bytes: Vec<u8>,
-}
-
-impl Kept {
-    /// The bytes of the storage `name`, read by `read` unless they are at hand.
-    pub fn get(&mut self, name: &str, read: impl FnOnce() -> Result<Vec<u8>, Cause>) -> Result<&[u8], Cause> {
-        if self.name != name || self.bytes.is_empty() {
-            // the old one goes before the new one comes
-            *self = Kept::default();
-            *self = Kept { bytes: read()?, name: name.to_owned() };
-        }
-        Ok(&self.bytes)
-    }
-}
-
 impl Storages {
-    /// The bytes of a tensor's storage, as many as its description says.
-    pub fn read(&mut self, key: &str, tensor: &Described) -> Result<&[u8], Cause> {
-        let bytes = match self {
-            Storages::Archive(archive) => archive.storage(key, &tensor.storage)?,
-            Storages::Legacy(legacy) => legacy.storage(key, &tensor.storage)?,
+    /// A tensor's bytes, row-major. Of its storage, what the tensor spans is read and nothing else.
+    pub fn read(&mut self, key: &str, tensor: &Described) -> Result<Vec<u8>, Cause> {
+        let storage = &*tensor.storage;
+        let found = match self {
+            Storages::Archive(archive) => archive.size(storage),
+            Storages::Legacy(legacy) => legacy.size(storage),
         };
-        let expected = tensor.numbers.checked_mul(tensor.element.width());
-        if expected.is_none_or(|expected| expected > bytes.len()) {
-            let (numbers, found) = (tensor.numbers, bytes.len());
+        let found = found.ok_or_else(|| {
+            let storage = shown(storage);
+            Cause::tensor(
+                key,
+                format!("its numbers are to be in storage {storage}, and the file has no such storage"),
+            )
+        })?;
+        let width = tensor.element.width();
+        let expected = tensor.numbers.checked_mul(width);
+        if expected.is_none_or(|expected| expected as u64 > found) {
             let what = format!(
-                "its storage is said to have {numbers} numbers and has {found} bytes: the file is damaged"
+                "its storage is said to have {} numbers and has {found} bytes: the file is damaged",
+                tensor.numbers
             );
             return Err(Cause::tensor(key, what));
         }
-        Ok(bytes)
+        // the description's reach was held against `numbers`, and `numbers` against the file
+        let (from, bytes) = ((tensor.offset * width) as u64, tensor.span() * width);
+        let spanned = match self {
+            Storages::Archive(archive) => archive.storage(storage, from, bytes)?,
+            Storages::Legacy(legacy) => legacy.storage(storage, from, bytes)?,
+        };
+        Ok(gather(tensor, spanned))
     }
 
     /// The file's length.

@@ -1,13 +1,16 @@
 //! A tensor as a pickle of PyTorch describes it: a storage, an offset, a size and strides.
 
+use std::sync::Arc;
+
 use crate::weights::pickle::{Object, Value};
-use crate::weights::tensors::{Element, count};
+use crate::weights::tensors::{AXES, Element, LONGEST_KEY, count};
+use crate::weights::words::shown;
 
 /// A described tensor. Its reach was held against its storage's announced length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {
     /// The storage's name in the file.
-    pub storage: String,
+    pub storage: Arc<str>,
     /// How many numbers the storage is said to have.
     pub numbers: usize,
     pub element: Element,
@@ -18,8 +21,10 @@ pub struct Described {
     pub strides: Vec<usize>,
 }
 
-/// The most axes of a tensor; weights have four.
-const AXES: usize = 8;
+/// How many times its own numbers a tensor's may span in their storage. What is cut out of another tensor spans a few.
+const SCATTERED: usize = 16;
+/// Numbers that one may always span.
+const NARROW: usize = 1 << 16;
 
 /// The tensor that a value describes; none of a value that describes no tensor.
 ///
@@ -39,7 +44,10 @@ pub fn describe(value: &Value) -> Result<Option<Described>, String> {
         (class, _)
             if class.starts_with("torch._utils._rebuild") || class.starts_with("torch._tensor._rebuild") =>
         {
-            Err(format!("it is saved by way of {class}, which is not read; save plain dense tensors"))
+            Err(format!(
+                "it is saved by way of {}, which is not read; save plain dense tensors",
+                shown(class)
+            ))
         }
         _ => Ok(None),
     }
@@ -77,10 +85,23 @@ fn tensor(storage: &Value, offset: &Value, dims: &Value, strides: &Value) -> Res
             "size {dims:?} with strides {strides:?} from {offset} reaches beyond its storage of {numbers} numbers"
         ));
     }
+    let span = reach.map_or(0, |reach| reach - offset);
+    if all > 0 && span > NARROW && span / SCATTERED > all {
+        return Err(format!(
+            "its {all} numbers lie scattered among {span} of their storage; save it contiguous (tensor.clone())"
+        ));
+    }
     Ok(Described { storage, numbers, element, offset, dims, strides })
 }
 
-/// How many numbers of the storage a tensor needs; none when that overflows.
+impl Described {
+    /// How many of its storage's numbers it needs, from the first to the last.
+    pub fn span(&self) -> usize {
+        reach(self.offset, &self.dims, &self.strides).map_or(0, |reach| reach - self.offset)
+    }
+}
+
+/// How many numbers of the storage a tensor reaches over, from the storage's first; none when that overflows.
 fn reach(offset: usize, dims: &[usize], strides: &[usize]) -> Option<usize> {
     let last = dims
         .iter()
@@ -90,7 +111,7 @@ fn reach(offset: usize, dims: &[usize], strides: &[usize]) -> Option<usize> {
 }
 
 /// A storage's name, how many numbers it has and of which type.
-pub fn reference(value: &Value) -> Result<(String, usize, Element), String> {
+pub fn reference(value: &Value) -> Result<(Arc<str>, usize, Element), String> {
     let parts = match value {
         Value::Persistent(id) => id.members().unwrap_or_default(),
         other => return Err(format!("its storage is {}; expected a reference to one", other.kind())),
@@ -105,19 +126,22 @@ pub fn reference(value: &Value) -> Result<(String, usize, Element), String> {
         return Err("its storage is a view of another, as before PyTorch 0.4; save it anew".into());
     }
     let Value::Global(class) = class else { return Err(format!("its storage's type is {}", class.kind())) };
-    let key = key.text().ok_or("its storage has no name")?;
+    let Value::Str(key) = key else { return Err("its storage has no name".into()) };
+    if key.len() > LONGEST_KEY {
+        return Err(format!("its storage's name has {} bytes; up to {LONGEST_KEY} are read", key.len()));
+    }
     let numbers = index(numbers).ok_or("its storage's length is no number from 0")?;
-    Ok((key.to_owned(), numbers, element(class)))
+    Ok((key.clone(), numbers, element(class)))
 }
 
-fn element(class: &str) -> Element {
-    match class.rsplit('.').next().unwrap_or(class) {
+fn element(class: &Arc<str>) -> Element {
+    match class.rsplit('.').next().unwrap_or_default() {
         "FloatStorage" => Element::F32,
         "HalfStorage" => Element::F16,
         "BFloat16Storage" => Element::Bf16,
         "DoubleStorage" => Element::F64,
         "LongStorage" => Element::I64,
-        _ => Element::Other(class.to_owned()),
+        _ => Element::Other(class.clone()),
     }
 }
 
@@ -126,22 +150,26 @@ fn index(value: &Value) -> Option<usize> {
 }
 
 fn indices(value: &Value, what: &str) -> Result<Vec<usize>, String> {
-    let all = value.members().and_then(|members| members.iter().map(index).collect());
-    all.ok_or_else(|| format!("its {what} is {}; expected numbers from 0", value.kind()))
+    let wrong = |found: String| format!("its {what} is {found}; expected numbers from 0");
+    let members = value.members().ok_or_else(|| wrong(value.kind()))?;
+    let number = |member: &Value| {
+        let found = || member.int().map_or_else(|| member.kind(), |number| number.to_string());
+        index(member).ok_or_else(|| wrong(format!("{} with {}", value.kind(), found())))
+    };
+    members.iter().map(number).collect()
 }
 
-/// A tensor's bytes in row-major order, out of its storage's, which hold as many numbers as the description says.
-pub fn gather(tensor: &Described, storage: &[u8]) -> Vec<u8> {
+/// A tensor's bytes in row-major order, out of those that it spans ([`Described::span`]) in its storage.
+pub fn gather(tensor: &Described, spanned: Vec<u8>) -> Vec<u8> {
     let (width, dims, all) = (tensor.element.width(), &tensor.dims, count(&tensor.dims).unwrap_or(0));
     if row_major(dims, &tensor.strides) {
-        return storage[tensor.offset * width..][..all * width].to_vec();
+        return spanned;
     }
     let mut out = Vec::with_capacity(all * width);
     let mut at = vec![0; dims.len()];
     for _ in 0..all {
-        let place: usize =
-            tensor.offset + at.iter().zip(&tensor.strides).map(|(at, stride)| at * stride).sum::<usize>();
-        out.extend_from_slice(&storage[place * width..][..width]);
+        let place: usize = at.iter().zip(&tensor.strides).map(|(at, stride)| at * stride).sum();
+        out.extend_from_slice(&spanned[place * width..][..width]);
         for (at, &dim) in at.iter_mut().zip(dims).rev() {
             *at += 1;
             if *at < dim {
