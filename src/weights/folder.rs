@@ -32,7 +32,6 @@ const LARGEST: u64 = 1 << 20;
 /// # Errors
 /// When there is nothing, or a folder that none of the known programs makes.
 pub fn find(path: &Path, which: Which) -> Result<Found, WeightsError> {
-    let alone = |file: PathBuf| Found { file, config: None, preprocessor: None, graph: None };
     if !path.is_dir() {
         let metadata = std::fs::metadata(path).map_err(|e| Cause::System(e).of(path))?;
         if let Some(parts) = parts(path) {
@@ -40,7 +39,7 @@ pub fn find(path: &Path, which: Which) -> Result<Found, WeightsError> {
             return Err(Cause::NotWeights { found }.of(path));
         }
         return match metadata.is_file() {
-            true => Ok(Found { graph: path.parent().and_then(graph), ..alone(path.to_owned()) }),
+            true => Ok(Found { graph: path.parent().and_then(graph), ..Found::alone(path.to_owned()) }),
             false => Err(Cause::NotWeights { found: "neither a file nor a folder".into() }.of(path)),
         };
     }
@@ -48,12 +47,17 @@ pub fn find(path: &Path, which: Which) -> Result<Found, WeightsError> {
     let checkpoint = if latest.is_file() { named(&latest)? } else { path.to_owned() };
     let file = checkpoint.join(format!("{}.safetensors", which.key()));
     if file.is_file() {
-        return Ok(Found { graph: graph(&checkpoint), ..alone(file) });
+        return Ok(Found { graph: graph(&checkpoint), ..Found::alone(file) });
     }
     let other = checkpoint.join(format!("{}.safetensors", which.other().key()));
     if other.is_file() {
         return Err(which.absent("the checkpoint").of(&checkpoint));
     }
+    others(path)
+}
+
+/// The weights in a folder of Hugging Face's or timm's.
+fn others(path: &Path) -> Result<Found, WeightsError> {
     let config = json(path, "config.json")?;
     let file = ["model.safetensors", "pytorch_model.bin"]
         .map(|name| path.join(name))
@@ -63,7 +67,7 @@ pub fn find(path: &Path, which: Which) -> Result<Found, WeightsError> {
         (Some(file), Some(config)) => Ok(Found {
             config: Some(config),
             preprocessor: json(path, "preprocessor_config.json")?,
-            ..alone(file)
+            ..Found::alone(file)
         }),
         (None, Some(_)) if INDICES.iter().any(|name| path.join(name).is_file()) => {
             let found = format!("a checkpoint in several parts ({MERGE})");
@@ -138,6 +142,11 @@ fn bounded(path: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 impl Found {
+    /// A file with nothing beside it.
+    fn alone(file: PathBuf) -> Found {
+        Found { file, config: None, preprocessor: None, graph: None }
+    }
+
     /// Whether a file beside the weights speaks of timm.
     pub fn is_timm(&self) -> bool {
         self.config.as_ref().is_some_and(|config| config.get("architecture").is_some())

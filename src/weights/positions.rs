@@ -43,6 +43,9 @@ impl Said {
     }
 
     /// Holds the pictures' size against what the position embeddings came to.
+    ///
+    /// # Errors
+    /// When they are for pictures of another.
     pub fn hold(self, network: &NetworkSpec) -> Result<(), Cause> {
         let (Some((vit, _)), Some(image)) = (network.backbone.vit(), self.image) else { return Ok(()) };
         let found = vit.image as u64;
@@ -141,21 +144,8 @@ pub fn resize(network: &mut NetworkSpec, state: &mut State, side: usize) -> Resu
             ));
         }
     };
-    if side == 0 || side > 1 << 14 || !side.is_multiple_of(patch) {
-        let near = (side.min(1 << 14) as f64 / patch as f64).round().max(1.0) as usize * patch;
-        let what = format!(
-            "{side} is no size for patches of {patch} pixels: expected a multiple up to 16384, for instance {near}"
-        );
-        return Err(Cause::Request(what));
-    }
-    let (grid, to) = (image / patch, side / patch);
-    if (1 + to * to).saturating_mul(width) > LARGEST {
-        let what = format!(
-            "{side} x {side} pixels are {} patches, more than are written; name a smaller size",
-            to * to
-        );
-        return Err(Cause::Request(what));
-    }
+    let to = patches(side, patch, width)?;
+    let grid = image / patch;
     if grid == to {
         return Ok(None);
     }
@@ -175,6 +165,29 @@ pub fn resize(network: &mut NetworkSpec, state: &mut State, side: usize) -> Resu
         vit.image = side;
     }
     Ok(Some(reshaped))
+}
+
+/// How many patches of `patch` pixels a side has.
+///
+/// # Errors
+/// When they don't cover it, or position embeddings of this width for all of them would be too many.
+fn patches(side: usize, patch: usize, width: usize) -> Result<usize, Cause> {
+    if side == 0 || side > 1 << 14 || !side.is_multiple_of(patch) {
+        let near = (side.min(1 << 14) as f64 / patch as f64).round().max(1.0) as usize * patch;
+        let what = format!(
+            "{side} is no size for patches of {patch} pixels: expected a multiple up to 16384, for instance {near}"
+        );
+        return Err(Cause::Request(what));
+    }
+    let to = side / patch;
+    if (1 + to * to).saturating_mul(width) > LARGEST {
+        let what = format!(
+            "{side} x {side} pixels are {} patches, more than are written; name a smaller size",
+            to * to
+        );
+        return Err(Cause::Request(what));
+    }
+    Ok(to)
 }
 
 fn spec(backbone: &mut Backbone) -> Option<&mut VitSpec> {

@@ -4,5 +4,8 @@ mod archives;
 mod craft;
 mod formats;
 mod misfits;
+mod multiplied;
 mod pickles;
 mod safetensors;
+mod settings;
+mod storages;

@@ -22,7 +22,7 @@ fn shown(value: &Value) -> String {
 }
 
 #[track_caller]
-fn check(name: &str, bytes: &[u8], words: &str) {
+pub fn check(name: &str, bytes: &[u8], words: &str) {
     let (outcome, allocated) = outcome(bytes);
     assert!(outcome.contains(words), "{name}: {outcome:?} lacks {words:?}");
     let bound = (1 << 16) + 256 * bytes.len() as u64;
@@ -132,50 +132,6 @@ fn nesting_is_bounded_and_sharing_is_not_undone() {
     assert_eq!(*members, [Value::Cycle]);
 }
 
-/// A text that a pickle says once and refers to many times is not made many times.
-#[test]
-fn what_is_shared_is_not_copied() {
-    let says = |text: &str| [&b"X"[..], &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
-    let (short, long) = ("m".repeat(1000), "m".repeat(1 << 20));
-    let global = |text: &str| {
-        [&b"\x80\x02"[..], &says(text), b"q\x00q\x01(", &b"h\x00h\x01\x93".repeat(100_000), b"l."].concat()
-    };
-    check("a class by long names", &global(&short), "a list");
-    check("a class by endless names", &global(&long), "takes 1048576 bytes to name; up to 1024");
-    let line = format!("c{long}\nx\n.");
-    check("a class by an endless line", line.as_bytes(), "bytes to name");
-    check("an instance of it", format!("(i{long}\nx\n.").as_bytes(), "bytes to name");
-    // a dictionary of calls of one class
-    let calls = |class: &str| {
-        let entry = |i: u32| [says(&i.to_string()), b"h\x00".to_vec()].concat();
-        let call = format!("\x02c{class}\nx\n)R");
-        let entries: Vec<u8> = (0..100_000).flat_map(entry).collect();
-        let pickle = [&b"\x80"[..], call.as_bytes(), b"q\x000}(", &entries, b"u."].concat();
-        crate::craft::archive(&[("x/data.pkl", &pickle)])
-    };
-    refused("a dictionary of one call", "w.pth", &calls(&short), "a file without tensors");
-    // and of one tensor, whose storage and type have long names
-    for (key, class, words) in [
-        (&short, "torch.FloatStorage", "100000 tensors that no network"),
-        (&short, &*format!("torch.{}", &short[..900]), "100000 tensors that no network"),
-        (&long, "torch.FloatStorage", "its storage's name has 1048576 bytes"),
-    ] {
-        let parts = [text("storage"), Value::Global(class.into()), text(key), text("cpu"), Value::Int(4)];
-        let shared = Value::Persistent(std::sync::Arc::new(Value::Tuple(parts.into())));
-        let one = pickle(&tensor(shared, 0, &[2], &[1]));
-        let entry = |i: u32| [says(&i.to_string()), b"h\x00".to_vec()].concat();
-        let entries: Vec<u8> = (0..100_000).flat_map(entry).collect();
-        let whole = [&one[..one.len() - 1], b"q\x000}(", &entries, b"u."].concat();
-        let archive = crate::craft::archive(&[("x/data.pkl", &whole)]);
-        refused("a dictionary of one tensor", "w.pth", &archive, words);
-    }
-    let numbers = [&b"\x80\x02}("[..], &b"K\x01N".repeat(100_000), b"u."].concat();
-    let archive = crate::craft::archive(&[("x/data.pkl", &numbers)]);
-    refused("a hundred thousand keys of one number", "w.pth", &archive, "a file without tensors");
-    let keyed = crate::craft::saved(&dict(vec![(&long, Value::None)]), &[]);
-    refused("an endless key", "w.pth", &keyed, "this key has 1048576 bytes");
-}
-
 #[test]
 fn stack_and_memo_are_the_pickles_own() {
     for (name, bytes, words) in [
@@ -206,12 +162,6 @@ fn stack_and_memo_are_the_pickles_own() {
         check(name, bytes, words);
     }
     check("too many instructions", &vec![b'N'; MOST + 1], "more than");
-    // where each makes a value, or several
-    for (name, one) in [("empty tuples", &b")"[..]), ("instances", b"(i\n\n"), ("references", b"P\n")] {
-        let many = [&b"\x80\x02("[..], &one.repeat((1 << 22) / one.len()), b"l."].concat();
-        let archive = crate::craft::archive(&[("x/data.pkl", &many)]);
-        refused(name, "weights.pth", &archive, "more than");
-    }
 }
 
 /// Protocols 0 and 2 of the same: what a published ground truth is written in.
