@@ -194,6 +194,11 @@ fn archives_of_something_else_are_told_so() {
         ("two pickles", &[("x/data.pkl", b"N."), ("y/data.pkl", b"N.")], "without one data.pkl"),
         ("a program", &[("x/data.pkl", b"N."), ("x/code/a.py", b"")], "a TorchScript program"),
         ("the highest byte first", &[("x/data.pkl", b"}."), ("x/byteorder", b"big")], "highest byte first"),
+        (
+            "an endless byte order",
+            &[("x/data.pkl", b"}."), ("x/byteorder", b"little little little")],
+            "x/byteorder in it has 20 bytes; up to 16",
+        ),
         ("no byte order", &[("x/data.pkl", b"}."), ("x/byteorder", b"\x1b[3")], "said to be \"\\\\u{1b}[3\""),
         ("a pickle of one number", &[("x/data.pkl", b"K\x07.")], "torch.save was handed an int"),
         ("a module", &[("x/data.pkl", b"cmodels\nNet\n)R.")], "whole module"),

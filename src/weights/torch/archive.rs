@@ -9,7 +9,7 @@ use std::path::Path;
 use zip::{CompressionMethod, ZipArchive};
 
 use crate::weights::error::Cause;
-use crate::weights::pickle::{self, PickleError, Value};
+use crate::weights::pickle::{self, Value};
 use crate::weights::words::shown;
 
 /// An open archive.
@@ -74,7 +74,7 @@ impl Archive {
             let name = member.name().map_err(damaged)?;
             // PyTorch finds members by their names in either case, and takes the first
             if !names.insert(name.to_ascii_lowercase()) {
-                return Err(Cause::Archive(twice(&name)));
+                return Err(Cause::Archive(twice(&format!(" ({})", shown(&name)))));
             }
             let name = shown(&name);
             if member.compression() != CompressionMethod::Stored || member.encrypted() {
@@ -92,7 +92,7 @@ impl Archive {
             }
         }
         if self.zip.has_duplicate_names() {
-            return Err(Cause::Archive(twice("a name")));
+            return Err(Cause::Archive(twice("")));
         }
         match self.zip.has_overlapping_entries().map_err(damaged)? {
             true => {
@@ -162,8 +162,7 @@ impl Archive {
 
 fn twice(name: &str) -> String {
     format!(
-        "two members of the archive have one name ({}), and programs differ in which they take: it is damaged",
-        shown(name)
+        "two members of the archive have one name{name}, and programs differ in which they take: it is damaged"
     )
 }
 
@@ -179,7 +178,8 @@ fn read(zip: &mut ZipArchive<BufReader<File>>, name: &str, longest: u64) -> Resu
     let Some(index) = zip.index_for_name(name) else { return Ok(None) };
     let mut member = zip.by_index(index).map_err(damaged)?;
     if member.size() > longest {
-        return Err(PickleError::Long { found: member.size() }.into());
+        let (name, found) = (shown(name), member.size());
+        return Err(Cause::Archive(format!("{name} in it has {found} bytes; up to {longest} are read")));
     }
     let mut bytes = Vec::with_capacity(member.size() as usize);
     member.read_to_end(&mut bytes).map_err(|e| unread(&shown(name), &e))?;
