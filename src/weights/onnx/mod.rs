@@ -33,9 +33,14 @@ const LARGEST: usize = i32::MAX as usize;
 /// Writes a backbone as an ONNX file; says how many tensors are in it.
 ///
 /// # Errors
-/// When the network is too large for one file, or the file can't be written.
+/// When the name does not end in `.onnx`, the network is too large for one file, or the file can't be written.
 pub fn write(path: &Path, opened: &Opened, which: Which) -> Result<usize, WeightsError> {
     let about = |cause: Cause| cause.of(path);
+    if path.extension().is_none_or(|end| end != "onnx") {
+        return Err(about(Cause::Request(
+            "programs know an ONNX file by its name: let it end in .onnx".into(),
+        )));
+    }
     let model = model(opened, which).map_err(about)?;
     let (tensors, bytes) =
         (model.graph.as_ref().map_or(0, |graph| graph.initializer.len()), model.encoded_len());

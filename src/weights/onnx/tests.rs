@@ -84,4 +84,7 @@ fn a_file_is_a_model_that_says_how_pixels_are_normalised() {
     let word = |key: &str| model.metadata.iter().find(|entry| entry.key == key).unwrap().value.clone();
     assert_eq!((word("network"), word("architecture")), ("student".into(), "vit_micro/8".into()));
     assert_eq!(word("mean"), "0.485, 0.456, 0.406");
+    let other = folder.path().join("a.pth");
+    let error = write(&other, &opened(vit(Stem::Patch, 0)), Which::Student).unwrap_err();
+    assert!(error.to_string().contains("let it end in .onnx") && !other.exists(), "{error}");
 }
