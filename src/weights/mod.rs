@@ -188,9 +188,11 @@ fn format(tensors: &dyn Tensors, safetensors: bool, found: &Found) -> Result<For
             found: match first.is_empty() {
                 true => "a file without tensors".into(),
                 false => format!(
-                    "{} tensors that no network known here has ({}, …)",
+                    "{} {} that no network known here has ({}{})",
                     listed.len(),
-                    first.join(", ")
+                    if listed.len() == 1 { "tensor" } else { "tensors" },
+                    first.join(", "),
+                    if listed.len() > first.len() { ", …" } else { "" }
                 ),
             },
         }

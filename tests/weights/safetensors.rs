@@ -99,7 +99,7 @@ fn ranges_and_shapes_are_held_against_each_other() {
             "(\\u{1b}[31m\\u{202e}, …)",
         ),
         ("another shape than bytes", one("F32", "[3]", "[0,8]"), 8, "contradicts itself"),
-        ("no network's", one("F32", "[2]", "[0,8]"), 8, "1 tensors that no network known here has (a, …)"),
+        ("no network's", one("F32", "[2]", "[0,8]"), 8, "1 tensor that no network known here has (a)"),
     ] {
         refused(name, "weights.safetensors", &with_header(&header, &vec![0; bytes]), words);
     }
