@@ -4,6 +4,11 @@ use std::path::Path;
 
 use super::folder::{FolderError, entries, remove};
 
+/// What the names of all event files begin with.
+pub const EVENTS: &str = "events.out.tfevents.";
+/// What those of this program go on with, after the time.
+pub const OURS: &str = ".dinoflow.";
+
 /// Removes the files of a folder whose names are of a kind.
 ///
 /// # Errors
@@ -26,7 +31,7 @@ pub fn clear(folder: &Path, kind: impl Fn(&str) -> bool) -> Result<(), FolderErr
 
 /// Whether a file of `tensorboard/` is a run's.
 pub fn is_events(name: &str) -> bool {
-    name.starts_with("events.out.tfevents.") && name.contains(".dinoflow.")
+    name.starts_with(EVENTS) && name.contains(OURS)
 }
 
 /// Whether a file of `pictures/` is a run's.

@@ -17,7 +17,7 @@ pub mod atomic;
 mod files;
 mod folder;
 mod kinship;
-mod leavings;
+pub mod leavings;
 mod logs;
 mod manifest;
 mod saved;

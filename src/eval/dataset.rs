@@ -5,12 +5,16 @@ use std::sync::Arc;
 
 use crate::data::source::{FolderParams, Images, ListParams, ShardsParams};
 use crate::error::Error;
+use crate::graph::problem::nearest;
 use crate::graph::write::extensions;
 use crate::stages::StageSpec;
 use crate::stages::source;
 
 /// What an argument may be, for help and for messages.
 pub const FORMS: &str = "a folder of pictures, a list (one path a line), a .tar file, or a source as RON: 'Synthetic(count: 100)'";
+
+/// The sources that a graph may have.
+const SOURCES: [&str; 4] = ["Folder", "List", "Shards", "Synthetic"];
 
 /// Opens the pictures that an argument means: a folder (of `.tar` files when it holds nothing else), a `.tar` file, a list, or any
 /// source of a graph written as RON.
@@ -42,7 +46,15 @@ fn stage(argument: &str) -> Result<StageSpec, Error> {
     if path.is_file() {
         return Ok(StageSpec::List(ListParams { file: path.to_owned(), root: None }));
     }
-    if argument.contains('(') {
+    if let Some((word, _)) = argument.split_once('(') {
+        let word = word.trim();
+        if !SOURCES.contains(&word) {
+            let meant =
+                nearest(word, SOURCES).map_or(String::new(), |name| format!("; did you mean `{name}`?"));
+            return Err(Error::Request(format!(
+                "{argument}: there is no source `{word}`{meant}; expected {FORMS}"
+            )));
+        }
         let options = ron::Options::default().with_default_extension(extensions());
         return options
             .from_str(argument)
@@ -130,6 +142,7 @@ mod tests {
         };
         check("nowhere", "no such file or folder; expected a folder of pictures");
         check("Synthetic(cuont: 7)", "cuont");
+        check("Syntetic(count: 7)", "no source `Syntetic`; did you mean `Synthetic`?");
         check("Knn(", "expected a folder of pictures");
     }
 }

@@ -2,9 +2,9 @@
 use std::sync::Arc;
 
 use super::declare::*;
+use super::onlooker::{self, BACKBONE, NETWORKS};
 use super::range::Ranges;
 use super::source;
-use super::types::Types;
 use crate::data::Rgb8;
 use crate::data::augment::normalize_into;
 use crate::data::source::Images;
@@ -46,9 +46,8 @@ impl Default for Maps {
     }
 }
 
-/// The parameter that names a source, and the graph's value that says whether there is attention.
+/// The parameter that names a source.
 const PICTURES: &str = "pictures";
-const BACKBONE: &str = "network.backbone";
 
 impl Declare for Maps {
     fn role(&self) -> Role {
@@ -64,13 +63,7 @@ impl Declare for Maps {
     }
 
     fn ports(&self) -> Ports {
-        Ports {
-            inputs: vec![
-                Port::new("student", "the student's weights").optional(),
-                Port::new("teacher", "the teacher's weights").optional(),
-            ],
-            outputs: Vec::new(),
-        }
+        onlooker::ports()
     }
 
     fn problems(&self, scope: &Scope) -> Vec<Problem> {
@@ -88,23 +81,12 @@ impl Declare for Maps {
             // what it is shown is of no account then
             return ranges.finish();
         }
-        let (crop, patch) = (self.crop.unwrap_or(backbone.image()), backbone.patch());
-        if let Some(crop) = self.crop.filter(|crop| *crop == 0 || crop % patch.max(1) != 0) {
-            let expected = format!("a side that the patch of {patch} divides");
-            let problem = Problem::parameter("crop", expected, crop.to_string());
-            ranges.push(problem.by(Fault::Graph(BACKBONE.into())));
-        }
-        if let Some(resize) = self.resize {
-            ranges.count_by("crop", "resize", resize, crop, 1 << 14);
-        }
+        onlooker::judge_view(self.crop, self.resize, &mut ranges, scope);
         ranges.finish()
     }
 
     fn infer(&self, _scope: &Scope, given: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
-        let mut types = Types::new(given);
-        types.only("student", &EdgeType::Weights);
-        types.only("teacher", &EdgeType::Weights);
-        types.finish(Vec::new())
+        onlooker::infer(given)
     }
 
     fn cost(&self, scope: &Scope, _given: &Given) -> Cost {
@@ -131,9 +113,6 @@ pub struct Running<D: Device> {
     averages: [Averages; 2],
     device: D,
 }
-
-/// The inputs in their order, by the names that the record gives them.
-const NETWORKS: [&str; 2] = ["student", "teacher"];
 
 impl<D: Device> Running<D> {
     /// Opens its pictures, or takes those of training.

@@ -3,9 +3,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::declare::*;
+use super::onlooker::{self, NETWORKS};
 use super::range::Ranges;
 use super::source;
-use super::types::Types;
 use crate::data::source::Images;
 use crate::eval::features::{Judged, extract};
 use crate::eval::knn::{Labelled, classify};
@@ -86,13 +86,7 @@ impl Declare for Knn {
     }
 
     fn ports(&self) -> Ports {
-        Ports {
-            inputs: vec![
-                Port::new("student", "the student's weights").optional(),
-                Port::new("teacher", "the teacher's weights").optional(),
-            ],
-            outputs: Vec::new(),
-        }
+        onlooker::ports()
     }
 
     fn problems(&self, scope: &Scope) -> Vec<Problem> {
@@ -109,24 +103,12 @@ impl Declare for Knn {
         }
         ranges.number("temperature", self.temperature, |t| t > 0.0 && t < 1e6, "a number above 0");
         ranges.count("batch", self.batch, 1, 1 << 20);
-        let backbone = &scope.graph.network.backbone;
-        let (crop, patch) = (self.crop_side(backbone.image()), backbone.patch());
-        if let Some(crop) = self.crop.filter(|crop| *crop == 0 || crop % patch.max(1) != 0) {
-            let expected = format!("a side that the patch of {patch} divides");
-            let problem = Problem::parameter("crop", expected, crop.to_string());
-            ranges.push(problem.by(Fault::Graph("network.backbone".into())));
-        }
-        if let Some(resize) = self.resize {
-            ranges.count_by("crop", "resize", resize, crop, 1 << 14);
-        }
+        onlooker::judge_view(self.crop, self.resize, &mut ranges, scope);
         ranges.finish()
     }
 
     fn infer(&self, _scope: &Scope, given: &Given) -> Result<Vec<EdgeType>, Vec<Problem>> {
-        let mut types = Types::new(given);
-        types.only("student", &EdgeType::Weights);
-        types.only("teacher", &EdgeType::Weights);
-        types.finish(Vec::new())
+        onlooker::infer(given)
     }
 
     fn cost(&self, scope: &Scope, _given: &Given) -> Cost {
@@ -161,8 +143,6 @@ pub struct Running<D: Device> {
 /// Why pictures were left out, by the name of their source and their index in it: all networks leave out the same.
 type Reasons = BTreeMap<(&'static str, usize), String>;
 
-/// The inputs in their order, by the names that the record gives them.
-const NETWORKS: [&str; 2] = ["student", "teacher"];
 /// The two sources, by the names of their parameters.
 const TRAIN: &str = "train";
 const VAL: &str = "val";

@@ -13,6 +13,7 @@ pub mod ema;
 pub mod knn;
 pub mod loss;
 pub mod multi_crop;
+mod onlooker;
 pub mod optimizer;
 pub mod predictor;
 pub mod range;

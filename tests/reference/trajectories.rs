@@ -522,10 +522,10 @@ fn mixed_precision_stays_near_the_reference() {
     check_all_bf16(5e-2);
 }
 
-/// What every instruction set is held to, whichever way it rounds: single steps' largest norms are bounded by the run's alone.
+/// What every instruction set is held to, whichever way it rounds: single steps' largest norms have a little more room.
 #[test]
 fn mixed_precision_stays_near_over_a_run() {
-    check_all_bf16(f64::INFINITY);
+    check_all_bf16(8e-2);
 }
 
 #[test]

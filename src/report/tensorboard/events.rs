@@ -12,13 +12,9 @@ use serde_json::{Map, Value as Json};
 use super::histogram::histogram;
 use super::message::{Event, Image, Kind, START, SessionLog, Summary, VERSION, Value, What};
 use super::record::framed;
+use crate::checkpoint::leavings::{EVENTS, OURS};
 use crate::data::rgb::Rgb8;
 use crate::runtime::stage::{SavedTensor, State};
-
-/// What all event files begin with.
-const PREFIX: &str = "events.out.tfevents.";
-/// What those of this program go on with, after the time.
-const OURS: &str = ".dinoflow.";
 
 /// Writes an event file. Every event goes out whole, at once: TensorBoard can read while the run lasts.
 #[derive(Debug)]
@@ -38,7 +34,7 @@ impl Events {
         earlier.sort();
         // TensorBoard reads files in the order of their names, so the clock must not go back
         let last = earlier.last().and_then(|path| seconds_of(path)).unwrap_or(0);
-        let name = format!("{PREFIX}{:010}{OURS}{:04}", (now() as u64).max(last), earlier.len());
+        let name = format!("{EVENTS}{:010}{OURS}{:04}", (now() as u64).max(last), earlier.len());
         let path = folder.join(name);
         let file = File::options().append(true).create_new(true).open(&path)?;
         let mut events = Events { file, path };
@@ -132,7 +128,7 @@ pub fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 /// When a file of this program was begun, by its name; none for other files.
 fn seconds_of(path: &Path) -> Option<u64> {
     let name = path.file_name()?.to_str()?;
-    let (seconds, _) = name.strip_prefix(PREFIX)?.split_once(OURS)?;
+    let (seconds, _) = name.strip_prefix(EVENTS)?.split_once(OURS)?;
     seconds.parse().ok()
 }
 
@@ -217,9 +213,9 @@ mod tests {
     #[test]
     fn files_of_later_lives_come_later_by_name() {
         let folder = tempfile::tempdir().unwrap();
-        let far = folder.path().join(format!("{PREFIX}9999999999{OURS}0000"));
+        let far = folder.path().join(format!("{EVENTS}9999999999{OURS}0000"));
         std::fs::write(&far, "").unwrap();
-        std::fs::write(folder.path().join(format!("{PREFIX}9999999999.other")), "").unwrap();
+        std::fs::write(folder.path().join(format!("{EVENTS}9999999999.other")), "").unwrap();
         let second = Events::begin(folder.path(), 0).unwrap().path;
         let third = Events::begin(folder.path(), 0).unwrap().path;
         assert!(far < second && second < third);
