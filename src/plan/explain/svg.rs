@@ -51,15 +51,35 @@ pub fn svg(picture: &Picture) -> String {
     out + "</svg>\n"
 }
 
-/// A cluster's title in its corner, over the lines that pass there.
-fn cluster_title(title: &str, frame: &Frame) -> String {
-    let (left, top) = (frame.x - frame.width / 2.0, frame.y - frame.height / 2.0);
-    let width = text_width(title, 12.0) + 8.0;
-    let behind = Frame { x: left + 8.0 + width / 2.0, y: top + 13.0, width, height: 17.0 };
-    let (x, y) = (left + 12.0, top + 17.0);
-    let mut out = box_of(&behind, "#fafafa", "none", 3.0);
+/// A cluster's title in the first of its corners that no line passes, or over the lines in the first.
+fn cluster_title(title: &str, frame: &Frame, layout: &Layout) -> String {
+    let (width, height) = (text_width(title, 12.0) + 8.0, 17.0);
+    let (across, down) = ((frame.width - width) / 2.0 - 8.0, (frame.height - height) / 2.0 - 4.5);
+    let corners = [(-1.0, -1.0), (1.0, -1.0), (-1.0, 1.0), (1.0, 1.0)].map(|(x, y)| Frame {
+        x: frame.x + x * across,
+        y: frame.y + y * down,
+        width,
+        height,
+    });
+    let clear = |corner: &&Frame| !layout.wires.iter().any(|(points, _)| passes(points, corner));
+    let behind = corners.iter().find(clear).unwrap_or(&corners[0]);
+    let (x, y) = (behind.x - width / 2.0 + 4.0, behind.y + 4.0);
+    let mut out = box_of(behind, "#fafafa", "none", 3.0);
     let _ = writeln!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"12\" fill=\"#616161\">{title}</text>");
     out
+}
+
+/// Whether a line through these points passes a frame, looked at in small steps.
+fn passes(points: &[(f64, f64)], frame: &Frame) -> bool {
+    const STEPS: usize = 32;
+    let inside = |x: f64, y: f64| {
+        (x - frame.x).abs() <= frame.width / 2.0 && (y - frame.y).abs() <= frame.height / 2.0
+    };
+    let between = |pair: &[(f64, f64)], step: usize| {
+        let (part, [(x, y), (to_x, to_y)]) = (step as f64 / STEPS as f64, [pair[0], pair[1]]);
+        inside(x + part * (to_x - x), y + part * (to_y - y))
+    };
+    points.windows(2).any(|pair| (0..=STEPS).any(|step| between(pair, step)))
 }
 
 /// Lines first, then nodes, then labels, so that no text is crossed out.
@@ -68,7 +88,7 @@ fn draw(picture: &Picture, layout: &Layout, out: &mut String) {
         *out += &line(wire, points);
     }
     for (cluster, frame) in &layout.clusters {
-        *out += &cluster_title(cluster.title(), frame);
+        *out += &cluster_title(cluster.title(), frame, layout);
     }
     for (node, frame) in picture.nodes.iter().zip(&layout.nodes) {
         *out += &self::node(node, frame);
@@ -230,4 +250,24 @@ fn legend(y: f64) -> String {
 /// Text within SVG.
 fn text(plain: &str) -> String {
     plain.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_passes_what_lies_on_its_way() {
+        let frame = Frame { x: 10.0, y: 10.0, width: 4.0, height: 4.0 };
+        let check = |points: &[(f64, f64)], expected: bool| {
+            assert_eq!(passes(points, &frame), expected, "{points:?}");
+        };
+        check(&[(0.0, 10.0), (20.0, 10.0)], true);
+        check(&[(0.0, 0.0), (0.0, 20.0), (10.0, 20.0), (10.0, 11.0)], true);
+        // beside it, though the box around the line holds it
+        check(&[(0.0, 0.0), (0.0, 20.0), (20.0, 20.0)], false);
+        check(&[(0.0, 15.0), (15.0, 0.0)], false);
+        check(&[(10.0, 10.0)], false);
+        check(&[], false);
+    }
 }
