@@ -26,7 +26,7 @@ use crate::runtime::{Interrupt, RunError, open};
 use crate::stages::registry::{Registered, Registry};
 use crate::stages::{Rate, Role};
 use crate::tensor::allocator::Allocated;
-use crate::tensor::{Device, retain_freed_memory};
+use crate::tensor::{Crossing, Device, retain_freed_memory};
 
 pub use report::Report;
 
@@ -113,6 +113,7 @@ pub fn bench<D: Registered>(
     interrupt: &Interrupt,
 ) -> Result<Report, RunError> {
     retain_freed_memory();
+    let device = Crossing::of(device);
     let chosen = chosen(plan, &request.stages)?;
     let (pictures, horizon) = open(plan).map_err(|error| advised(plan, error))?;
     let build = Unobserved(Workshop {

@@ -81,7 +81,7 @@ impl<D: Kernels> Subject<D> {
 
     /// The network as features are asked of it.
     pub fn judged(&self) -> Judged<'_, D> {
-        Judged { network: self.network.as_ref(), averages: &self.averages }
+        Judged { network: &**self.network, averages: &self.averages }
     }
 
     /// What decides the numbers of an evaluation, for its record.

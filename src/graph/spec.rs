@@ -84,7 +84,7 @@ impl Precision {
     /// The number type, with `Auto` decided for this processor.
     pub fn decided(self) -> Precision {
         match (self, fastest_products()) {
-            (Precision::Auto, Products::F32) => Precision::F32,
+            (Precision::Auto, Products::F32 | Products::F16) => Precision::F32,
             (Precision::Auto, Products::Bf16) => Precision::Bf16,
             (chosen, _) => chosen,
         }

@@ -31,6 +31,8 @@
 mod probe;
 
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod family;
 mod numbers;
 mod rows;

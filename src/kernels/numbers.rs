@@ -10,6 +10,8 @@ pub enum Products {
     F32,
     /// Factors are rounded to 16-bit brain floats, to nearest even.
     Bf16,
+    /// The same with 16-bit IEEE floats. GPUs have them; processors compute with f32 in their place.
+    F16,
 }
 
 /// Numbers to read.

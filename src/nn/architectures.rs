@@ -14,7 +14,7 @@ use super::vit::Vit;
 use crate::graph::spec::{Backbone, NetworkSpec, Stem};
 use crate::kernels::{Kernels, Products};
 use crate::keyed::Key;
-use crate::tensor::Float;
+use crate::tensor::{Crossing, Float};
 
 /// The network that a graph describes, with weights drawn from `seed` (method: the recipe's first weights).
 pub fn build<D: Kernels>(
@@ -78,7 +78,7 @@ fn model<const W: usize, B: backbone::Backbone<W, D>, D: Kernels>(
     products: Products,
 ) -> Result<Lent<D>, D::Err> {
     let head = Head::zeros(device, &spec.head, products)?;
-    Ok(Arc::new(Model { backbone, head, device: device.clone() }))
+    Ok(Arc::new(Crossing::new(Model { backbone, head, device: device.clone() })))
 }
 
 /// A parameter's first numbers by its published name: norms 1 and 0, biases 0, the stem and the prototypes uniform in

@@ -34,7 +34,7 @@ pub struct Features<const W: usize, D: Device, T> {
 }
 
 /// A network from pictures to features of width `W`.
-pub trait Backbone<const W: usize, D: Kernels>: Parameters<D> + Clone + Send + Sync + 'static {
+pub trait Backbone<const W: usize, D: Kernels>: Parameters<D> + Clone + 'static {
     /// Images (views, batch, 3, height, width) to features.
     fn forward<T: Tape<Float, D> + Merge<T>>(
         &self,

@@ -14,7 +14,7 @@ use super::parameter::{Mut, Parameters, Ref};
 use super::statistics::Averages;
 use crate::kernels::Kernels;
 use crate::ops;
-use crate::tensor::{Batched, Device, Float, GradTape};
+use crate::tensor::{Batched, Crossing, Device, Float, GradTape};
 
 /// Backbone and head.
 #[derive(Clone, Debug)]
@@ -170,7 +170,7 @@ impl<const W: usize, B: Backbone<W, D>, D: Kernels> Network<D> for Model<W, B, D
     fn fresh_copy(&self) -> Result<Lent<D>, D::Err> {
         let mut copy = self.clone();
         copy.parameters_mut().iter_mut().try_for_each(|p| p.tensor.refresh())?;
-        Ok(Arc::new(copy))
+        Ok(Arc::new(Crossing::new(copy)))
     }
 
     fn zero_gradients(&self) -> Result<Gradients<D>, D::Err> {

@@ -7,10 +7,10 @@ use super::statistics::Averages;
 use crate::graph::spec::NetworkSpec;
 use crate::keyed::Key;
 use crate::ops::{Statistics, Survivors};
-use crate::tensor::{Batched, Buffer, Device, Float};
+use crate::tensor::{Batched, Buffer, Crossing, Device, Float};
 
 /// A network's weights, lent for a step: nobody keeps a handle past it, so their owner can update them in place.
-pub type Lent<D> = Arc<dyn Network<D>>;
+pub type Lent<D> = Arc<Crossing<dyn Network<D>>>;
 
 /// Gradients in the order of [`Network::parameters`]: one buffer each, of the parameter's length.
 pub struct Gradients<D: Device> {
@@ -98,7 +98,7 @@ pub trait Backward<D: Device> {
 pub type Traced<D> = (Answer<D>, Box<dyn Backward<D>>);
 
 /// A backbone with its head on a device.
-pub trait Network<D: Device>: Send + Sync {
+pub trait Network<D: Device> {
     /// Every parameter under its published name, always in the same order.
     fn parameters(&self) -> Vec<Ref<'_, D>>;
 

@@ -5,7 +5,7 @@ use dfdx::prelude::{Gradients, HasShape, Shape, Tensor};
 use crate::tensor::{Buffer, Device, Float};
 
 /// A typed tensor whose shape no longer matters.
-pub trait Erased<D: Device>: Send + Sync {
+pub trait Erased<D: Device> {
     /// Its numbers, row-major.
     fn view(&self) -> D::View<'_>;
     /// Its numbers for writing; a copy is made while another handle lives.

@@ -162,7 +162,7 @@ mod tests {
         let (_, back) = network.forward_traced(&[&images], Asked::default(), None).unwrap();
         let mut sums = network.zero_gradients().unwrap();
         let dcls = Batched::from_host(&cpu, weights.clone(), vec![1, 3, 128], Some(1)).unwrap();
-        back.run(network.as_ref(), None, Some(&dcls), &mut sums).unwrap();
+        back.run(&**network, None, Some(&dcls), &mut sums).unwrap();
         let names: Vec<String> = network.parameters().iter().map(|p| p.name.clone()).collect();
         for (at, name) in names.iter().enumerate().filter(|(_, name)| name.contains("patch_embed")) {
             // along its own gradient a parameter's slope is the gradient's length

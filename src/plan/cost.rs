@@ -15,7 +15,7 @@ pub const FLOAT: f64 = 4.0;
 fn activation(products: Products) -> f64 {
     match products {
         Products::F32 => 4.0,
-        Products::Bf16 => 2.0,
+        Products::Bf16 | Products::F16 => 2.0,
     }
 }
 

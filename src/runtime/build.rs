@@ -20,7 +20,7 @@ use crate::stages::{
     EdgeType, Role, StageSpec, attention, center, collate, decode, ema, knn, loss, multi_crop, optimizer,
     predictor, source, student, teacher,
 };
-use crate::tensor::Device;
+use crate::tensor::{Crossing, Device};
 
 /// Builds the stages of a run. Shared by all threads; each builds its own stages, which never leave it.
 pub trait Build<D: Device>: Sync {
@@ -45,7 +45,7 @@ where
 /// Builds the stages that graphs name.
 pub struct Workshop<'a, D: Device> {
     pub plan: &'a Plan,
-    pub device: &'a D,
+    pub device: &'a Crossing<D>,
     /// The opened source; none for a graph whose own stages bring crops.
     pub pictures: Option<&'a Pictures>,
     pub registry: &'a Registry,
@@ -79,7 +79,7 @@ impl<D: Registered> Workshop<'_, D> {
         // a student of another crate may not say how many views the teacher sees: the paper's two
         let globals = self.plan.global_views().unwrap_or(2);
         let batch = self.plan.graph.global_batch;
-        Box::new(loss::Running::new(measure, koleo, globals, batch, self.device))
+        Box::new(loss::Running::new(measure, koleo, globals, batch, &**self.device))
     }
 }
 
@@ -148,7 +148,7 @@ impl<D: Registered> Build<D> for Workshop<'_, D> {
     }
 
     fn watch(&self) -> Option<Box<dyn Watch<D>>> {
-        let figures = Box::new(Figures::new(self.plan, self.device));
+        let figures = Box::new(Figures::new(self.plan, &**self.device));
         Some(Box::new(Several(vec![figures, Box::new(Crops::new(self.plan))])))
     }
 }
@@ -162,19 +162,19 @@ impl<D: Registered> Workshop<'_, D> {
         let graph = &self.plan.graph;
         let weights = stage.trained().iter().map(|name| self.trained(name)).collect::<Result<_, _>>()?;
         let (rule, recipe) = (Box::new(stage.clone()), stage.recipe());
-        let running = optimizer::Running::new(rule, recipe, graph.global_batch, weights, self.device);
+        let running = optimizer::Running::new(rule, recipe, graph.global_batch, weights, &**self.device);
         Ok(Box::new(running.map_err(failed)?))
     }
 
     /// The first weights of a node that an optimizer trains.
     fn trained(&self, name: &str) -> Result<Trained<D>, StageError> {
-        let (device, graph, products) = (self.device, &self.plan.graph, self.plan.products());
+        let (device, graph, products): (&D, _, _) = (self.device, &self.plan.graph, self.plan.products());
         let node = self.plan.nodes.iter().find(|node| node.name == name);
         match node.map(|node| (&node.stage, &node.produces[..])) {
             Some((StageSpec::Predictor(stage), [(EdgeType::Tensor { dims, .. }, _), ..])) => {
                 let shape = stage.shape(dims.last().copied().unwrap_or_default());
                 let predictor = Predictor::new(device, shape, products, graph.seed).map_err(failed)?;
-                Ok(Trained::Predictor(Arc::new(predictor)))
+                Ok(Trained::Predictor(Arc::new(Crossing::new(predictor))))
             }
             _ => weights::first(device, &graph.network, products, graph.seed).map(Trained::Network),
         }

@@ -21,7 +21,7 @@ use crate::report::logs::Logs;
 use crate::report::progress::Progress;
 use crate::report::rejected::Rejections;
 use crate::report::timings::{Ended, Environment};
-use crate::tensor::Device;
+use crate::tensor::{Crossing, Device};
 
 /// The exit status of a run that was stopped because training has collapsed.
 const COLLAPSED: u8 = 3;
@@ -32,7 +32,7 @@ pub struct Parts<'a, D: Device> {
     /// The text of `graph.ron`.
     pub graph: &'a str,
     pub horizon: Horizon,
-    pub device: &'a D,
+    pub device: &'a Crossing<D>,
     pub build: &'a dyn Build<D>,
     pub rejections: &'a Rejections,
 }

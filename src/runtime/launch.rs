@@ -97,7 +97,7 @@ fn built<'a, D: Device>(
     parts: &'a Parts<'a, D>,
     feed: Option<Box<dyn Feed<D> + Send + 'a>>,
 ) -> Result<(Island<'a, D>, Box<dyn Feed<D> + 'a>), Stopped> {
-    let island = Island::new(run, parts.device, parts.build, run.trace.track("island"))?;
+    let island = Island::<D>::new(run, parts.device, parts.build, run.trace.track("island"))?;
     let feed: Box<dyn Feed<D> + 'a> = match feed {
         Some(feed) => feed,
         None => Box::new(Sequential::new(run, parts.build)?),

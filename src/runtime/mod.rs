@@ -48,7 +48,7 @@ use crate::report::rejected::Rejections;
 use crate::stages::registry::{Registered, Registry};
 use crate::stages::source::{self, Pictures};
 use crate::stages::{Role, StageSpec};
-use crate::tensor::retain_freed_memory;
+use crate::tensor::{Crossing, retain_freed_memory};
 
 pub use options::{Options, Outcome, RunError};
 pub use signal::Interrupt;
@@ -67,6 +67,7 @@ pub fn run<D: Registered>(
     interrupt: &Interrupt,
 ) -> Result<Outcome, RunError> {
     retain_freed_memory();
+    let device = Crossing::of(device);
     let (pictures, horizon) = open(plan)?;
     let build =
         build::Workshop { plan, device, pictures: Some(&pictures), registry, statistics: Default::default() };

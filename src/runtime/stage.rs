@@ -9,7 +9,7 @@ use crate::nn::network::Lent;
 use crate::nn::predictor::Predictor;
 use crate::optim::schedule::Horizon;
 use crate::report::pictures::Drawn;
-use crate::tensor::{Batched, Device};
+use crate::tensor::{Batched, Crossing, Device};
 
 /// When a stage fires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub enum Value<D: Device> {
     /// A network's weights, lent for the step.
     Weights(Lent<D>),
     /// A predictor's weights, lent for the step.
-    Predictor(std::sync::Arc<Predictor<D>>),
+    Predictor(std::sync::Arc<Crossing<Predictor<D>>>),
     /// The gradients of a network's parameters, in the order in which the network visits them.
     Gradients(std::sync::Arc<crate::nn::network::Gradients<D>>),
     /// What a stage at micro-batch rate gets from one at sample rate: the micro-batch's values in the sampler's order.
@@ -133,7 +133,10 @@ impl<D: Device> Inputs<'_, D> {
 
 impl<D: Device> Inputs<'_, D> {
     /// The predictor's weights lent at an input port.
-    pub fn predictor_weights(&self, port: usize) -> Result<&std::sync::Arc<Predictor<D>>, StageError> {
+    pub fn predictor_weights(
+        &self,
+        port: usize,
+    ) -> Result<&std::sync::Arc<Crossing<Predictor<D>>>, StageError> {
         match self.values.get(port) {
             Some(Some(Value::Predictor(weights))) => Ok(weights),
             _ => Err(StageError::Bug(format!("input {port} wants a predictor's weights"))),

@@ -17,6 +17,7 @@ use crate::optim::schedule::Horizon;
 use crate::plan::{BatchPlan, NodeId, Plan};
 use crate::report::progress::Show;
 use crate::report::rejected::Rejections;
+use crate::tensor::Crossing;
 
 const FOUR: BatchPlan = BatchPlan { global: 4, micro: 2 };
 
@@ -90,7 +91,7 @@ fn run(plan: &Plan, options: &Options, watch: &Watch, interrupt: &Interrupt) -> 
         plan,
         graph: "()",
         horizon: Horizon { steps_per_epoch: 3, total_steps: 9 },
-        device: &Cpu::default(),
+        device: Crossing::of(&Cpu::default()),
         build: &build,
         rejections: &Rejections::default(),
     };

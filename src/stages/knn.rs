@@ -244,7 +244,7 @@ impl<D: Device> Stage<D> for Running<D> {
         }
         for ((name, input), averages) in NETWORKS.into_iter().zip(inputs.values).zip(&self.averages) {
             if let Some(Value::Weights(network)) = input {
-                let judged = Judged { network: network.as_ref(), averages };
+                let judged = Judged { network: &***network, averages };
                 self.judge(name, Some(judged), &mut left_out, outputs.events)?;
             }
         }

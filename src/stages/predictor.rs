@@ -14,7 +14,7 @@ use crate::nn::predictor::{Predictor as Network, Shape, Way};
 use crate::nn::weights::failed;
 use crate::plan::cost::FLOAT;
 use crate::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError, Value};
-use crate::tensor::Device;
+use crate::tensor::{Crossing, Device};
 
 /// Sends the student's logits through an MLP as wide at its end as at its beginning (Grill et al. 2020).
 /// Inputs `logits` (V, B, K), `weights*`; output `logits` (V, B, K).
@@ -107,7 +107,7 @@ impl Declare for Predictor {
 
 /// The running predictor. Between its two firings it holds the pass's tape and the weights that were lent to it.
 pub struct Running<D: Device> {
-    pass: Option<(Way<D>, Arc<Network<D>>)>,
+    pass: Option<(Way<D>, Arc<Crossing<Network<D>>>)>,
     /// The gradients of the micro-batches so far, added in their order.
     sums: Option<Gradients<D>>,
 }

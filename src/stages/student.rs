@@ -170,7 +170,7 @@ impl<D: Device> Stage<D> for Running<D> {
             None => weights.zero_gradients().map_err(failed)?,
         };
         let (logits, cls) = (inputs.maybe_tensor(LOGITS)?, inputs.maybe_tensor(CLS)?);
-        pass.run(weights.as_ref(), logits, cls, &mut sums).map_err(failed)?;
+        pass.run(&**weights, logits, cls, &mut sums).map_err(failed)?;
         match at.micro + 1 == at.micros {
             true => outputs.values[WEIGHTS] = Some(Value::Gradients(Arc::new(sums))),
             false => self.sums = Some(sums),

@@ -29,7 +29,7 @@ impl Device for Cpu {
         self.try_tensor_from_vec(unwritten(shape.num_elements()), shape)
     }
 
-    fn view<S: Shape, T>(tensor: &Tensor<S, Float, Self, T>) -> &[Float] {
+    fn view<S: Shape>(tensor: &Tensor<S, Float, Self>) -> &[Float] {
         let len = tensor.shape().num_elements();
         if len == 0 {
             return &[];
@@ -65,7 +65,7 @@ impl Device for Cpu {
 
     fn activations(&self, products: Products, len: usize) -> Result<Activations, CpuError> {
         Ok(match products {
-            Products::F32 => Activations::F32(unwritten(len)),
+            Products::F32 | Products::F16 => Activations::F32(unwritten(len)),
             Products::Bf16 => Activations::Bf16(unwritten(len)),
         })
     }

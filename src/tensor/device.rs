@@ -14,9 +14,7 @@ pub type Buffer<D> = <D as Storage<Float>>::Vec;
 ///
 /// dfdx hides the storage of a tensor; these functions lend it to kernels. A contiguous tensor is asked for
 /// throughout: dinoflow makes no others.
-pub trait Device:
-    dfdx::tensor_ops::Device<Float> + Storage<Float, Vec: Send + Sync> + Send + Sync + 'static
-{
+pub trait Device: dfdx::tensor_ops::Device<Float> + Storage<Float, Vec: Send + Sync> + 'static {
     /// A tensor's numbers, readable.
     type View<'a>: Copy + Send + Sync;
     /// A tensor's numbers, writable, nobody else looking.
@@ -41,9 +39,10 @@ pub trait Device:
     }
 
     /// Lends a tensor's numbers for reading.
-    fn view<S: Shape, T>(tensor: &Tensor<S, Float, Self, T>) -> Self::View<'_>;
+    fn view<S: Shape>(tensor: &Tensor<S, Float, Self>) -> Self::View<'_>;
 
-    /// Lends a tensor's numbers for writing. While a second handle lives, the writes go to a copy of this handle's own.
+    /// Lends a tensor's numbers for writing. This handle must be the only one: on the CPU the writes would go to a copy of its own,
+    /// on a GPU to all of them.
     fn view_mut<S: Shape>(tensor: &mut Tensor<S, Float, Self>) -> Self::ViewMut<'_>;
 
     /// Lends a bare buffer (a gradient) for reading.

@@ -5,12 +5,16 @@
 pub mod allocator;
 mod batched;
 mod cpu;
+mod crossing;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod device;
 mod retention;
 mod tape;
 mod unwritten;
 
 pub use batched::Batched;
+pub use crossing::{Crossing, Travels};
 pub use device::{Buffer, Device, Float};
 pub use retention::{release_freed_memory, retain_freed_memory};
 pub use tape::{BackwardError, GradTape};

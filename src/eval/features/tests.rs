@@ -21,7 +21,7 @@ fn images() -> Synthetic {
 
 fn rows(batch: usize, wanted: Wanted) -> Vec<f32> {
     let (network, averages) = (network(), Averages::default());
-    let (judged, view) = (Judged { network: network.as_ref(), averages: &averages }, View::plain(None, 16));
+    let (judged, view) = (Judged { network: &**network, averages: &averages }, View::plain(None, 16));
     let mut rows = Vec::new();
     let unreadable = each_batch(&images(), &[4, 0, 2], view, batch, |shown| {
         rows.extend(judged.features(&Cpu::default(), shown.pixels, 16, wanted)?);

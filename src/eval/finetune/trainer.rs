@@ -153,7 +153,7 @@ impl Trainer {
         linear::backward_input(Products::F32, rows, dim, classes, slope, weights, to);
         let of_cls = Batched::from_host(&Cpu::default(), of_cls, answer.cls.dims.clone(), Some(1));
         let of_cls = of_cls.map_err(device)?;
-        backward.run(network.as_ref(), None, Some(&of_cls), &mut slopes.backbone).map_err(device)?;
+        backward.run(&***network, None, Some(&of_cls), &mut slopes.backbone).map_err(device)?;
         Ok(loss)
     }
 

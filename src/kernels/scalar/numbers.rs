@@ -1,7 +1,7 @@
 //! Numbers of either precision as f64, slowly.
 
 use crate::kernels::{Numbers, NumbersMut, Products};
-use half::bf16;
+use half::{bf16, f16};
 
 /// These numbers, as they stand.
 pub fn wide(x: Numbers<'_>) -> Vec<f64> {
@@ -20,6 +20,7 @@ pub fn factors(products: Products, x: Numbers<'_>) -> Vec<f64> {
 pub fn factor(products: Products, x: f64) -> f64 {
     match products {
         Products::F32 => x,
+        Products::F16 => f16::from_f32(x as f32).to_f64(),
         Products::Bf16 => bf16::from_f32(x as f32).to_f64(),
     }
 }

@@ -101,7 +101,7 @@ fn check_slopes(head: &HeadSpec) {
     let (_, back) = network.forward_traced(&[&images], asked, None).unwrap();
     let mut sums = network.zero_gradients().unwrap();
     let seed = Batched::from_host(&cpu, weights.clone(), vec![1, 5, outputs], Some(1)).unwrap();
-    back.run(network.as_ref(), Some(&seed), None, &mut sums).unwrap();
+    back.run(&**network, Some(&seed), None, &mut sums).unwrap();
     let names: Vec<(String, bool)> = network.parameters().iter().map(|p| (p.name.clone(), p.fixed)).collect();
     for (at, (name, fixed)) in names.iter().enumerate().filter(|(_, (name, _))| name.starts_with("head.")) {
         let gradient = Cpu::buffer(&sums.buffers[at]).to_vec();

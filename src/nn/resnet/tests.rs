@@ -66,7 +66,7 @@ fn check_slopes(backbone: Backbone, side: usize, kinds: &[&str]) {
     let (_, back) = network.forward_traced(&[&images], Asked::default(), None).unwrap();
     let mut sums = network.zero_gradients().unwrap();
     let seed = Batched::from_host(&cpu, weights.clone(), vec![1, 6, width], Some(1)).unwrap();
-    back.run(network.as_ref(), None, Some(&seed), &mut sums).unwrap();
+    back.run(&**network, None, Some(&seed), &mut sums).unwrap();
     let names: Vec<String> = network.parameters().iter().map(|p| p.name.clone()).collect();
     for name in kinds {
         let at = names.iter().position(|n| *n == format!("backbone.{name}")).unwrap();

@@ -64,7 +64,7 @@ fn registers_have_the_gradient_that_their_slope_says() {
     let (_, back) = network.forward_traced(&[&images()], Asked::default(), None).unwrap();
     let mut sums = network.zero_gradients().unwrap();
     let seed = Batched::from_host(&cpu, weights.clone(), vec![1, 3, 128], Some(1)).unwrap();
-    back.run(network.as_ref(), None, Some(&seed), &mut sums).unwrap();
+    back.run(&**network, None, Some(&seed), &mut sums).unwrap();
     let gradient = Cpu::buffer(&sums.buffers[at]).to_vec();
     let length = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
     assert!(length > 1e-4, "registers have no gradient");

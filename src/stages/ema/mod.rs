@@ -74,7 +74,7 @@ impl<D: Kernels> Owned<D> {
     }
 
     fn alone(&mut self) -> Result<&mut (dyn Network<D> + 'static), StageError> {
-        Arc::get_mut(&mut self.weights).ok_or_else(still_lent)
+        Arc::get_mut(&mut self.weights).map(|weights| &mut **weights).ok_or_else(still_lent)
     }
 
     /// Takes over these numbers.

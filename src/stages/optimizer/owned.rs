@@ -10,14 +10,14 @@ use crate::nn::parameter::{Mut, Ref};
 use crate::nn::predictor::Predictor;
 use crate::nn::weights::{self, failed};
 use crate::runtime::stage::{Average, Outputs, SavedTensor, StageError, State, Value};
-use crate::tensor::{Buffer, Device, Float};
+use crate::tensor::{Buffer, Crossing, Device, Float};
 
 /// What can be trained.
 pub enum Trained<D: Device> {
     /// A student: lent at the output `weights`, saved under its published keys.
     Network(Lent<D>),
     /// A predictor: lent at the output `predictor`, saved in the state file alone.
-    Predictor(Arc<Predictor<D>>),
+    Predictor(Arc<Crossing<Predictor<D>>>),
 }
 
 impl<D: Kernels> Trained<D> {

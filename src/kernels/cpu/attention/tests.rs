@@ -15,7 +15,7 @@ fn check(p: Products, d: Dims) {
     let halves = [&qkv, &out, &dout].map(|x| half(x));
     let fulls = [&qkv, &out, &dout];
     let [qkv, out, dout] = [0, 1, 2].map(|i| match p {
-        Products::F32 => Numbers::F32(fulls[i]),
+        Products::F32 | Products::F16 => Numbers::F32(fulls[i]),
         Products::Bf16 => Numbers::Bf16(&halves[i]),
     });
     // two probabilities on either side of a tie are rounded a whole step of bf16 apart
@@ -84,7 +84,7 @@ fn check_qkv(p: Products, d: Dims) {
     dqkv.iter_mut().zip(&start).filter(|(_, start)| **start == 0.5).for_each(|(d, _)| *d = f32::NAN);
     let (x_half, dqkv_half) = (half(&x), half(&dqkv));
     let (x, dqkv) = match p {
-        Products::F32 => (Numbers::F32(&x), Numbers::F32(&dqkv)),
+        Products::F32 | Products::F16 => (Numbers::F32(&x), Numbers::F32(&dqkv)),
         Products::Bf16 => (Numbers::Bf16(&x_half), Numbers::Bf16(&dqkv_half)),
     };
     macro_rules! forward {

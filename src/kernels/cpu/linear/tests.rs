@@ -6,7 +6,7 @@ fn check(products: Products, rows: usize, inp: usize, out: usize) {
     let [x, dy, pre] = [("x", inp), ("dy", out), ("pre", inp)].map(|(name, n)| values(name, rows * n));
     let [x_half, dy_half, pre_half] = [&x, &dy, &pre].map(|v| half(v));
     let of = |full, half| match products {
-        Products::F32 => Numbers::F32(full),
+        Products::F32 | Products::F16 => Numbers::F32(full),
         Products::Bf16 => Numbers::Bf16(half),
     };
     let (p, pre) = (products, of(&pre, &pre_half));

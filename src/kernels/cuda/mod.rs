@@ -1,0 +1,32 @@
+//! The kernels on an NVIDIA GPU: one file a family, as in [`super::cpu`], its sources in `source/`.
+//!
+//! All work goes to one stream, dfdx's, in order; nothing waits for it but what hands numbers to the host.
+
+pub mod attention;
+pub mod batch_norm;
+pub mod conv;
+mod convert;
+pub mod figures;
+mod gpu;
+mod image;
+mod launch;
+pub mod layer_norm;
+pub mod linear;
+pub mod loss;
+mod matrix;
+pub mod normalize;
+pub mod normed_linear;
+pub mod optimizer;
+pub mod patch;
+pub mod pool;
+pub mod position;
+mod scratch;
+pub mod tokens;
+mod view;
+
+#[cfg(test)]
+mod probe;
+
+pub use gpu::{Gpu, OpenError, count, open};
+pub use scratch::Memory;
+pub use view::{Any, AnyMut, Kind, View, ViewMut};
