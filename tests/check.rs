@@ -556,6 +556,7 @@ fn load(broken: &Broken) -> Loaded {
         without: owned(broken.without),
         swaps: owned(broken.swaps),
         sets: owned(broken.sets),
+        auto: dinoflow::graph::spec::DeviceChoice::Cpu,
     };
     load_text(&text, &request)
 }

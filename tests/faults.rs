@@ -17,7 +17,7 @@ use dinoflow::runtime::sequential::Sequential;
 use dinoflow::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError, State, Value};
 use dinoflow::runtime::{Interrupt, Options, Outcome, RunError, open};
 use dinoflow::stages::registry::Registry;
-use dinoflow::tensor::Device;
+use dinoflow::tensor::{Crossing, Device};
 
 /// The whole recipe, small: batch norm in the head and all.
 const GRAPH: &str = r#"(
@@ -137,7 +137,7 @@ fn a_nan_anywhere_leaves_every_state_as_before_the_step() {
     let registry = Registry::default();
     let workshop = Workshop {
         plan: &plan,
-        device: &device,
+        device: Crossing::of(&device),
         pictures: Some(&pictures),
         registry: &registry,
         statistics: Default::default(),
@@ -180,14 +180,15 @@ fn go(plan: &Plan, tamper: &Tamper, options: &Options) -> Result<Outcome, RunErr
     let registry = Registry::default();
     let workshop = Workshop {
         plan,
-        device: &device,
+        device: Crossing::of(&device),
         pictures: Some(&pictures),
         registry: &registry,
         statistics: Default::default(),
     };
     let build = tampered(&workshop, tamper);
     let rejections = &pictures.rejections;
-    let parts = Parts { plan, graph: "()", horizon, device: &device, build: &build, rejections };
+    let parts =
+        Parts { plan, graph: "()", horizon, device: Crossing::of(&device), build: &build, rejections };
     execute(&parts, options, &Interrupt::default())
 }
 

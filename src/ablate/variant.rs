@@ -8,7 +8,7 @@ use crate::graph::check::check;
 use crate::graph::load::{Loaded, Request, load};
 use crate::graph::origin::Origins;
 use crate::graph::problem::{Diagnostic, listing, nearest};
-use crate::graph::spec::GraphSpec;
+use crate::graph::spec::{DeviceChoice, GraphSpec};
 use crate::graph::write::to_ron;
 use crate::plan::explain::picture::{Picture, picture};
 use crate::plan::{Plan, build};
@@ -61,16 +61,20 @@ pub struct Refused {
 }
 
 impl Ablation {
-    /// Reads a file and checks every variant of it with every seed.
+    /// Reads a file and checks every variant of it with every seed; `auto` is what the device `Auto` stands for.
     ///
     /// # Errors
     /// When a file can't be read or the ablation's is wrong; within, all variants that are.
-    pub fn read(file: &Path, registry: &Registry) -> Result<Result<Self, Vec<Refused>>, Error> {
+    pub fn read(
+        file: &Path,
+        registry: &Registry,
+        auto: DeviceChoice,
+    ) -> Result<Result<Self, Vec<Refused>>, Error> {
         let spec = AblationSpec::read(file)?;
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let (mut variants, mut refused) = (Vec::new(), Vec::new());
         for one in &spec.variants {
-            match variant(&spec, one, registry)? {
+            match variant(&spec, one, registry, auto)? {
                 Ok(variant) => variants.push(variant),
                 Err(wrong) => refused.push(wrong),
             }
@@ -102,11 +106,12 @@ fn variant(
     spec: &AblationSpec,
     one: &VariantSpec,
     registry: &Registry,
+    auto: DeviceChoice,
 ) -> Result<Result<Variant, Refused>, Error> {
     let mut runs = Vec::new();
     let mut shown = None;
     for &seed in &spec.seeds {
-        let loaded = load(&request(spec, one, seed))?;
+        let loaded = load(&Request { auto, ..request(spec, one, seed) })?;
         match planned(&loaded, seed, registry)? {
             Ok(run) => runs.push(run),
             Err(problems) => {
@@ -130,6 +135,7 @@ fn request(spec: &AblationSpec, one: &VariantSpec, seed: u64) -> Request {
         without: both(&spec.without, &one.without),
         swaps: both(&spec.swap, &one.swap),
         sets,
+        ..Request::default()
     }
 }
 
@@ -143,7 +149,7 @@ fn planned(
         Err(problems) => return Ok(Err(problems)),
     };
     // as `dinoflow run` writes it down
-    let graph = GraphSpec { precision: plan.precision(), ..plan.graph.clone() };
+    let graph = GraphSpec { precision: plan.precision(), device: loaded.asked, ..plan.graph.clone() };
     let text = to_ron(&graph).map_err(|e| Error::Failed(format!("the graph can't be written out: {e}")))?;
     Ok(Ok(Planned { seed, plan, text }))
 }

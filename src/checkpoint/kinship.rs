@@ -20,7 +20,7 @@ const ONLOOKERS: [&str; 3] = ["Checkpoint", "Knn", "Maps"];
 /// # Errors
 /// When a custom stage's parameters can't be written out.
 pub fn graph_keys(graph: &GraphSpec) -> Result<GraphKeys, serde_json::Error> {
-    let graph = GraphSpec { precision: graph.precision.decided(), ..graph.clone() };
+    let graph = GraphSpec { precision: graph.decided_precision(), ..graph.clone() };
     let mut tree = serde_json::to_value(&graph)?;
     if let Some(top) = tree.as_object_mut() {
         top.retain(|key, _| !FREE.contains(&key.as_str()));

@@ -6,13 +6,16 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Compute;
+use super::device::{self, Work};
 use crate::ablate::variant::Refused;
 use crate::ablate::work::{self, Request};
 use crate::ablate::{self, Ablation};
 use crate::error::Error;
 use crate::graph::report;
-use crate::runtime::Options;
+use crate::graph::spec::DeviceChoice;
+use crate::runtime::{Interrupt, Options};
 use crate::stages::Registry;
+use crate::stages::registry::Registered;
 
 /// The arguments of `dinoflow ablate`.
 #[derive(Clone, Debug, Args)]
@@ -33,10 +36,27 @@ pub struct AblateArgs {
     pub compute: Compute,
 }
 
+/// All runs of an ablation, whatever they run on.
+struct Runs<'a> {
+    ablation: &'a Ablation,
+    request: &'a Request,
+    registry: &'a Registry,
+    interrupt: &'a Interrupt,
+}
+
+impl Work for Runs<'_> {
+    type Done = Result<(), Error>;
+
+    fn on<D: Registered>(self, device: &D) -> Self::Done {
+        work::run(self.ablation, self.request, self.registry, device, self.interrupt)
+    }
+}
+
 impl AblateArgs {
     /// Checks every variant, runs them, and reports.
     pub fn run(&self, registry: &Registry) -> Result<(), Error> {
-        let ablation = Ablation::read(&self.file, registry)?.map_err(|refused| self.refuse(&refused))?;
+        let ablation = Ablation::read(&self.file, registry, device::settled(DeviceChoice::Auto))?
+            .map_err(|refused| self.refuse(&refused))?;
         let out = self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&ablation.name));
         let options = Options {
             threads: self.compute.threads.map(NonZeroUsize::get),
@@ -47,10 +67,10 @@ impl AblateArgs {
         let variants = ablation.only(&self.only)?;
         let choices = variants.iter().flat_map(|variant| &variant.runs).map(|run| run.plan.graph.device);
         // an ablation is one graph's, so all its variants want the same device unless one sets another
-        let devices = choices.map(super::device_of).collect::<Result<Vec<_>, _>>()?;
+        let devices = choices.map(device::open).collect::<Result<Vec<_>, _>>()?;
         let Some(device) = devices.first() else { return Ok(()) };
         let interrupt = super::interrupt()?;
-        work::run(&ablation, &request, registry, device, &interrupt)?;
+        device.work(Runs { ablation: &ablation, request: &request, registry, interrupt: &interrupt })?;
         let outcomes = ablate::report(&ablation, &out, registry)?;
         for outcome in &outcomes {
             super::say(&format!("{}: {}\n", outcome.name, outcome.line()))?;

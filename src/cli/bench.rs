@@ -4,11 +4,16 @@ use std::num::NonZeroUsize;
 
 use clap::Args;
 
+use super::device::{self, Work};
 use super::{Compute, GraphArg};
+use crate::bench::report::Report;
 use crate::bench::{Request, bench};
 use crate::error::Error;
 use crate::graph::report;
+use crate::plan::Plan;
+use crate::runtime::{Interrupt, RunError};
 use crate::stages::Registry;
+use crate::stages::registry::Registered;
 
 /// The arguments of `dinoflow bench`.
 #[derive(Clone, Debug, Args)]
@@ -35,6 +40,22 @@ pub struct BenchArgs {
     json: bool,
 }
 
+/// A benchmark, whatever it runs on.
+struct Timing<'a> {
+    plan: &'a Plan,
+    registry: &'a Registry,
+    request: &'a Request,
+    interrupt: &'a Interrupt,
+}
+
+impl Work for Timing<'_> {
+    type Done = Result<Report, RunError>;
+
+    fn on<D: Registered>(self, device: &D) -> Self::Done {
+        bench(self.plan, self.registry, device, self.request, self.interrupt)
+    }
+}
+
 impl BenchArgs {
     /// Times, and prints what came of it.
     pub fn run(&self, registry: &Registry) -> Result<(), Error> {
@@ -42,7 +63,7 @@ impl BenchArgs {
         let (plan, notes) = super::plan(&loaded, registry)?;
         // a closed standard error leaves nobody to tell
         let _ = report::print(&notes, &loaded.origins);
-        let device = super::device_of(plan.graph.device)?;
+        let device = device::open(plan.graph.device)?;
         let interrupt = super::interrupt()?;
         let request = Request {
             steps: self.steps,
@@ -52,7 +73,8 @@ impl BenchArgs {
             threads: self.compute.threads.map(NonZeroUsize::get),
             no_fuse: self.compute.no_fuse,
         };
-        let found = bench(&plan, registry, &device, &request, &interrupt)?;
+        let timing = Timing { plan: &plan, registry, request: &request, interrupt: &interrupt };
+        let found = device.work(timing)?;
         if !found.steps.is_empty() {
             super::say(&if self.json { format!("{}\n", found.to_json()) } else { found.to_string() })?;
         }

@@ -4,6 +4,7 @@ mod ablate;
 mod attention;
 mod bench;
 mod check;
+mod device;
 mod doctor;
 mod eval;
 mod export;
@@ -19,7 +20,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use dfdx::prelude::Cpu;
 
 use crate::bench::memory;
 use crate::error::Error;
@@ -87,7 +87,7 @@ pub struct GraphArg {
     #[arg(long, value_name = "NODE")]
     pub without: Vec<String>,
     /// Where the networks live: auto, cpu, cuda or cuda:N
-    #[arg(long, value_name = "DEVICE", value_parser = device)]
+    #[arg(long, value_name = "DEVICE", value_parser = device_word)]
     pub device: Option<String>,
 }
 
@@ -102,23 +102,13 @@ pub struct Compute {
     pub no_fuse: bool,
 }
 
-/// The device that a plan asks for.
-fn device_of(choice: DeviceChoice) -> Result<Cpu, Error> {
-    match choice {
-        DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Cpu::default()),
-        DeviceChoice::Cuda(ordinal) => Err(Error::Request(format!(
-            "the graph asks for cuda:{ordinal}, and this program was built without CUDA: run it with --device cpu"
-        ))),
-    }
-}
-
 /// Listens to signals.
 fn interrupt() -> Result<Interrupt, Error> {
     Interrupt::from_signals().map_err(|e| Error::Failed(format!("signals can't be listened to: {e}")))
 }
 
 /// A device's word as the graph writes it.
-fn device(word: &str) -> Result<String, String> {
+fn device_word(word: &str) -> Result<String, String> {
     let ordinal = |text: &str| text.parse::<usize>().map_err(|_| format!("`{text}` is no number of a GPU"));
     match word.split_once(':') {
         None if word == "auto" => Ok("Auto".into()),
@@ -137,6 +127,7 @@ impl GraphArg {
             without: self.without.clone(),
             swaps: self.swap.clone(),
             sets: self.set.iter().cloned().chain(device).collect(),
+            auto: device::settled(DeviceChoice::Auto),
         })
     }
 }

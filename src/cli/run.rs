@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::device::{self, Work};
 use super::{Compute, GraphArg};
 use crate::checkpoint::Reuse;
 use crate::error::Error;
@@ -12,10 +13,12 @@ use crate::graph::report;
 use crate::graph::spec::GraphSpec;
 use crate::graph::write::to_ron;
 use crate::nn::weights::introduce;
+use crate::plan::Plan;
 use crate::report::logs::Log;
 use crate::report::verdict::Verdict;
-use crate::runtime::{self, Options, Outcome};
+use crate::runtime::{self, Interrupt, Options, Outcome, RunError};
 use crate::stages::Registry;
+use crate::stages::registry::Registered;
 
 /// The arguments of `dinoflow run`.
 #[derive(Clone, Debug, Args)]
@@ -47,6 +50,23 @@ pub struct RunArgs {
     pub compute: Compute,
 }
 
+/// A run, whatever it runs on.
+struct Training<'a> {
+    plan: &'a Plan,
+    registry: &'a Registry,
+    text: &'a str,
+    options: &'a Options,
+    interrupt: &'a Interrupt,
+}
+
+impl Work for Training<'_> {
+    type Done = Result<Outcome, RunError>;
+
+    fn on<D: Registered>(self, device: &D) -> Self::Done {
+        runtime::run(self.plan, self.registry, self.text, device, self.options, self.interrupt)
+    }
+}
+
 impl RunArgs {
     /// Checks, runs, and says what came of it.
     pub fn run(&self, registry: &Registry) -> Result<(), Error> {
@@ -54,9 +74,9 @@ impl RunArgs {
         let (plan, notes) = super::plan(&loaded, registry)?;
         // a closed standard error leaves nobody to tell
         let _ = report::print(&notes, &loaded.origins);
-        let device = super::device_of(plan.graph.device)?;
-        // a run goes on in the precision that it began with, also on another machine
-        let graph = GraphSpec { precision: plan.precision(), ..plan.graph.clone() };
+        let device = device::open(plan.graph.device)?;
+        // a run goes on in the precision that it began with, also on another machine and its device
+        let graph = GraphSpec { precision: plan.precision(), device: loaded.asked, ..plan.graph.clone() };
         let text =
             to_ron(&graph).map_err(|e| Error::Failed(format!("the graph can't be written out: {e}")))?;
         let options = self.options(&plan.graph.name);
@@ -66,7 +86,9 @@ impl RunArgs {
             super::say(&begun.map_or(String::new(), |text| format!("{text}\n")))?;
         }
         let interrupt = super::interrupt()?;
-        let outcome = runtime::run(&plan, registry, &text, &device, &options, &interrupt)?;
+        let training =
+            Training { plan: &plan, registry, text: &text, options: &options, interrupt: &interrupt };
+        let outcome = device.work(training)?;
         self.conclude(&outcome)
     }
 

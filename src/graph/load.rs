@@ -10,7 +10,7 @@ use super::parse::parse;
 use super::preset::{self, NoPreset};
 use super::problem::Diagnostic;
 use super::read::read;
-use super::spec::GraphSpec;
+use super::spec::{DeviceChoice, GraphSpec};
 use super::tree::{Body, Path, Tree, Value};
 use crate::error::Error;
 
@@ -28,6 +28,8 @@ pub struct Request {
     pub swaps: Vec<String>,
     /// `PATH=VALUE`, in their order, after the swaps.
     pub sets: Vec<String>,
+    /// What the device `Auto` stands for here.
+    pub auto: DeviceChoice,
 }
 
 /// A graph as it was written, with everything that was wrong in the writing.
@@ -37,6 +39,8 @@ pub struct Loaded {
     pub path: PathBuf,
     /// None when the text could not be made out at all.
     pub spec: Option<GraphSpec>,
+    /// The device as the file or an argument names it, also after `Auto` was settled in `spec`.
+    pub asked: DeviceChoice,
     pub problems: Vec<Diagnostic>,
     pub origins: Origins,
     /// The text as a tree, after presets, swaps and sets.
@@ -91,6 +95,7 @@ pub fn load_text(text: &str, request: &Request) -> Loaded {
     let mut loaded = Loaded {
         path: request.graph.clone(),
         spec: None,
+        asked: DeviceChoice::Auto,
         problems,
         origins,
         tree,
@@ -115,6 +120,9 @@ pub fn load_text(text: &str, request: &Request) -> Loaded {
     }
     expand(&mut loaded, &beside);
     type_check(&mut loaded);
+    if let Some(spec) = loaded.spec.as_mut().filter(|spec| spec.device == DeviceChoice::Auto) {
+        spec.device = request.auto;
+    }
     loaded
 }
 
@@ -124,6 +132,7 @@ fn type_check(loaded: &mut Loaded) {
     let faults = reading.faults.into_iter().map(|fault| fault.diagnose(&loaded.tree, &loaded.origins));
     loaded.problems.extend(faults);
     loaded.stand_ins = reading.stand_ins;
+    loaded.asked = reading.value.as_ref().map_or(DeviceChoice::Auto, |spec| spec.device);
     loaded.spec = reading.value;
 }
 

@@ -81,20 +81,32 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// The number type, with `Auto` decided for this processor.
-    pub fn decided(self) -> Precision {
-        match (self, fastest_products()) {
+    /// The number type, with `Auto` decided for a device: 16-bit brain floats on GPUs and where the processor multiplies them itself.
+    pub fn decided(self, device: DeviceChoice) -> Precision {
+        let fastest = match device {
+            DeviceChoice::Cuda(_) => Products::Bf16,
+            DeviceChoice::Auto | DeviceChoice::Cpu => fastest_products(),
+        };
+        match (self, fastest) {
             (Precision::Auto, Products::F32 | Products::F16) => Precision::F32,
             (Precision::Auto, Products::Bf16) => Precision::Bf16,
             (chosen, _) => chosen,
         }
     }
+}
 
-    /// The precision of products and activations on the processor.
-    pub fn products(self) -> Products {
-        match self.decided() {
+impl GraphSpec {
+    /// The number type, with `Auto` decided for the graph's device.
+    pub fn decided_precision(&self) -> Precision {
+        self.precision.decided(self.device)
+    }
+
+    /// The precision of products and activations.
+    pub fn products(&self) -> Products {
+        match self.decided_precision() {
             Precision::Bf16 => Products::Bf16,
-            _ => Products::F32,
+            Precision::F16 => Products::F16,
+            Precision::F32 | Precision::Auto => Products::F32,
         }
     }
 }

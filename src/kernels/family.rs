@@ -9,7 +9,7 @@ use crate::tensor::Device;
 /// Declares a family: a trait whose methods take views of the device's buffers, and its implementation for the CPU.
 ///
 /// `read` is a buffer that the kernel reads, `maybe` one that may be absent, `write` one that it writes or adds to. `any` and
-/// `any_write` hold numbers in either precision; `rows` say where a matrix's rows stand; the other kinds hold f32.
+/// `any_write` hold numbers in either precision; `reads` are several; `rows` say where a matrix's rows stand; the other kinds hold f32.
 macro_rules! family {
     ($(#[$doc:meta])* $family:ident in $module:ident {
         $($(#[$about:meta])* fn $method:ident = $kernel:ident($($name:ident: $kind:tt),* $(,)?) $(-> $result:ty)?;)*
@@ -27,6 +27,14 @@ macro_rules! family {
                 Ok(cpu::$module::$kernel($($name),*))
             })*
         }
+
+        #[cfg(feature = "cuda")]
+        impl $family for dfdx::prelude::Cuda {
+            $(#[allow(clippy::too_many_arguments)]
+            fn $method(&self, $($name: family!(@cuda $kind)),*) -> Result<family!(@result $($result)?), <Self as HasErr>::Err> {
+                super::cuda::$module::$kernel(super::cuda::Gpu::of(self)?, $($name),*)
+            })*
+        }
     };
     (@result) => { () };
     (@result $result:ty) => { $result };
@@ -37,6 +45,7 @@ macro_rules! family {
     (@trait any) => { Self::AnyView<'_> };
     (@trait any_write) => { Self::AnyViewMut<'_> };
     (@trait maybe_write) => { Option<Self::ViewMut<'_>> };
+    (@trait reads) => { &[Self::View<'_>] };
     (@trait $kind:ty) => { $kind };
     (@cpu read) => { &[f32] };
     (@cpu maybe) => { Option<&[f32]> };
@@ -45,7 +54,17 @@ macro_rules! family {
     (@cpu any) => { Numbers<'_> };
     (@cpu any_write) => { NumbersMut<'_> };
     (@cpu maybe_write) => { Option<&mut [f32]> };
+    (@cpu reads) => { &[&[f32]] };
     (@cpu $kind:ty) => { $kind };
+    (@cuda read) => { super::cuda::View<'_> };
+    (@cuda maybe) => { Option<super::cuda::View<'_>> };
+    (@cuda write) => { super::cuda::ViewMut<'_> };
+    (@cuda rows) => { Rows<'_> };
+    (@cuda any) => { super::cuda::Any<'_> };
+    (@cuda any_write) => { super::cuda::AnyMut<'_> };
+    (@cuda maybe_write) => { Option<super::cuda::ViewMut<'_>> };
+    (@cuda reads) => { &[super::cuda::View<'_>] };
+    (@cuda $kind:ty) => { $kind };
 }
 
 family! {
@@ -249,6 +268,8 @@ family! {
     /// Norms, finiteness, and updates of weights in place.
     UpdateKernels in optimizer {
         fn sum_of_squares = sum_of_squares(x: read) -> f64;
+        /// the same of each of several, which a device tells together
+        fn sums_of_squares = sums_of_squares(xs: reads) -> Vec<f64>;
         fn all_finite = all_finite(x: read) -> bool;
         /// and, of what has just been updated, average = momentum · average + (1 - momentum) · p
         fn adamw = adamw(p: write, g: read, m: write, v: write, lr: f64, decay: f64, beta1: f64, beta2: f64, eps: f64,
@@ -261,6 +282,8 @@ family! {
             average: maybe_write, momentum: f64);
         /// target = momentum · target + (1 - momentum) · source
         fn lerp = lerp(target: write, source: read, momentum: f64);
+        /// y = by · y
+        fn scale = scale(y: write, by: f32);
         /// y += a x
         fn axpy = axpy(y: write, a: f32, x: read);
     }
@@ -296,3 +319,6 @@ pub trait Kernels:
 }
 
 impl Kernels for Cpu {}
+
+#[cfg(feature = "cuda")]
+impl Kernels for dfdx::prelude::Cuda {}

@@ -50,12 +50,12 @@ pub struct Plan {
 impl Plan {
     /// The number type, with `Auto` decided.
     pub fn precision(&self) -> Precision {
-        self.graph.precision.decided()
+        self.graph.decided_precision()
     }
 
     /// The precision of products and activations.
     pub fn products(&self) -> Products {
-        self.graph.precision.products()
+        self.graph.products()
     }
 
     /// Views of a picture that the teacher sees too: those of the student's input `global`, where there is a student.

@@ -87,11 +87,12 @@ fn run(plan: &Plan, options: &Options, watch: &Watch, interrupt: &Interrupt) -> 
         watch(&name, "build", 0, 0)?;
         Ok(Box::new(Watched { name, inner: doubles::stage(plan, node), watch: watch.clone() }))
     };
+    let device = Cpu::default();
     let parts = Parts {
         plan,
         graph: "()",
         horizon: Horizon { steps_per_epoch: 3, total_steps: 9 },
-        device: Crossing::of(&Cpu::default()),
+        device: Crossing::of(&device),
         build: &build,
         rejections: &Rejections::default(),
     };

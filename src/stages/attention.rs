@@ -92,7 +92,7 @@ impl Declare for Maps {
     fn cost(&self, scope: &Scope, _given: &Given) -> Cost {
         let network = &scope.graph.network;
         let side = self.crop.unwrap_or(network.backbone.image());
-        let pass = self.count as f64 * cost::crop_untraced(network, scope.graph.precision.products(), side);
+        let pass = self.count as f64 * cost::crop_untraced(network, scope.graph.products(), side);
         Cost { parameters: 0, flops: 0.0, bytes: pass, resident: 0.0 }
     }
 

@@ -116,7 +116,7 @@ impl Declare for Knn {
         let images = |stage: &StageSpec| stage.built_in().and_then(Declare::images).unwrap_or(0) as f64;
         let features = (images(&self.train) + images(&self.val)) * network.backbone.width() as f64;
         let side = self.crop_side(network.backbone.image());
-        let pass = self.batch as f64 * cost::crop_untraced(network, scope.graph.precision.products(), side);
+        let pass = self.batch as f64 * cost::crop_untraced(network, scope.graph.products(), side);
         Cost { parameters: 0, flops: 0.0, bytes: cost::FLOAT * features + pass, resident: 0.0 }
     }
 

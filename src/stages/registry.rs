@@ -120,6 +120,8 @@ pub type BuildFn<D> = fn(&RawValue, &GraphSpec, &D) -> Result<Box<dyn Stage<D>>,
 pub struct Registry {
     declarations: IndexMap<String, DeclareFn>,
     on_cpu: IndexMap<String, BuildFn<Cpu>>,
+    #[cfg(feature = "cuda")]
+    on_cuda: IndexMap<String, BuildFn<dfdx::prelude::Cuda>>,
 }
 
 /// A device for which stages can be registered.
@@ -134,12 +136,26 @@ impl Registered for Cpu {
     }
 }
 
+#[cfg(feature = "cuda")]
+impl Registered for dfdx::prelude::Cuda {
+    fn registered(registry: &Registry) -> &IndexMap<String, BuildFn<Self>> {
+        &registry.on_cuda
+    }
+}
+
 impl Registry {
     /// Makes `Custom(kind: "…")` known to graphs: what it declares, and what runs on the CPU. A kind registered twice is the later one.
     pub fn stage(mut self, kind: impl Into<String>, declare: DeclareFn, on_cpu: BuildFn<Cpu>) -> Self {
         let kind = kind.into();
         self.on_cpu.insert(kind.clone(), on_cpu);
         self.declare(kind, declare)
+    }
+
+    /// What runs a kind on NVIDIA GPUs, beside what [`Registry::stage`] said of it.
+    #[cfg(feature = "cuda")]
+    pub fn on_cuda(mut self, kind: impl Into<String>, build: BuildFn<dfdx::prelude::Cuda>) -> Self {
+        self.on_cuda.insert(kind.into(), build);
+        self
     }
 
     /// Makes `Custom(kind: "…")` known to `check` and `graph` alone.

@@ -90,9 +90,8 @@ impl Declare for Student {
             if let Some(crops) = types.crops(port, network.backbone.patch()) {
                 let (views, side) = (crops.dims[0] as f64, crops.dims[3]);
                 flops += views * scope.global_batch as f64 * cost::crop_flops(network, side).trained();
-                bytes += views
-                    * scope.micro_batch as f64
-                    * cost::crop_kept(network, scope.graph.precision.products(), side);
+                bytes +=
+                    views * scope.micro_batch as f64 * cost::crop_kept(network, scope.graph.products(), side);
             }
         }
         Cost { parameters, flops, bytes, resident: 0.0 }

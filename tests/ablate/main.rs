@@ -164,7 +164,7 @@ fn the_ablations_that_come_along_can_run() {
         let refused = |refused: &Vec<Refused>| -> Vec<String> {
             refused.iter().map(|one| format!("{}: {:#?}", one.variant, one.problems)).collect()
         };
-        let ablation = Ablation::read(&path, &Registry::default()).unwrap();
+        let ablation = Ablation::read(&path, &Registry::default(), Default::default()).unwrap();
         let ablation = ablation.unwrap_or_else(|all| panic!("{name}: {}", refused(&all).join("\n")));
         assert!(ablation.variants.len() >= 4, "{name}");
     }

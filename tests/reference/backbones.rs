@@ -34,7 +34,7 @@ fn check(case: &Value) {
     let spec = network(arch, count(&case["patch"]), count(&case["image"]), head);
     let device = Cpu::default();
     let mut network = architectures::build(&device, &spec, Products::F32, 0).unwrap();
-    fixture::fill(&device, Arc::get_mut(&mut network).unwrap());
+    fixture::fill(&device, &mut **Arc::get_mut(&mut network).unwrap());
     let of_backbone = |p: &&dinoflow::nn::parameter::Ref<'_, Cpu>| p.name.starts_with("backbone.");
     let parameters: usize = network.parameters().iter().filter(of_backbone).map(|p| p.tensor.len()).sum();
     assert_eq!(parameters, count(&case["parameters"]), "{name}: parameters");
@@ -86,7 +86,7 @@ fn check_resnet(case: &Value) {
     let spec = NetworkSpec { backbone, head, drop_path: 0.0, init: Init::Seed };
     let device = Cpu::default();
     let mut network = architectures::build(&device, &spec, Products::F32, 0).unwrap();
-    fixture::fill(&device, Arc::get_mut(&mut network).unwrap());
+    fixture::fill(&device, &mut **Arc::get_mut(&mut network).unwrap());
     let of_backbone = |p: &&dinoflow::nn::parameter::Ref<'_, Cpu>| p.name.starts_with("backbone.");
     let parameters: usize = network.parameters().iter().filter(of_backbone).map(|p| p.tensor.len()).sum();
     assert_eq!(parameters, count(&case["parameters"]), "resnet50: parameters");

@@ -4,6 +4,8 @@
 
 mod augment;
 mod backbones;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod fixture;
 mod instructions;
 mod knn;

@@ -14,9 +14,9 @@ use dinoflow::runtime::execute::{Parts, execute};
 use dinoflow::runtime::options::Options;
 use dinoflow::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError, State, Value};
 use dinoflow::stages::optimizer::{AdamW, Clip, Lars, LrScaling, Sgd};
-use dinoflow::stages::registry::Registry;
+use dinoflow::stages::registry::{Registered, Registry};
 use dinoflow::stages::*;
-use dinoflow::tensor::{Batched, Device};
+use dinoflow::tensor::{Batched, Crossing, Device};
 use ron::value::RawValue;
 use safetensors::SafeTensors;
 use serde_json::Value as Json;
@@ -46,7 +46,13 @@ impl GivenCrops {
     }
 
     /// Views `views` of a micro-batch, (views, b, 3, side, side).
-    fn crops(&self, at: &Moment, views: std::ops::Range<usize>, side: usize) -> Value<Cpu> {
+    fn crops<D: Device>(
+        &self,
+        device: &D,
+        at: &Moment,
+        views: std::ops::Range<usize>,
+        side: usize,
+    ) -> Value<D> {
         let b = self.batch / at.micros;
         let pixels = 3 * side * side;
         let mut values = Vec::new();
@@ -56,19 +62,26 @@ impl GivenCrops {
             values.extend_from_slice(&all[at.micro * b * pixels..(at.micro + 1) * b * pixels]);
         }
         let dims = vec![views.len(), b, 3, side, side];
-        Value::Tensor(Batched::from_host(&Cpu::default(), values, dims, Some(1)).unwrap())
+        Value::Tensor(Batched::from_host(device, values, dims, Some(1)).unwrap())
     }
 }
 
-impl Stage<Cpu> for GivenCrops {
+/// The same on a device.
+struct Giving<D> {
+    crops: GivenCrops,
+    device: D,
+}
+
+impl<D: Device> Stage<D> for Giving<D> {
     fn fire(
         &mut self,
         at: &Moment,
-        _: &mut Inputs<'_, Cpu>,
-        outputs: &mut Outputs<'_, Cpu>,
+        _: &mut Inputs<'_, D>,
+        outputs: &mut Outputs<'_, D>,
     ) -> Result<(), StageError> {
-        outputs.values[0] = Some(self.crops(at, 0..2, self.global));
-        outputs.values[1] = Some(self.crops(at, 2..2 + self.local_crops, self.local));
+        let (crops, device) = (&self.crops, &self.device);
+        outputs.values[0] = Some(crops.crops(device, at, 0..2, crops.global));
+        outputs.values[1] = Some(crops.crops(device, at, 2..2 + crops.local_crops, crops.local));
         Ok(())
     }
 }
@@ -108,35 +121,41 @@ fn crops_of(with: &RawValue) -> Result<GivenCrops, String> {
 }
 
 fn registry() -> Registry {
-    Registry::default().stage(
+    let registry = Registry::default().stage(
         "given_crops",
         |with| Ok(Box::new(crops_of(with)?)),
-        |with, _, _| Ok(Box::new(crops_of(with)?)),
-    )
+        |with, _, device| Ok(Box::new(Giving { crops: crops_of(with)?, device: device.clone() })),
+    );
+    #[cfg(feature = "cuda")]
+    let registry = registry.on_cuda("given_crops", |with, _, device| {
+        Ok(Box::new(Giving { crops: crops_of(with)?, device: device.clone() }))
+    });
+    registry
 }
 
 /// What reached the optimizer first, by name.
 type FirstGradients = Arc<Mutex<BTreeMap<String, Vec<f32>>>>;
 
 /// The optimizer, with an eye on what it is given.
-struct Watched {
-    inner: Box<dyn Stage<Cpu>>,
+struct Watched<D: Device> {
+    inner: Box<dyn Stage<D>>,
     names: Vec<String>,
     seen: FirstGradients,
+    device: D,
 }
 
-impl Stage<Cpu> for Watched {
-    fn first(&mut self, outputs: &mut Outputs<'_, Cpu>) -> Result<(), StageError> {
+impl<D: Device> Stage<D> for Watched<D> {
+    fn first(&mut self, outputs: &mut Outputs<'_, D>) -> Result<(), StageError> {
         self.inner.first(outputs)
     }
     fn fire(
         &mut self,
         at: &Moment,
-        inputs: &mut Inputs<'_, Cpu>,
-        outputs: &mut Outputs<'_, Cpu>,
+        inputs: &mut Inputs<'_, D>,
+        outputs: &mut Outputs<'_, D>,
     ) -> Result<(), StageError> {
         if let (0, Some(Some(Value::Gradients(gradients)))) = (at.step, inputs.values.first()) {
-            let buffers = gradients.buffers.iter().map(|b| Cpu::buffer(b).to_vec());
+            let buffers = gradients.buffers.iter().map(|b| self.device.read(D::buffer(b)).unwrap());
             *self.seen.lock().unwrap() = self.names.iter().cloned().zip(buffers).collect();
         }
         self.inner.fire(at, inputs, outputs)
@@ -314,30 +333,36 @@ fn write_weights(case: &Json, path: &Path) {
 }
 
 /// A run's folder and what its optimizer saw first.
-fn run(case: &Json, micro_batch: Option<usize>, precision: Precision) -> (tempfile::TempDir, FirstGradients) {
+fn run<D: Registered>(
+    device: &D,
+    case: &Json,
+    micro_batch: Option<usize>,
+    precision: Precision,
+) -> (tempfile::TempDir, FirstGradients) {
     let folder = tempfile::tempdir().unwrap();
     let weights = folder.path().join("weights.safetensors");
     write_weights(case, &weights);
-    let graph = graph(case, &weights, micro_batch, precision);
+    let on = if device.word() == "cpu" { DeviceChoice::Cpu } else { DeviceChoice::Cuda(0) };
+    let graph = GraphSpec { device: on, ..graph(case, &weights, micro_batch, precision) };
     let registry = registry();
     let plan = plan(&graph, &registry);
     let seen = FirstGradients::default();
-    let device = Cpu::default();
     let workshop = Workshop {
         plan: &plan,
-        device: &device,
+        device: Crossing::of(device),
         pictures: None,
         registry: &registry,
         statistics: Default::default(),
     };
-    let build = |node: NodeId| -> Result<Box<dyn Stage<Cpu>>, StageError> {
+    let build = |node: NodeId| -> Result<Box<dyn Stage<D>>, StageError> {
         let inner = workshop.build(node)?;
         if plan.nodes[node.0].role != Role::Optimizer {
             return Ok(inner);
         }
-        let first = dinoflow::nn::weights::first(&device, &plan.graph.network, plan.products(), 0)?;
+        let first =
+            dinoflow::nn::weights::first(workshop.device as &D, &plan.graph.network, plan.products(), 0)?;
         let names = first.parameters().iter().map(|p| p.name.clone()).collect();
-        Ok(Box::new(Watched { inner, names, seen: seen.clone() }))
+        Ok(Box::new(Watched { inner, names, seen: seen.clone(), device: (**workshop.device).clone() }))
     };
     let steps_per_epoch = count(&case["iters_per_epoch"]) as u64;
     let total_steps = count(&case["epochs"]) as u64 * steps_per_epoch;
@@ -345,7 +370,7 @@ fn run(case: &Json, micro_batch: Option<usize>, precision: Precision) -> (tempfi
         plan: &plan,
         graph: "",
         horizon: Horizon { steps_per_epoch, total_steps },
-        device: &device,
+        device: workshop.device,
         build: &build,
         rejections: &Default::default(),
     };
@@ -454,7 +479,7 @@ fn tensors(run: &Path, step: u64, file: &str) -> BTreeMap<String, (Vec<usize>, V
     file.iter().map(|(name, view)| (name.to_string(), (view.shape().to_vec(), numbers(&view)))).collect()
 }
 
-fn check_final(name: &str, case: &Json, run: &Path) {
+fn check_final(name: &str, case: &Json, run: &Path, near: f64) {
     let last = case["steps"].as_array().unwrap().len() as u64;
     let lr = number(&case["lr"]);
     for network in ["student", "teacher"] {
@@ -464,32 +489,50 @@ fn check_final(name: &str, case: &Json, run: &Path) {
             let what = format!("{name}: final {network} {key}");
             let (dims, values) = found.get(key).unwrap_or_else(|| panic!("{what} is missing"));
             assert_eq!(values.len(), count(&summary["n"]), "{what}: count");
-            let (tolerance, floor) = if dims.len() > 1 { (1e-5, 0.0) } else { (2e-3, 2.0 * lr) };
+            let (tolerance, floor) = if dims.len() > 1 { (near, 0.0) } else { (2e-3, 2.0 * lr) };
             close(&what, l2(values), number(&summary["l2"]), tolerance, floor);
         }
         let unknown: Vec<_> = found.keys().filter(|key| !expected.contains_key(*key)).collect();
         assert!(unknown.is_empty(), "{name}: the {network}'s file holds {unknown:?}");
     }
     let center = &tensors(run, last, "state")["center/center"].1;
-    fixture::summary(&format!("{name}: centre"), center, &case["final"]["center"], 1e-5);
+    fixture::summary(&format!("{name}: centre"), center, &case["final"]["center"], near);
 }
 
 fn check(fixture: &str, micro_batch: Option<usize>) {
     let case = json(fixture);
     let name = format!("{fixture} at micro_batch {micro_batch:?}");
-    let (folder, seen) = run(&case, micro_batch, Precision::F32);
+    let (folder, seen) = run(&Cpu::default(), &case, micro_batch, Precision::F32);
     let run = folder.path().join("run");
     check_steps(&name, &case, &run, Near { loss: 1e-5, targets: 1e-5, gradient: 1e-4, gradients: 1e-4 });
     check_first_gradients(&name, &case, &seen.lock().unwrap());
-    check_final(&name, &case, &run);
+    check_final(&name, &case, &run, 1e-5);
+}
+
+/// The same on another device than the one that the bounds above were found on.
+#[cfg(feature = "cuda")]
+pub fn check_on<D: Registered>(device: &D, near: f64, fixture: &str, micro_batch: Option<usize>) {
+    let case = json(fixture);
+    let name = format!("{fixture} at micro_batch {micro_batch:?} on {}", device.word());
+    let (folder, seen) = run(device, &case, micro_batch, Precision::F32);
+    let run = folder.path().join("run");
+    check_steps(&name, &case, &run, Near { loss: near, targets: near, gradient: near, gradients: near });
+    check_first_gradients(&name, &case, &seen.lock().unwrap());
+    check_final(&name, &case, &run, near);
 }
 
 /// Mixed precision: losses within `loss` of the reference's, single steps' largest gradient norms within `gradient`, first gradients of two
 /// axes and more within 2e-2 by length.
-fn check_bf16(loss: f64, gradient: f64, fixture: &str, micro_batch: Option<usize>) {
+pub fn check_mixed<D: Registered>(
+    device: &D,
+    precision: Precision,
+    (loss, gradient): (f64, f64),
+    fixture: &str,
+    micro_batch: Option<usize>,
+) {
     let case = json(fixture);
-    let name = format!("{fixture} in bf16 at micro_batch {micro_batch:?}");
-    let (folder, seen) = run(&case, micro_batch, Precision::Bf16);
+    let name = format!("{fixture} in {precision:?} at micro_batch {micro_batch:?} on {}", device.word());
+    let (folder, seen) = run(device, &case, micro_batch, precision);
     let run = folder.path().join("run");
     // targets see the teacher's rounding through a temperature that is less than half the student's; the first step's norms
     // are held closer below
@@ -506,26 +549,29 @@ fn check_bf16(loss: f64, gradient: f64, fixture: &str, micro_batch: Option<usize
     }
 }
 
-fn check_all_bf16(gradient: f64) {
-    check_bf16(5e-3, gradient, "trajectory_adamw.json", None);
-    check_bf16(5e-3, gradient, "trajectory_adamw.json", Some(2));
-    check_bf16(5e-3, gradient, "trajectory_no_clip_no_local.json", None);
-    check_bf16(5e-3, gradient, "trajectory_free_last_layer.json", None);
-    check_bf16(5e-3, gradient, "trajectory_head_bn.json", None);
+pub fn check_all_mixed<D: Registered>(device: &D, precision: Precision, gradient: f64) {
+    let check = |loss: f64, fixture: &str, micro_batch| {
+        check_mixed(device, precision, (loss, gradient), fixture, micro_batch);
+    };
+    check(5e-3, "trajectory_adamw.json", None);
+    check(5e-3, "trajectory_adamw.json", Some(2));
+    check(5e-3, "trajectory_no_clip_no_local.json", None);
+    check(5e-3, "trajectory_free_last_layer.json", None);
+    check(5e-3, "trajectory_head_bn.json", None);
     // Sinkhorn-Knopp passes a prototype's rounding on to all pictures of the batch
-    check_bf16(1e-2, gradient, "trajectory_sinkhorn.json", None);
-    check_bf16(1e-2, gradient, "trajectory_sinkhorn.json", Some(2));
+    check(1e-2, "trajectory_sinkhorn.json", None);
+    check(1e-2, "trajectory_sinkhorn.json", Some(2));
 }
 
 #[test]
 fn mixed_precision_stays_near_the_reference() {
-    check_all_bf16(5e-2);
+    check_all_mixed(&Cpu::default(), Precision::Bf16, 5e-2);
 }
 
 /// What every instruction set is held to, whichever way it rounds: single steps' largest norms have a little more room.
 #[test]
 fn mixed_precision_stays_near_over_a_run() {
-    check_all_bf16(8e-2);
+    check_all_mixed(&Cpu::default(), Precision::Bf16, 8e-2);
 }
 
 #[test]

@@ -13,6 +13,11 @@ pub fn sum_of_squares(x: &[f32]) -> f64 {
     parts.iter().sum()
 }
 
+/// Σ x² of each.
+pub fn sums_of_squares(xs: &[&[f32]]) -> Vec<f64> {
+    xs.iter().map(|x| sum_of_squares(x)).collect()
+}
+
 /// Whether no value is infinite or NaN.
 pub fn all_finite(x: &[f32]) -> bool {
     if x.len() <= TASK { finite(x) } else { x.par_chunks(TASK).all(finite) }

@@ -26,7 +26,7 @@ fn drawn(sets: &[&str], step: u64) -> Vec<Event> {
     let StageSpec::Synthetic(training) = &graph.nodes["source"].stage else { panic!("source draws nothing") };
     let training = source::open(&StageSpec::Synthetic(training.clone())).unwrap();
     let mut stage = Running::new(stage, &graph, Some(training), Default::default(), &device).unwrap();
-    let network = weights::first(&device, &graph.network, graph.precision.products(), graph.seed).unwrap();
+    let network = weights::first(&device, &graph.network, graph.products(), graph.seed).unwrap();
     let values = [None, Some(Value::Weights(network))];
     let horizon = Horizon { steps_per_epoch: 1, total_steps: 1 };
     let mut events = Vec::new();

@@ -99,14 +99,13 @@ impl<D: Kernels> Owned<D> {
         if parameters.len() != gradients.buffers.len() {
             return Err(StageError::Bug("gradients of another network arrived".into()));
         }
-        let norm = |(parameter, gradient): (Ref<'_, D>, &Buffer<D>)| {
-            let norm = device.sum_of_squares(D::buffer(gradient)).map_err(failed)?.sqrt();
-            match norm.is_finite() {
-                true => Ok(norm),
-                false => Err(StageError::NonFinite { what: format!("the gradient of {}", parameter.name) }),
-            }
+        let views: Vec<_> = gradients.buffers.iter().map(D::buffer).collect();
+        let squares = device.sums_of_squares(&views).map_err(failed)?;
+        let norm = |(parameter, square): (Ref<'_, D>, f64)| match square.is_finite() {
+            true => Ok(square.sqrt()),
+            false => Err(StageError::NonFinite { what: format!("the gradient of {}", parameter.name) }),
         };
-        parameters.into_iter().zip(&gradients.buffers).map(norm).collect()
+        parameters.into_iter().zip(squares).map(norm).collect()
     }
 
     /// Updates every parameter that is neither fixed nor frozen, and an average of them that is at hand.

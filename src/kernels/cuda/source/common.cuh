@@ -12,6 +12,9 @@
 #define SHARED_BYTES(name) extern __shared__ __align__(16) unsigned char name[]
 // shared memory of a fixed size: SHARED float sums[32];
 #define SHARED __shared__
+#ifndef INFINITY
+#define INFINITY __int_as_float(0x7f800000)
+#endif
 #endif
 
 #define DEVICE __device__ __forceinline__
@@ -210,7 +213,7 @@ DEVICE void load_tiles_transposed(u32 (&to)[4], const void* row) {
 // 16 bytes from global to shared memory (both on boundaries of 16) while the threads go on; zeros where there is nothing.
 DEVICE void copy_async(void* shared, const void* global, bool there) {
 #if defined(STANDIN)
-    standin::copy(shared, global, there);
+    standin::copy_later(shared, global, there);
 #elif __CUDA_ARCH__ >= 800
     u32 at = u32(__cvta_generic_to_shared(shared));
     int bytes = there ? 16 : 0;
@@ -221,13 +224,17 @@ DEVICE void copy_async(void* shared, const void* global, bool there) {
 }
 // The copies so far are one group.
 DEVICE void copies_end() {
-#if !defined(STANDIN) && __CUDA_ARCH__ >= 800
+#if defined(STANDIN)
+    standin::copies_end();
+#elif __CUDA_ARCH__ >= 800
     asm volatile("cp.async.commit_group;" ::: "memory");
 #endif
 }
 // Waits until all but the last `left` groups of this thread have come; __syncthreads() must follow.
 template <int left> DEVICE void copies_wait() {
-#if !defined(STANDIN) && __CUDA_ARCH__ >= 800
+#if defined(STANDIN)
+    standin::copies_wait(left);
+#elif __CUDA_ARCH__ >= 800
     asm volatile("cp.async.wait_group %0;" ::"n"(left) : "memory");
 #endif
 }
