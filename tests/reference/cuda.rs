@@ -73,6 +73,7 @@ fn cuda_goes_on_where_the_processor_stopped_and_back() {
 fn cuda_mixed_precision_stays_near_the_reference() {
     let Some(device) = gpu() else { return };
     for precision in [Precision::Bf16, Precision::F16] {
-        check_all_mixed(&device, precision, 5e-2);
+        // as every instruction set of the processor is held: whichever way sums are rounded
+        check_all_mixed(&device, precision, 8e-2);
     }
 }

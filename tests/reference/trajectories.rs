@@ -156,7 +156,8 @@ impl<D: Device> Stage<D> for Watched<D> {
         outputs: &mut Outputs<'_, D>,
     ) -> Result<(), StageError> {
         if let (0, Some(Some(Value::Gradients(gradients)))) = (at.step, inputs.values.first()) {
-            let buffers = gradients.buffers.iter().map(|b| self.device.read(D::buffer(b)).unwrap());
+            let plain = |values: Vec<f32>| values.into_iter().map(|x| x / gradients.scale).collect();
+            let buffers = gradients.buffers.iter().map(|b| plain(self.device.read(D::buffer(b)).unwrap()));
             *self.seen.lock().unwrap() = self.names.iter().cloned().zip(buffers).collect();
         }
         self.inner.fire(at, inputs, outputs)

@@ -8,7 +8,7 @@ use crate::data::Rgb8;
 use crate::kernels::cuda::Gpu;
 use crate::kernels::cuda::crops::{Crop, MAX_SIDE, Normal, Pictures, Staging, crops};
 use crate::runtime::stage::StageError;
-use crate::tensor::{Batched, Device};
+use crate::tensor::Batched;
 
 /// Sends pictures to the GPU and starts what makes crops of them, on the stream of everything else; waits for nothing but the pictures
 /// before the last ones, whose place in the host's memory it takes.
