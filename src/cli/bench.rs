@@ -9,6 +9,7 @@ use super::{Compute, GraphArg};
 use crate::bench::report::Report;
 use crate::bench::{Request, bench};
 use crate::error::Error;
+use crate::graph::problem::Diagnostic;
 use crate::graph::report;
 use crate::plan::Plan;
 use crate::runtime::{Interrupt, RunError};
@@ -60,7 +61,8 @@ impl BenchArgs {
     /// Times, and prints what came of it.
     pub fn run(&self, registry: &Registry) -> Result<(), Error> {
         let loaded = self.graph.load()?;
-        let (plan, notes) = super::plan(&loaded, registry)?;
+        let (plan, mut notes) = super::plan(&loaded, registry)?;
+        notes.extend(super::memory_problem(&loaded, registry, &plan).map(Diagnostic::as_note));
         // a closed standard error leaves nobody to tell
         let _ = report::print(&notes, &loaded.origins);
         let device = device::open(plan.graph.device)?;

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::GraphArg;
 use crate::error::Error;
+use crate::graph::problem::Diagnostic;
 use crate::graph::report;
 use crate::graph::spec::{DeviceChoice, GraphSpec};
 use crate::plan::{Plan, build, explain};
@@ -22,7 +23,11 @@ pub struct CheckArgs {
 impl CheckArgs {
     pub fn run(&self, registry: &Registry) -> Result<(), Error> {
         let loaded = self.graph.load()?;
-        match super::plan(&loaded, registry) {
+        let planned = super::plan(&loaded, registry).map(|(plan, mut notes)| {
+            notes.extend(super::memory_problem(&loaded, registry, &plan).map(Diagnostic::as_note));
+            (plan, notes)
+        });
+        match planned {
             Ok((plan, notes)) if self.json => {
                 let notes = notes.iter().map(|note| note.to_json(&loaded.origins)).collect();
                 super::say(&explain::json::plan(&plan, elsewhere(&plan, registry).as_ref(), notes))

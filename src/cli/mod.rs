@@ -131,19 +131,20 @@ impl GraphArg {
     }
 }
 
-/// Checks and plans a loaded graph; its notes come with the plan, one on a machine too small for it among them.
+/// Checks and plans a loaded graph; its notes come with the plan.
 ///
 /// # Errors
 /// [`Error::Graph`] with everything that is wrong.
 pub fn plan(loaded: &Loaded, registry: &Registry) -> Result<(Plan, Vec<Diagnostic>), Error> {
     let planned = build::plan(loaded, registry);
-    let (plan, mut notes) =
+    let (plan, notes) =
         planned.map_err(|problems| Error::Graph { problems, origins: Box::new(loaded.origins.clone()) })?;
-    let memory = device::memory(plan.graph.device);
-    notes.extend(
-        memory.and_then(|memory| fit::problem(loaded, registry, &plan, memory)).map(Diagnostic::as_note),
-    );
     Ok((plan, notes))
+}
+
+/// What is wrong with a plan for the memory of the device that it asks for, as far as that is known.
+fn memory_problem(loaded: &Loaded, registry: &Registry, plan: &Plan) -> Option<Diagnostic> {
+    fit::problem(loaded, registry, plan, device::memory(plan.graph.device)?)
 }
 
 /// The program: parses the command line, does what it asks, and says what went wrong. A crate with stages of its own

@@ -9,12 +9,12 @@ use super::device::{self, Work};
 use super::{Compute, GraphArg};
 use crate::checkpoint::Reuse;
 use crate::error::Error;
-use crate::graph::load::Loaded;
+use crate::graph::problem::Diagnostic;
 use crate::graph::report;
 use crate::graph::spec::{DeviceChoice, GraphSpec};
 use crate::graph::write::to_ron;
 use crate::nn::weights::introduce;
-use crate::plan::{Plan, explain, fit};
+use crate::plan::{Plan, explain};
 use crate::report::logs::Log;
 use crate::report::verdict::Verdict;
 use crate::runtime::{self, Interrupt, Options, Outcome, RunError};
@@ -72,11 +72,18 @@ impl RunArgs {
     /// Checks, runs, and says what came of it.
     pub fn run(&self, registry: &Registry) -> Result<(), Error> {
         let loaded = self.graph.load()?;
-        let (plan, notes) = super::plan(&loaded, registry)?;
+        let (plan, mut notes) = super::plan(&loaded, registry)?;
+        let lacking = super::memory_problem(&loaded, registry, &plan);
+        let on_gpu = matches!(plan.graph.device, DeviceChoice::Cuda(_));
+        // a machine that lacks memory swaps, so this is a note; a GPU would fail in mid-run, so there it is an error
+        notes.extend(lacking.clone().filter(|_| !on_gpu).map(Diagnostic::as_note));
         // a closed standard error leaves nobody to tell
         let _ = report::print(&notes, &loaded.origins);
-        if let DeviceChoice::Cuda(_) = plan.graph.device {
-            self.fits(&loaded, registry, &plan)?;
+        if let Some(memory) = device::memory(plan.graph.device).filter(|_| on_gpu) {
+            super::say(&explain::memory::plan(&plan, memory))?;
+        }
+        if let Some(problem) = lacking.filter(|_| on_gpu) {
+            return Err(Error::Graph { problems: vec![problem], origins: Box::new(loaded.origins) });
         }
         let device = device::open(plan.graph.device)?;
         // a run goes on in the precision that it began with, also on another machine and its device
@@ -94,19 +101,6 @@ impl RunArgs {
             Training { plan: &plan, registry, text: &text, options: &options, interrupt: &interrupt };
         let outcome = device.work(training)?;
         self.conclude(&outcome)
-    }
-
-    /// Says what the GPU's memory will be used for. A machine that lacks memory swaps, and only gets a note; a GPU fails, so it
-    /// is refused.
-    fn fits(&self, loaded: &Loaded, registry: &Registry, plan: &Plan) -> Result<(), Error> {
-        let Some(memory) = device::memory(plan.graph.device) else { return Ok(()) };
-        super::say(&explain::memory::plan(plan, memory))?;
-        match fit::problem(loaded, registry, plan, memory) {
-            Some(problem) => {
-                Err(Error::Graph { problems: vec![problem], origins: Box::new(loaded.origins.clone()) })
-            }
-            None => Ok(()),
-        }
     }
 
     /// What would otherwise be found out only when hours of training are to be written down.

@@ -1,7 +1,9 @@
 //! Stochastic depth (Huang et al. 2016): a residual branch works on the images that it keeps, and on no others.
 
+use dfdx::prelude::Storage;
+
 use crate::kernels::{Kernels, Products, Rows};
-use crate::tensor::Buffer;
+use crate::tensor::{Buffer, Float};
 
 /// The images that one branch keeps.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,7 +25,7 @@ pub(super) fn scale(survivors: Option<&Survivors>) -> f32 {
 }
 
 /// The gradient of a branch's output: that of its rows, scaled as they were, in the precision of the products that it goes
-/// into; or nothing where `dy` itself is it.
+/// into; or nothing where `dy` itself will do.
 pub(super) fn branch_gradient<D: Kernels>(
     device: &D,
     products: Products,
@@ -32,9 +34,11 @@ pub(super) fn branch_gradient<D: Kernels>(
     width: usize,
     dy: &Buffer<D>,
 ) -> Result<Option<D::Activations>, D::Err> {
-    let Some(survivors) = survivors else { return Ok(None) };
-    let rows = Rows::Of { images: &survivors.images, each };
+    if survivors.is_none() && (products == Products::F32 || !D::STORES_FACTORS) {
+        return Ok(None);
+    }
+    let rows = rows(survivors, Storage::<Float>::len(device, dy) / width / each, each);
     let mut branch = device.activations(products, rows.len() * width)?;
-    device.gather_rows(rows, width, survivors.scale, D::buffer(dy), D::kept_mut(&mut branch))?;
+    device.gather_rows(rows, width, scale(survivors), D::buffer(dy), D::kept_mut(&mut branch))?;
     Ok(Some(branch))
 }

@@ -16,6 +16,8 @@ impl Device for Cuda {
     type AnyViewMut<'a> = AnyMut<'a>;
     type Activations = Memory;
 
+    const STORES_FACTORS: bool = true;
+
     fn word(&self) -> String {
         Gpu::of(self).map_or("cuda".into(), |gpu| format!("cuda:{}", gpu.ordinal()))
     }
@@ -45,15 +47,16 @@ impl Device for Cuda {
     }
 
     fn view<S: Shape>(tensor: &Tensor<S, Float, Self>) -> View<'_> {
-        let (pointer, len) = place(tensor);
+        let Place { pointer, len, id } = place(tensor);
         // SAFETY: the place is the tensor's own memory, which lives for as long as it is borrowed
-        unsafe { View::new(pointer, len) }
+        unsafe { View::new(pointer, len) }.of_tensor(id)
     }
 
     /// No copy is made here: dfdx doesn't tell whether another handle lives. Weights have one owner while they are updated, and
     /// other tensors are written before anybody else has seen them.
     fn view_mut<S: Shape>(tensor: &mut Tensor<S, Float, Self>) -> ViewMut<'_> {
-        let (pointer, len) = place(tensor);
+        let Place { pointer, len, id } = place(tensor);
+        Gpu::forget(id);
         // SAFETY: as above, and the tensor is borrowed mutably
         unsafe { ViewMut::new(pointer, len) }
     }
@@ -97,55 +100,111 @@ fn buffer_len(buffer: &Buffer<Cuda>) -> usize {
     buffer.len()
 }
 
-/// Where a tensor's numbers stand, and how many there are.
+/// Where a tensor's numbers stand.
+struct Place {
+    pointer: u64,
+    len: usize,
+    /// The tensor's own number, which no other has; 0 for none.
+    id: u64,
+}
+
+/// Finds a tensor's numbers.
 ///
-/// dfdx shows neither, but its `Debug` text begins with them: `Tensor { id: …, data: … { cu_device_ptr: 140…, len: 12, …`. The
-/// text is cut off right there: what follows is long.
+/// dfdx does not show where they are, but its `Debug` text begins with it: `Tensor { id: UniqueId(3), data: … { cu_device_ptr: 140…,
+/// len: 12, …`. The text is cut off right there: what follows is long.
 ///
 /// # Panics
 /// For a permuted or broadcast tensor whose memory has another size than its shape, and for a text of another form (judged whenever
 /// a GPU is opened, and by the tests).
-fn place<S: Shape>(tensor: &Tensor<S, Float, Cuda>) -> (u64, usize) {
+fn place<S: Shape>(tensor: &Tensor<S, Float, Cuda>) -> Place {
     let len = tensor.shape().num_elements();
     let mut reader = Reader::default();
     // the end of the reading is an error on purpose
     let _ = write!(reader, "{tensor:?}");
-    let (pointer, physical) = (reader.number("cu_device_ptr: "), reader.number("len: "));
+    let Reader { pointer, len: physical, id, .. } = reader;
     assert_eq!(physical, Some(len as u64), "numbers of {:?}: the tensor must be contiguous", tensor.shape());
-    (pointer.expect("dfdx's text of a tensor names its place"), len)
+    let pointer = pointer.expect("dfdx's text of a tensor names its place");
+    // numbers are counted from 0, and 0 means none here
+    Place { pointer, len, id: id.map_or(0, |id| id + 1) }
 }
 
-/// The beginning of a text.
+/// Reads a tensor's text as it is written, word by word, and ends it where nothing more is wanted.
+#[derive(Default)]
 struct Reader {
-    text: [u8; 256],
-    len: usize,
+    awaits: Option<Word>,
+    id: Option<u64>,
+    pointer: Option<u64>,
+    len: Option<u64>,
 }
 
-impl Default for Reader {
-    fn default() -> Self {
-        Reader { text: [0; 256], len: 0 }
-    }
+/// A word that a number follows.
+#[derive(Clone, Copy)]
+enum Word {
+    Id,
+    Pointer,
+    Len,
 }
 
 impl Write for Reader {
     fn write_str(&mut self, piece: &str) -> fmt::Result {
-        let count = piece.len().min(self.text.len() - self.len);
-        self.text[self.len..self.len + count].copy_from_slice(&piece.as_bytes()[..count]);
-        self.len += count;
-        // a number is complete when something follows it
-        let complete = self.number("len: ").is_some() && piece.starts_with(',');
-        if complete || self.len == self.text.len() { Err(fmt::Error) } else { Ok(()) }
+        match piece {
+            "UniqueId" if self.id.is_none() => self.awaits = Some(Word::Id),
+            "cu_device_ptr" if self.pointer.is_none() => self.awaits = Some(Word::Pointer),
+            "len" if self.pointer.is_some() => self.awaits = Some(Word::Len),
+            _ => {
+                if let (Some(word), Ok(number)) = (self.awaits, piece.parse()) {
+                    self.awaits = None;
+                    match word {
+                        Word::Id => self.id = Some(number),
+                        Word::Pointer => self.pointer = Some(number),
+                        Word::Len => {
+                            self.len = Some(number);
+                            return Err(fmt::Error);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 }
 
-impl Reader {
-    /// The number behind a word.
-    fn number(&self, word: &str) -> Option<u64> {
-        let text = &self.text[..self.len];
-        let at = text.windows(word.len()).position(|part| part == word.as_bytes())? + word.len();
-        let digits = text[at..].iter().take_while(|byte| byte.is_ascii_digit());
-        digits.map(|digit| u64::from(digit - b'0')).try_fold(None, |sum: Option<u64>, digit| {
-            Some(Some(sum.unwrap_or(0).checked_mul(10)?.checked_add(digit)?))
-        })?
+#[cfg(test)]
+mod tests {
+    use dfdx::prelude::*;
+
+    use super::Device as _;
+    use crate::kernels::cuda::{Gpu, open};
+
+    #[test]
+    fn views_reach_the_tensor_whatever_its_shape() {
+        let Ok(device) = open(0) else {
+            eprintln!("skipped, for want of a GPU");
+            return;
+        };
+        let gpu = Gpu::of(&device).unwrap();
+        let values: Vec<f32> = (0..24).map(|i| i as f32).collect();
+        let mut a = device.tensor_from_vec(values.clone(), (2usize, Const::<3>, 4usize));
+        assert_eq!(gpu.read(Cuda::view(&a)).unwrap(), values);
+        let flat = a.clone().reshape_like(&(24usize,));
+        assert_eq!(Cuda::view(&flat).pointer(), Cuda::view(&a).pointer(), "one memory");
+        let other = device.tensor_from_vec(vec![9.0; 24], (24usize,));
+        assert_ne!(Cuda::view(&other).tensor(), Cuda::view(&a).tensor(), "each has a number of its own");
+        let doubled: Vec<f32> = values.iter().map(|x| 2.0 * x).collect();
+        gpu.write(Cuda::view_mut(&mut a), &doubled).unwrap();
+        assert_eq!(a.as_vec(), doubled);
+        let none = device.tensor_from_vec(Vec::new(), (0usize, Const::<3>));
+        assert_eq!(Cuda::view(&none).len(), 0);
+    }
+
+    /// Every operation asks some times: what this costs is on the host's way through a step.
+    #[test]
+    fn a_view_costs_no_more_than_a_launch() {
+        let Ok(device) = open(0) else { return };
+        let a = device.tensor_from_vec(vec![1.0; 6], (2usize, Const::<3>));
+        let start = std::time::Instant::now();
+        let sum: u64 = (0..10_000).map(|_| Cuda::view(&a).pointer() & 1).sum();
+        let each = start.elapsed().as_nanos() / 10_000;
+        eprintln!("a view takes {each} ns ({sum})");
     }
 }

@@ -27,6 +27,9 @@ pub trait Device: dfdx::tensor_ops::Device<Float> + Storage<Float, Vec: Send + S
     /// A buffer of activations in the precision of a network's products.
     type Activations: Send + Sync;
 
+    /// Whether factors of 16-bit products are best stored as such beforehand; else products round them as they read them.
+    const STORES_FACTORS: bool = false;
+
     /// The word on the command line: `cpu`, `cuda:0`.
     fn word(&self) -> String;
 

@@ -8,6 +8,7 @@ use cudarc::driver::{CudaDevice, CudaSlice, DevicePtr, result, sys};
 use dfdx::prelude::{Cuda, CudaError, Storage};
 
 use super::image::{self, CompileError};
+use super::kept::Kept;
 use super::launch::RowsArgument;
 use super::matrix::Library;
 use super::scratch::Memory;
@@ -47,6 +48,7 @@ pub struct Gpu {
     modules: Vec<sys::CUmodule>,
     functions: RwLock<HashMap<&'static str, Function>>,
     library: Mutex<Library>,
+    kept: Mutex<Kept>,
     lists: Mutex<HashMap<Vec<usize>, Arc<CudaSlice<i32>>>>,
     tf32: std::sync::atomic::AtomicBool,
 }
@@ -165,6 +167,7 @@ impl Gpu {
             modules,
             functions: RwLock::default(),
             library,
+            kept: Mutex::default(),
             lists: Mutex::default(),
             tf32: false.into(),
         })
@@ -273,6 +276,18 @@ impl Gpu {
             unsafe { result::module::get_function(*module, text.clone()) }.ok()
         });
         found.ok_or_else(not_found)
+    }
+
+    /// Lends what is kept of weights.
+    pub(super) fn with_kept<R>(&self, work: impl FnOnce(&mut Kept) -> R) -> R {
+        work(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Lets go what was made of a tensor whose numbers are about to change.
+    pub fn forget(tensor: u64) {
+        if let Some(gpu) = OPEN.get() {
+            gpu.with_kept(|kept| kept.forget(tensor));
+        }
     }
 
     /// Lends the library of products.

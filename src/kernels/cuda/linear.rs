@@ -39,7 +39,7 @@ pub fn forward(
 ) -> Result<(), CudaError> {
     assert_eq!([x.len(), w.len(), y.len()], [rows * inp, out * inp, rows * out], "x, w, y of a linear layer");
     assert_bias(bias, out);
-    let (x, w) = (Factor::rows(x, inp), Factor::transposed(w, inp));
+    let (x, w) = (Factor::rows(x, inp), Factor::weights_transposed(w, inp));
     product(gpu, products, (rows, out, inp), x, w, Target::new(y, out).biased(bias))
 }
 
@@ -87,7 +87,7 @@ pub fn forward_residual(
     if count == 0 {
         return Ok(());
     }
-    let (x, w, shape) = (Factor::rows(x, inp), Factor::transposed(w, inp), (count, out, inp));
+    let (x, w, shape) = (Factor::rows(x, inp), Factor::weights_transposed(w, inp), (count, out, inp));
     // rows that stand evenly apart are a matrix of wider rows
     let (first, apart) = match rows {
         Rows::All(_) => (0, 1),
@@ -131,7 +131,7 @@ pub fn backward_input(
 ) -> Result<(), CudaError> {
     let (found, expected) = ([dy.len(), w.len(), dx.len()], [rows * out, out * inp, rows * inp]);
     assert_eq!(found, expected, "dy, w, dx of a linear layer");
-    let (dy, w) = (Factor::rows(dy, out), Factor::rows(w, inp));
+    let (dy, w) = (Factor::rows(dy, out), Factor::weights(w, inp));
     product(gpu, products, (rows, inp, out), dy, w, Target::new(dx, inp))
 }
 
@@ -148,7 +148,7 @@ pub fn backward_input_add(
 ) -> Result<(), CudaError> {
     let (found, expected) = ([dy.len(), w.len(), dx.len()], [rows * out, out * inp, rows * inp]);
     assert_eq!(found, expected, "dy, w, dx of a linear layer");
-    let (dy, w) = (Factor::rows(dy, out), Factor::rows(w, inp));
+    let (dy, w) = (Factor::rows(dy, out), Factor::weights(w, inp));
     product(gpu, products, (rows, inp, out), dy, w, Target::new(dx, inp).plus(Plus::Itself))
 }
 

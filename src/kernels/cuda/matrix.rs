@@ -2,10 +2,13 @@
 //!
 //! Matrices are row-major here and column-major there: what we call c = a b, the library knows as cᵀ = bᵀ aᵀ, on the same memory.
 
+use std::sync::Arc;
+
 use dfdx::prelude::CudaError;
 
 use super::convert::convert;
 use super::gpu::Gpu;
+use super::kept;
 use super::launch::{Launch, Pointer, launch};
 use super::scratch::Memory;
 use super::view::{Any, AnyMut, Kind, View};
@@ -26,17 +29,34 @@ pub struct Factor<'a> {
     pub width: usize,
     /// Whether it is stored as its transpose.
     pub transposed: bool,
+    /// Weights, where it is some: what is made of them for a product is kept.
+    weights: Option<View<'a>>,
 }
 
 impl<'a> Factor<'a> {
     /// Rows as they are stored, `width` numbers apart.
     pub fn rows(data: impl Into<Any<'a>>, width: usize) -> Self {
-        Factor { data: data.into(), width, transposed: false }
+        Factor { data: data.into(), width, transposed: false, weights: None }
     }
 
     /// The transpose of what is stored.
     pub fn transposed(data: impl Into<Any<'a>>, width: usize) -> Self {
-        Factor { data: data.into(), width, transposed: true }
+        Factor { data: data.into(), width, transposed: true, weights: None }
+    }
+
+    /// The same in another precision, where there is one.
+    fn with(self, room: Option<&'a Memory>) -> Self {
+        Factor { data: room.map_or(self.data, Memory::any), weights: None, ..self }
+    }
+
+    /// Rows of weights.
+    pub fn weights(w: View<'a>, width: usize) -> Self {
+        Factor { weights: Some(w), ..Factor::rows(w, width) }
+    }
+
+    /// The transpose of weights as they are stored.
+    pub fn weights_transposed(w: View<'a>, width: usize) -> Self {
+        Factor { weights: Some(w), ..Factor::transposed(w, width) }
     }
 }
 
@@ -106,10 +126,8 @@ pub fn product(
     let fits = cols <= target.width && (rows - 1) * target.width + cols <= target.out.len();
     assert!(fits, "room for a product");
     let kind = Kind::of(products);
-    let (a_room, b_room) = (rounded(gpu, kind, a.data)?, rounded(gpu, kind, b.data)?);
-    let (a_data, b_data) =
-        (a_room.as_ref().map_or(a.data, Memory::any), b_room.as_ref().map_or(b.data, Memory::any));
-    let (a, b) = (Factor { data: a_data, ..a }, Factor { data: b_data, ..b });
+    let (a_room, b_room) = (factor(gpu, kind, a)?, factor(gpu, kind, b)?);
+    let (a, b) = (a.with(a_room.as_deref()), b.with(b_room.as_deref()));
     if [Kind::F32, kind].contains(&target.out.kind()) {
         return multiply(gpu, (rows, cols, depth), a, b, target);
     }
@@ -136,6 +154,14 @@ fn assert_within(name: &str, factor: Factor<'_>, rows: usize, cols: usize) {
         factor.width,
         factor.data.len()
     );
+}
+
+/// A factor in the precision of the product, unless it is in it already.
+fn factor(gpu: &Gpu, kind: Kind, x: Factor<'_>) -> Result<Option<Arc<Memory>>, CudaError> {
+    match x.weights {
+        Some(weights) => kept::rounded(gpu, kind, weights),
+        None => Ok(rounded(gpu, kind, x.data)?.map(Arc::new)),
+    }
 }
 
 /// Numbers in another precision, unless they are in it already.
@@ -170,7 +196,7 @@ fn multiply(
     };
     // the library takes a bias in the target's precision
     let bias_room =
-        target.bias.map(|bias| rounded(gpu, target.out.kind(), bias.into())).transpose()?.flatten();
+        target.bias.map(|bias| kept::rounded(gpu, target.out.kind(), bias)).transpose()?.flatten();
     let bias = bias_room.as_ref().map_or(target.bias.map_or(0, View::pointer), |room| room.any().pointer());
     let factors = [b.data.pointer(), a.data.pointer(), plus, target.out.pointer()];
     let key = Key {

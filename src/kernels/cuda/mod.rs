@@ -10,6 +10,7 @@ pub mod crops;
 pub mod figures;
 mod gpu;
 mod image;
+mod kept;
 mod launch;
 pub mod layer_norm;
 pub mod linear;

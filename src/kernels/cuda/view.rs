@@ -1,6 +1,7 @@
 //! Numbers in a GPU's memory, lent: what a kernel is handed.
 
 use std::marker::PhantomData;
+use std::num::NonZeroU64;
 use std::ops::Range;
 
 use cudarc::driver::sys::CUdeviceptr;
@@ -12,6 +13,8 @@ use crate::kernels::Products;
 pub struct View<'a> {
     pointer: CUdeviceptr,
     len: usize,
+    /// The tensor that they are the numbers of, where they are a tensor's.
+    tensor: Option<NonZeroU64>,
     lent: PhantomData<&'a [f32]>,
 }
 
@@ -82,7 +85,17 @@ impl<'a> View<'a> {
     /// `len` numbers must stand at this place of the GPU's memory, and nobody may write them, or free them before `'a` is over, except
     /// on the stream that all kernels run on.
     pub unsafe fn new(pointer: CUdeviceptr, len: usize) -> Self {
-        View { pointer, len, lent: PhantomData }
+        View { pointer, len, tensor: None, lent: PhantomData }
+    }
+
+    /// The same, known as the numbers of a tensor. Whoever changes them says so ([`super::Gpu::forget`]).
+    pub fn of_tensor(self, tensor: u64) -> Self {
+        View { tensor: NonZeroU64::new(tensor), ..self }
+    }
+
+    /// The tensor that they are the numbers of, where they are a tensor's.
+    pub fn tensor(self) -> Option<u64> {
+        self.tensor.map(NonZeroU64::get)
     }
 
     pub fn pointer(self) -> CUdeviceptr {
@@ -100,7 +113,7 @@ impl<'a> View<'a> {
     /// A stretch of them.
     pub fn slice(self, range: Range<usize>) -> View<'a> {
         assert!(range.start <= range.end && range.end <= self.len, "{range:?} of {} numbers", self.len);
-        View { pointer: self.pointer + 4 * range.start as u64, len: range.len(), lent: PhantomData }
+        View { pointer: self.pointer + 4 * range.start as u64, len: range.len(), ..self }
     }
 }
 
@@ -130,7 +143,7 @@ impl<'a> ViewMut<'a> {
 
     /// The same numbers, to read.
     pub fn as_view(&self) -> View<'_> {
-        View { pointer: self.pointer, len: self.len, lent: PhantomData }
+        View { pointer: self.pointer, len: self.len, tensor: None, lent: PhantomData }
     }
 
     /// A stretch of them.
@@ -197,6 +210,12 @@ impl<'a> AnyMut<'a> {
     /// The same numbers, lent on.
     pub fn lend(&mut self) -> AnyMut<'_> {
         AnyMut { pointer: self.pointer, len: self.len, kind: self.kind, lent: PhantomData }
+    }
+
+    /// A stretch of them.
+    pub fn slice(&mut self, range: Range<usize>) -> AnyMut<'_> {
+        let Any { pointer, len, kind, .. } = self.as_any().slice(range);
+        AnyMut { pointer, len, kind, lent: PhantomData }
     }
 
     /// The same numbers, to read.

@@ -2,10 +2,12 @@
 //! are made of all tokens, and queries of one token of all images at a time.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use dfdx::prelude::CudaError;
 
 use super::super::gpu::Gpu;
+use super::super::kept;
 use super::super::matrix::{Factor, Plus, Target, product, rounded};
 use super::super::scratch::Memory;
 use super::super::view::{Any, AnyMut, Kind, View, ViewMut};
@@ -40,25 +42,28 @@ fn from(x: Any<'_>, place: usize) -> Any<'_> {
 
 /// The same of numbers to write.
 fn from_mut<'a>(x: &'a mut AnyMut<'_>, place: usize) -> AnyMut<'a> {
-    let rest = from(x.as_any(), place);
-    // SAFETY: a stretch of what is borrowed mutably for as long
-    unsafe { AnyMut::new(rest.kind(), rest.pointer(), rest.len()) }
+    let len = x.len();
+    x.slice(place.min(len)..len)
 }
 
 /// A factor in the precision of the products, rounded once for all products that it is in.
 struct Rounded<'a> {
     given: Any<'a>,
-    room: Option<Memory>,
+    room: Option<Arc<Memory>>,
 }
 
 impl<'a> Rounded<'a> {
     fn new(gpu: &Gpu, products: Products, given: impl Into<Any<'a>>) -> Result<Self, CudaError> {
         let given = given.into();
-        Ok(Rounded { given, room: rounded(gpu, Kind::of(products), given)? })
+        Ok(Rounded { given, room: rounded(gpu, Kind::of(products), given)?.map(Arc::new) })
+    }
+
+    fn weights(gpu: &Gpu, products: Products, w: View<'a>) -> Result<Self, CudaError> {
+        Ok(Rounded { given: w.into(), room: kept::rounded(gpu, Kind::of(products), w)? })
     }
 
     fn any(&self) -> Any<'_> {
-        self.room.as_ref().map_or(self.given, Memory::any)
+        self.room.as_ref().map_or(self.given, |room| room.any())
     }
 }
 
@@ -79,10 +84,10 @@ pub fn qkv_forward(
     let (width, all, rows) = widths(d);
     assert_eq!(bias.len(), all, "a bias for each column of qkv");
     if d.queries == d.tokens {
-        let (x, w) = (Factor::rows(x, width), Factor::transposed(w, width));
+        let (x, w) = (Factor::rows(x, width), Factor::weights_transposed(w, width));
         return product(gpu, products, (rows, all, width), x, w, Target::new(qkv, all).biased(Some(bias)));
     }
-    let (x, w) = (Rounded::new(gpu, products, x)?, Rounded::new(gpu, products, w)?);
+    let (x, w) = (Rounded::new(gpu, products, x)?, Rounded::weights(gpu, products, w)?);
     let mut make = |tokens: usize, from_token: usize, apart: usize, columns: Range<usize>| {
         let (first, count) = (columns.start, columns.len());
         let x = Factor::rows(from(x.any(), from_token * width), apart * width);
@@ -142,10 +147,10 @@ pub fn qkv_backward_input(
     check(d, dx.len(), w.len(), dqkv.len());
     let (width, all, rows) = widths(d);
     if d.queries == d.tokens {
-        let (dqkv, w) = (Factor::rows(dqkv, all), Factor::rows(w, width));
+        let (dqkv, w) = (Factor::rows(dqkv, all), Factor::weights(w, width));
         return product(gpu, products, (rows, width, all), dqkv, w, Target::new(dx, width));
     }
-    let (dqkv, w) = (Rounded::new(gpu, products, dqkv)?, Rounded::new(gpu, products, w)?);
+    let (dqkv, w) = (Rounded::new(gpu, products, dqkv)?, Rounded::weights(gpu, products, w)?);
     let mut make = |tokens: usize, from_token: usize, apart: usize, first: usize| {
         let dy = Factor::rows(from(dqkv.any(), from_token * all + first), apart * all);
         let weights = Factor::rows(from(w.any(), first * width), width);

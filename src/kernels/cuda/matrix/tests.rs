@@ -103,8 +103,18 @@ fn check(gpu: &Gpu, case: Case, slowly: bool) {
     let target =
         Target::new(target, width).scaled(case.scale).biased(case.bias.then(|| bias.view())).plus(plus);
     let (a, b) = (
-        Factor { data: a.any().slice(start..a.len()), width: a_width, transposed: transposed[0] },
-        Factor { data: b.any().slice(start..b.len()), width: b_width, transposed: transposed[1] },
+        Factor {
+            data: a.any().slice(start..a.len()),
+            width: a_width,
+            transposed: transposed[0],
+            weights: None,
+        },
+        Factor {
+            data: b.any().slice(start..b.len()),
+            width: b_width,
+            transposed: transposed[1],
+            weights: None,
+        },
     );
     match slowly {
         true => plain(gpu, case.shape, a, b, target).unwrap(),
