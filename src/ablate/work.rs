@@ -97,10 +97,11 @@ fn one<D: Registered>(
     // what earlier runs left with the allocator is not this one's
     release_freed_memory();
     let alone = memory::forget_peak();
+    device.forget_peak();
     let start = Instant::now();
     let options = Options { out: folder.to_owned(), reuse: Reuse::Resume, ..request.options.clone() };
     let outcome = runtime::run(&planned.plan, registry, &planned.text, device, &options, interrupt);
-    let peak_bytes = memory::peak().filter(|_| alone);
+    let peak_bytes = device.peak_memory().or_else(|| memory::peak().filter(|_| alone));
     let seconds = start.elapsed().as_secs_f64();
     match outcome {
         Ok(outcome) => Kept { status: outcome.status, error: None, seconds, peak_bytes },

@@ -15,6 +15,7 @@ pub mod tally;
 use std::time::Instant;
 
 use crate::graph::problem::nearest;
+use crate::kernels::Products;
 use crate::kernels::cpu::peak;
 use crate::plan::{NodeId, Place, Plan};
 use crate::runtime::build::{Build, Workshop};
@@ -75,9 +76,12 @@ pub struct Peaks {
 }
 
 impl Peaks {
-    /// Measures both on the current pool's threads: about half a second each.
-    pub fn measure() -> Self {
-        Peaks { f32: peak::f32_gflops(), bf16: peak::bf16_gflops() }
+    /// Measures both on a device, or on the current pool's threads: about half a second each.
+    pub fn measure<D: Device>(device: &D) -> Self {
+        match device.matrix_peak(Products::F32) {
+            Some(f32) => Peaks { f32, bf16: device.matrix_peak(Products::Bf16) },
+            None => Peaks { f32: peak::f32_gflops(), bf16: peak::bf16_gflops() },
+        }
     }
 
     /// The larger of each.
@@ -113,6 +117,7 @@ pub fn bench<D: Registered>(
     interrupt: &Interrupt,
 ) -> Result<Report, RunError> {
     retain_freed_memory();
+    device.allow_tf32(plan.graph.tf32);
     let device = Crossing::of(device);
     let chosen = chosen(plan, &request.stages)?;
     let (pictures, horizon) = open(plan).map_err(|error| advised(plan, error))?;

@@ -118,7 +118,8 @@ impl Report {
     pub fn peak(&self) -> f64 {
         match self.precision {
             Precision::Bf16 => self.peaks.bf16.unwrap_or(self.peaks.f32),
-            Precision::F32 | Precision::F16 | Precision::Auto => self.peaks.f32,
+            Precision::F16 => self.peaks.bf16.unwrap_or(self.peaks.f32),
+            Precision::F32 | Precision::Auto => self.peaks.f32,
         }
     }
 

@@ -40,14 +40,16 @@ pub fn time<D: Device>(
     let (timings, threads, peaks, peak_memory) = launch(&run, parts, layout, |mut island, feed| {
         let feed = if replayed { Box::new(Replay::new(feed, per_step(&run))) } else { feed };
         island.first()?;
-        let peaks = Peaks::measure();
+        let peaks = Peaks::measure::<D>(parts.device);
+        parts.device.forget_peak();
         let timings = match alone {
             [] => whole(&run, island, feed, request, interrupt)?,
             nodes => some(&run, island, feed, nodes, request, interrupt)?,
         };
+        let peak_memory = parts.device.peak_memory().or_else(memory::peak);
         // the better of two, for a shared machine is slow at times
-        let peaks = peaks.or_better(Peaks::measure());
-        Ok((timings, rayon::current_num_threads(), peaks, memory::peak()))
+        let peaks = peaks.or_better(Peaks::measure::<D>(parts.device));
+        Ok((timings, rayon::current_num_threads(), peaks, peak_memory))
     })?;
     let timed = |span: &Span| {
         let index = span.step.checked_sub(request.warmup)? as usize;

@@ -5,7 +5,8 @@ use clap::Args;
 use super::GraphArg;
 use crate::error::Error;
 use crate::graph::report;
-use crate::plan::explain;
+use crate::graph::spec::{DeviceChoice, GraphSpec};
+use crate::plan::{Plan, build, explain};
 use crate::stages::Registry;
 
 /// The arguments of `dinoflow check`.
@@ -24,10 +25,13 @@ impl CheckArgs {
         match super::plan(&loaded, registry) {
             Ok((plan, notes)) if self.json => {
                 let notes = notes.iter().map(|note| note.to_json(&loaded.origins)).collect();
-                super::say(&explain::json::plan(&plan, notes))
+                super::say(&explain::json::plan(&plan, elsewhere(&plan, registry).as_ref(), notes))
             }
             Ok((plan, notes)) => {
                 super::say(&explain::text::plan(&plan))?;
+                if let Some(other) = elsewhere(&plan, registry) {
+                    super::say(&explain::text::elsewhere(&other))?;
+                }
                 // notes are beside the point of a plan that can be piped on
                 let _ = report::print(&notes, &loaded.origins);
                 Ok(())
@@ -41,4 +45,13 @@ impl CheckArgs {
             Err(other) => Err(other),
         }
     }
+}
+
+/// The same graph on the other kind of device, unless it asks for what that hasn't.
+fn elsewhere(plan: &Plan, registry: &Registry) -> Option<Plan> {
+    let device = match plan.graph.device {
+        DeviceChoice::Cuda(_) => DeviceChoice::Cpu,
+        DeviceChoice::Auto | DeviceChoice::Cpu => DeviceChoice::Cuda(0),
+    };
+    build::build(&GraphSpec { device, ..plan.graph.clone() }, registry).ok()
 }

@@ -51,6 +51,17 @@ fn gpus() -> usize {
     0
 }
 
+/// Bytes of the memory that a device's tensors live in, where it is known.
+pub fn memory(choice: DeviceChoice) -> Option<u64> {
+    match choice {
+        DeviceChoice::Auto | DeviceChoice::Cpu => crate::bench::memory::total(),
+        #[cfg(feature = "cuda")]
+        DeviceChoice::Cuda(ordinal) => crate::kernels::cuda::memory(ordinal).ok().map(|bytes| bytes as u64),
+        #[cfg(not(feature = "cuda"))]
+        DeviceChoice::Cuda(_) => None,
+    }
+}
+
 /// Opens the device that a plan asks for.
 ///
 /// # Errors

@@ -21,7 +21,6 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::bench::memory;
 use crate::error::Error;
 use crate::graph::load::{Loaded, Request, load};
 use crate::graph::problem::{Diagnostic, Severity};
@@ -140,7 +139,10 @@ pub fn plan(loaded: &Loaded, registry: &Registry) -> Result<(Plan, Vec<Diagnosti
     let planned = build::plan(loaded, registry);
     let (plan, mut notes) =
         planned.map_err(|problems| Error::Graph { problems, origins: Box::new(loaded.origins.clone()) })?;
-    notes.extend(memory::total().and_then(|memory| fit::note(loaded, registry, &plan, memory)));
+    let memory = device::memory(plan.graph.device);
+    notes.extend(
+        memory.and_then(|memory| fit::problem(loaded, registry, &plan, memory)).map(Diagnostic::as_note),
+    );
     Ok((plan, notes))
 }
 

@@ -9,11 +9,12 @@ use super::device::{self, Work};
 use super::{Compute, GraphArg};
 use crate::checkpoint::Reuse;
 use crate::error::Error;
+use crate::graph::load::Loaded;
 use crate::graph::report;
-use crate::graph::spec::GraphSpec;
+use crate::graph::spec::{DeviceChoice, GraphSpec};
 use crate::graph::write::to_ron;
 use crate::nn::weights::introduce;
-use crate::plan::Plan;
+use crate::plan::{Plan, explain, fit};
 use crate::report::logs::Log;
 use crate::report::verdict::Verdict;
 use crate::runtime::{self, Interrupt, Options, Outcome, RunError};
@@ -74,6 +75,9 @@ impl RunArgs {
         let (plan, notes) = super::plan(&loaded, registry)?;
         // a closed standard error leaves nobody to tell
         let _ = report::print(&notes, &loaded.origins);
+        if let DeviceChoice::Cuda(_) = plan.graph.device {
+            self.fits(&loaded, registry, &plan)?;
+        }
         let device = device::open(plan.graph.device)?;
         // a run goes on in the precision that it began with, also on another machine and its device
         let graph = GraphSpec { precision: plan.precision(), device: loaded.asked, ..plan.graph.clone() };
@@ -90,6 +94,19 @@ impl RunArgs {
             Training { plan: &plan, registry, text: &text, options: &options, interrupt: &interrupt };
         let outcome = device.work(training)?;
         self.conclude(&outcome)
+    }
+
+    /// Says what the GPU's memory will be used for. A machine that lacks memory swaps, and only gets a note; a GPU fails, so it
+    /// is refused.
+    fn fits(&self, loaded: &Loaded, registry: &Registry, plan: &Plan) -> Result<(), Error> {
+        let Some(memory) = device::memory(plan.graph.device) else { return Ok(()) };
+        super::say(&explain::memory::plan(plan, memory))?;
+        match fit::problem(loaded, registry, plan, memory) {
+            Some(problem) => {
+                Err(Error::Graph { problems: vec![problem], origins: Box::new(loaded.origins.clone()) })
+            }
+            None => Ok(()),
+        }
     }
 
     /// What would otherwise be found out only when hours of training are to be written down.

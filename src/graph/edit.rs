@@ -12,11 +12,12 @@ use super::tree::{Body, Field, Path, Tree, Value};
 use super::write;
 
 /// A graph's own keys; everything else that a `--set` path starts with is a node.
-pub const KEYS: [&str; 10] = [
+pub const KEYS: [&str; 11] = [
     "name",
     "seed",
     "device",
     "precision",
+    "tf32",
     "global_batch",
     "micro_batch",
     "duration",

@@ -23,6 +23,9 @@ pub struct GraphSpec {
     /// The number type of activations and matrix products.
     #[serde(default)]
     pub precision: Precision,
+    /// Whether a GPU may round the f32 factors of products to 10 bits of mantissa, for its tensor cores (TF32).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tf32: bool,
     /// Images behind one update of the weights.
     pub global_batch: usize,
     /// Images that are in the networks at once; gradients accumulate to `global_batch`, which it divides.

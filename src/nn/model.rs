@@ -109,10 +109,10 @@ impl<const W: usize, D: Kernels> Backward<D> for Way<W, D> {
             std::mem::swap(parameter.tensor.gradient(&mut slots)?, sum);
         }
         if let (Some(out), Some(gradient)) = (&self.logits, logits) {
-            device.axpy(D::buffer_mut(slots.get_or_alloc_mut(out)?), 1.0, gradient.view())?;
+            device.axpy(D::buffer_mut(slots.get_or_alloc_mut(out)?), sums.scale, gradient.view())?;
         }
         if let Some(gradient) = cls {
-            device.axpy(D::buffer_mut(slots.get_or_alloc_mut(&self.cls)?), 1.0, gradient.view())?;
+            device.axpy(D::buffer_mut(slots.get_or_alloc_mut(&self.cls)?), sums.scale, gradient.view())?;
         }
         self.tape.run(&mut slots)?;
         for (parameter, sum) in parameters.iter().zip(&mut sums.buffers) {
@@ -175,6 +175,6 @@ impl<const W: usize, B: Backbone<W, D>, D: Kernels> Network<D> for Model<W, B, D
 
     fn zero_gradients(&self) -> Result<Gradients<D>, D::Err> {
         let zeros = |p: &Ref<'_, D>| self.device.zeroed(p.tensor.len());
-        Ok(Gradients { buffers: self.parameters().iter().map(zeros).collect::<Result<_, _>>()? })
+        Ok(Gradients::new(self.parameters().iter().map(zeros).collect::<Result<_, _>>()?))
     }
 }

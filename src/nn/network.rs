@@ -15,6 +15,17 @@ pub type Lent<D> = Arc<Crossing<dyn Network<D>>>;
 /// Gradients in the order of [`Network::parameters`]: one buffer each, of the parameter's length.
 pub struct Gradients<D: Device> {
     pub buffers: Vec<Buffer<D>>,
+    /// What they are multiplied by: 1 but for 16-bit IEEE floats ([`crate::optim::loss_scale`]).
+    pub scale: Float,
+    /// The sum of each one's squares, where somebody has asked already.
+    pub squares: Option<Vec<f64>>,
+}
+
+impl<D: Device> Gradients<D> {
+    /// Gradients as they are.
+    pub fn new(buffers: Vec<Buffer<D>>) -> Self {
+        Gradients { buffers, scale: 1.0, squares: None }
+    }
 }
 
 /// What is asked of a forward pass, so that nothing else is computed.
@@ -83,7 +94,7 @@ impl DropPath {
 
 /// The backward half of a traced pass. It holds the tape, so it stays on its thread.
 pub trait Backward<D: Device> {
-    /// Adds to `sums` the gradients of the parameters of `network`, the one that was traced, from the gradients of the pass's outputs;
+    /// Adds to `sums`, times their scale, the gradients of the parameters of `network`, the one that was traced, from the gradients of the pass's outputs;
     /// `None` where nothing flowed back.
     fn run(
         self: Box<Self>,

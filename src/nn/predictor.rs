@@ -107,7 +107,7 @@ impl<D: Kernels> Predictor<D> {
     /// Gradient buffers of zeros.
     pub fn zero_gradients(&self) -> Result<Gradients<D>, D::Err> {
         let zeros = |p: &Ref<'_, D>| self.device.zeroed(p.tensor.len());
-        Ok(Gradients { buffers: self.parameters().iter().map(zeros).collect::<Result<_, _>>()? })
+        Ok(Gradients::new(self.parameters().iter().map(zeros).collect::<Result<_, _>>()?))
     }
 
     /// (views, batch, K) to the same, with the way back.

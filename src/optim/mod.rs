@@ -1,2 +1,3 @@
 //! Optimizers over named parameters, and the schedules that drive them.
+pub mod loss_scale;
 pub mod schedule;

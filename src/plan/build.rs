@@ -9,7 +9,7 @@ use super::{
 use crate::graph::check::{self, Draft, Joint};
 use crate::graph::load::{Loaded, Request, load_text};
 use crate::graph::problem::Diagnostic;
-use crate::graph::spec::GraphSpec;
+use crate::graph::spec::{DeviceChoice, GraphSpec};
 use crate::graph::write;
 use crate::optim::schedule::Horizon;
 use crate::stages::{Cost, EdgeType, Given, Rate, Registry, Role};
@@ -190,13 +190,17 @@ fn cost(draft: &Draft, nodes: &[PlanNode], edges: &[PlanEdge]) -> StepCost {
         .map(|phase| phase.iter().map(|node| fleeting(nodes[node.0].cost)).sum::<f64>())
         .fold(0.0, f64::max);
     let resident: f64 = nodes.iter().map(|node| node.cost.resident).sum();
+    let own = match draft.graph.device {
+        DeviceChoice::Cuda(_) => kept::CONTEXT,
+        DeviceChoice::Auto | DeviceChoice::Cpu => kept::PROCESS,
+    };
     StepCost {
         parameters: nodes
             .iter()
             .find(|node| node.role == Role::Student)
             .map_or(0, |node| node.cost.parameters),
         flops: nodes.iter().map(|node| node.cost.flops).sum(),
-        peak_bytes: kept::PROCESS + resident + widest + waiting(draft, nodes, edges),
+        peak_bytes: own + resident + widest + waiting(draft, nodes, edges),
     }
 }
 

@@ -54,6 +54,8 @@ pub mod kept {
     pub const LOSS: f64 = 1.0;
     /// Bytes of the process before it holds any tensor: code, thread stacks, buffers of the libraries.
     pub const PROCESS: f64 = 48e6;
+    /// Bytes of a GPU's memory before it holds any tensor: the driver's context, kernels, the library's workspace.
+    pub const CONTEXT: f64 = 640e6;
 }
 
 /// Parameters of the backbone.

@@ -5,27 +5,31 @@ use super::explain::words;
 use super::{BatchPlan, Plan, StepCost};
 use crate::graph::load::Loaded;
 use crate::graph::problem::Diagnostic;
-use crate::graph::spec::{GraphSpec, NetworkSpec, Recompute};
+use crate::graph::spec::{DeviceChoice, GraphSpec, NetworkSpec, Recompute};
 use crate::stages::Registry;
 
 /// The part of a machine's memory that a run may fill: the system and other programs need some too.
 const PART: f64 = 0.9;
 
-/// A note on a plan whose predicted peak is too much for a machine of so many bytes, with the largest micro-batch that
-/// would do, and the least that would have to be computed again instead.
-pub fn note(loaded: &Loaded, registry: &Registry, plan: &Plan, memory: u64) -> Option<Diagnostic> {
+/// What is wrong with a plan whose predicted peak is too much for a machine, or for its GPU, of so many bytes; with the largest
+/// batch that would do, and the least that would have to be computed again instead.
+pub fn problem(loaded: &Loaded, registry: &Registry, plan: &Plan, memory: u64) -> Option<Diagnostic> {
     let memory = memory as f64;
     if plan.cost.peak_bytes <= PART * memory {
         return None;
     }
     let key = if plan.graph.micro_batch.is_some() { "micro_batch" } else { "global_batch" };
     let (predicted, has) = (words::bytes(plan.cost.peak_bytes), words::bytes(memory));
-    let problem = Diagnostic::error(loaded.place(&[key]), "this machine has too little memory")
+    let who = match plan.graph.device {
+        DeviceChoice::Cuda(_) => "this GPU",
+        DeviceChoice::Auto | DeviceChoice::Cpu => "this machine",
+    };
+    let problem = Diagnostic::error(loaded.place(&[key]), format!("{who} has too little memory"))
         .key(key)
         .expected(format!("at most {} of its {has}", words::bytes(PART * memory)))
         .found(format!("a predicted peak of {predicted}"))
         .help(way_out(registry, plan, PART * memory));
-    Some(problem.as_note())
+    Some(problem)
 }
 
 /// What to do about it.
@@ -56,7 +60,13 @@ fn way_out(registry: &Registry, plan: &Plan, room: f64) -> String {
                 Err(problems) => {
                     let node = problems.iter().find_map(|problem| problem.node.as_ref());
                     let node = node.map_or("the graph".to_owned(), |node| format!("`{node}`"));
-                    let whole = format!("{node} needs the whole batch at once: set a smaller global_batch");
+                    let smaller = match largest(registry, plan, room) {
+                        Some((batch, takes)) => {
+                            format!("--set global_batch={batch} takes {}", words::bytes(takes))
+                        }
+                        None => "set a smaller network, or smaller crops".into(),
+                    };
+                    let whole = format!("{node} needs the whole batch at once: {smaller}");
                     return again.map_or(whole.clone(), |again| format!("{again}; {whole}"));
                 }
             }
@@ -73,6 +83,23 @@ fn more(plan: &Plan) -> impl DoubleEndedIterator<Item = Recompute> {
     let network = &plan.graph.network;
     let (own, vit) = (network.recompute, network.backbone.vit().is_some());
     [Recompute::Hidden, Recompute::Blocks].into_iter().filter(move |level| vit && *level > own)
+}
+
+/// The largest whole batch that fits, and what it takes.
+fn largest(registry: &Registry, plan: &Plan, room: f64) -> Option<(usize, f64)> {
+    let takes = |batch: usize| {
+        let graph = GraphSpec { global_batch: batch, ..plan.graph.clone() };
+        build(&graph, registry).ok().map(|plan| plan.cost.peak_bytes)
+    };
+    let (mut fits, mut too_large) = (None, plan.batch.global);
+    while too_large > fits.map_or(0, |(batch, _)| batch) + 1 {
+        let middle = (fits.map_or(0, |(batch, _)| batch) + too_large) / 2;
+        match takes(middle).filter(|bytes| *bytes <= room) {
+            Some(bytes) => fits = Some((middle, bytes)),
+            None => too_large = middle,
+        }
+    }
+    fits
 }
 
 /// Powers of two below the micro-batch that divide the whole batch, the largest first.
@@ -95,7 +122,7 @@ mod tests {
             let loaded = load(&Request { graph, sets, ..Request::default() }).unwrap();
             let registry = Registry::default();
             let (plan, _) = build::plan(&loaded, &registry).unwrap();
-            let note = note(&loaded, &registry, &plan, memory as u64);
+            let note = problem(&loaded, &registry, &plan, memory as u64);
             let help = note.map(|note| format!("{}; {}", note.found, note.help.unwrap_or_default()));
             match (said, help) {
                 (None, None) => {}
@@ -116,7 +143,7 @@ mod tests {
         let small = &["micro_batch=64", "global_batch=64", "precision=F32"];
         check("vits16", small, 1.34e9, Some("--set network.recompute=Blocks --set micro_batch="));
         // batch norm needs all rows at once
-        check("quickstart", &[], 1e8, Some("`student` needs the whole batch at once"));
+        check("quickstart", &[], 1e8, Some("`student` needs the whole batch at once: --set global_batch="));
         // 3 × 2^5 images: not every power of two divides them
         check("vits16", &[whole[0], whole[1], "global_batch=96"], 14e9, Some("micro_batch=32 takes "));
     }

@@ -220,6 +220,6 @@ pub struct StepCost {
     pub parameters: u64,
     /// Floating-point operations a step.
     pub flops: f64,
-    /// Predicted peak memory of the process, in bytes.
+    /// Predicted peak memory in bytes: of the process, or of the GPU where the graph runs on one.
     pub peak_bytes: f64,
 }

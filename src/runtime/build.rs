@@ -100,9 +100,13 @@ impl<D: Registered> Build<D> for Workshop<'_, D> {
                 Box::new(source::Running::new(pictures()?))
             }
             StageSpec::Decode(stage) => Box::new(decode::Running::new(stage, pictures()?)),
-            StageSpec::MultiCrop(stage) => Box::new(multi_crop::Running::new(stage, graph.seed)),
+            StageSpec::MultiCrop(stage) => {
+                Box::new(multi_crop::Running::new(stage, graph.seed, self.crops_on_device(node, stage)))
+            }
             StageSpec::Collate(stage) => Box::new(collate::Running::new(stage, device)),
-            StageSpec::Student(_) => Box::new(student::Running::new(graph, begun(&self.statistics.student)?)),
+            StageSpec::Student(_) => {
+                Box::new(student::Running::new(graph, begun(&self.statistics.student)?, device))
+            }
             StageSpec::Predictor(_) => Box::new(predictor::Running::default()),
             StageSpec::Teacher(_) => Box::new(teacher::Running::new(begun(&self.statistics.teacher)?)),
             StageSpec::Centering(stage) => Box::new(center::Running::new(stage.recipe(), device)),
@@ -164,6 +168,14 @@ impl<D: Registered> Workshop<'_, D> {
         let (rule, recipe) = (Box::new(stage.clone()), stage.recipe());
         let running = optimizer::Running::new(rule, recipe, graph.global_batch, weights, &**self.device);
         Ok(Box::new(running.map_err(failed)?))
+    }
+
+    /// Whether the device itself makes a node's crops: where it can, and only `collate` takes them.
+    fn crops_on_device(&self, node: NodeId, stage: &multi_crop::MultiCrop) -> bool {
+        let mut takers = self.plan.edges.iter().filter(|edge| edge.from.node == node);
+        let to_collate =
+            takers.all(|edge| matches!(self.plan.nodes[edge.to.node.0].stage, StageSpec::Collate(_)));
+        to_collate && self.device.cropper().is_some_and(|cropper| stage.largest() <= cropper.largest())
     }
 
     /// The first weights of a node that an optimizer trains.

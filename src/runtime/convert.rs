@@ -74,9 +74,12 @@ pub fn add<D: Device>(device: &D, sum: Value<D>, more: &Value<D>) -> Result<Valu
             Ok(Value::Tensor(added))
         }
         (Value::Gradients(sum), Value::Gradients(more)) => {
+            if sum.scale != 1.0 || more.scale != 1.0 {
+                return Err(StageError::Bug("gradients that are scaled can't be summed".into()));
+            }
             // a sum that someone else still reads is copied
             let buffers = Arc::try_unwrap(sum).map(|s| s.buffers).unwrap_or_else(|s| s.buffers.clone());
-            let mut sum = Gradients { buffers };
+            let mut sum = Gradients::new(buffers);
             add_gradients(device, &mut sum, more)?;
             Ok(Value::Gradients(Arc::new(sum)))
         }
@@ -136,7 +139,7 @@ mod tests {
         let gradients = |x: f32| {
             let mut buffer = device.zeroed(2).unwrap();
             buffer.copy_from_slice(&[x, 10.0 * x]);
-            Arc::new(Gradients::<Cpu> { buffers: vec![buffer] })
+            Arc::new(Gradients::<Cpu>::new(vec![buffer]))
         };
         let kept = gradients(1.0);
         let sum = add(&device, Value::Gradients(kept.clone()), &Value::Gradients(gradients(2.0))).unwrap();

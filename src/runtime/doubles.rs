@@ -25,7 +25,7 @@ type Fired = Result<(), StageError>;
 fn three(values: &[f32]) -> Arc<Gradients<Cpu>> {
     let mut buffer = Cpu::default().zeroed(3).unwrap();
     Cpu::buffer_mut(&mut buffer).copy_from_slice(values);
-    Arc::new(Gradients { buffers: vec![buffer] })
+    Arc::new(Gradients::new(vec![buffer]))
 }
 
 fn numbers(value: &Option<Value<Cpu>>) -> Vec<f32> {
@@ -221,6 +221,7 @@ fn graph(batch: BatchPlan) -> GraphSpec {
         seed: 0,
         device: DeviceChoice::Cpu,
         precision: Precision::F32,
+        tf32: false,
         global_batch: batch.global,
         micro_batch: Some(batch.micro),
         duration: Span::Steps(9),

@@ -67,6 +67,7 @@ pub fn run<D: Registered>(
     interrupt: &Interrupt,
 ) -> Result<Outcome, RunError> {
     retain_freed_memory();
+    device.allow_tf32(plan.graph.tf32);
     let device = Crossing::of(device);
     let (pictures, horizon) = open(plan)?;
     let build =

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::data::augment::Crops;
+use crate::data::augment::{Crops, Cuts};
 use crate::data::rgb::Rgb8;
 use crate::data::source::Raw;
 use crate::nn::network::Lent;
@@ -52,6 +52,8 @@ pub enum Value<D: Device> {
     Image(Sample, std::sync::Arc<Rgb8>),
     /// The crops of one picture.
     Crops(Sample, std::sync::Arc<Crops>),
+    /// A picture whose crops are drawn, and will be made on the device.
+    Cuts(Sample, std::sync::Arc<Cuts>),
     /// Numbers on the device, with the axis that counts images.
     Tensor(Batched<D>),
     /// A network's weights, lent for the step.
@@ -71,6 +73,7 @@ impl<D: Device> Value<D> {
             Value::Raw(..) => "a picture's bytes",
             Value::Image(..) => "a decoded picture",
             Value::Crops(..) => "a picture's crops",
+            Value::Cuts(..) => "a picture whose crops are drawn",
             Value::Tensor(_) => "a tensor",
             Value::Weights(_) => "weights",
             Value::Predictor(_) => "a predictor's weights",

@@ -1,12 +1,24 @@
 //! `collate`: crops of pictures to normalised tensors, `global` (G, B, 3, H, W) and `local` (L, B, 3, h, w).
+#[cfg(feature = "cuda")]
+mod cuts;
+mod on_device;
+#[cfg(feature = "cuda")]
+mod on_gpu;
+
 use super::declare::*;
 use super::range::Ranges;
+use super::registry::Registered;
 use super::types::Types;
 use crate::data::Rgb8;
 use crate::data::augment::{Crops, normalize_into};
 use crate::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError, Value};
 use crate::tensor::{Batched, Device};
+use on_device::Arrived;
 use serde::{Deserialize, Serialize};
+
+pub use on_device::{Cropper, Cut};
+#[cfg(feature = "cuda")]
+pub use on_gpu::OnGpu;
 
 /// Gathers a micro-batch of crops in the order of the sampler and normalises their pixels.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,12 +97,27 @@ pub struct Running<D: Device> {
     mean: [f32; 3],
     deviation: [f32; 3],
     device: D,
+    /// What makes the crops that are only drawn.
+    cropper: Option<Box<dyn Cropper<D>>>,
+}
+
+impl<D: Registered> Running<D> {
+    pub fn new(stage: &Collate, device: &D) -> Self {
+        let of_three = |(red, green, blue): (f64, f64, f64)| [red as f32, green as f32, blue as f32];
+        let (mean, deviation) = (of_three(stage.mean), of_three(stage.deviation));
+        Running { mean, deviation, device: device.clone(), cropper: device.cropper() }
+    }
 }
 
 impl<D: Device> Running<D> {
-    pub fn new(stage: &Collate, device: &D) -> Self {
-        let of_three = |(red, green, blue): (f64, f64, f64)| [red as f32, green as f32, blue as f32];
-        Running { mean: of_three(stage.mean), deviation: of_three(stage.deviation), device: device.clone() }
+    /// [`Running::gather`] of crops that the device makes: global ones, and local ones where they are wanted.
+    fn cut(&mut self, batch: &[Arrived<'_>], local: bool) -> Result<[Option<Value<D>>; 2], StageError> {
+        let Some(cropper) = &mut self.cropper else {
+            return Err(StageError::Bug("crops were left to a device that makes none".into()));
+        };
+        let (pictures, cuts) = on_device::lists(batch, local)?;
+        let made = cropper.crop(&pictures, &cuts, batch.len(), self.mean, self.deviation)?;
+        Ok(made.map(|made| made.map(Value::Tensor)))
     }
 
     /// (views, batch, 3, height, width) of one kind of crops, or nothing where there are none.
@@ -125,11 +152,17 @@ impl<D: Device> Stage<D> for Running<D> {
     ) -> Result<(), StageError> {
         let wrong = || StageError::Bug("collate was handed no crops".into());
         let Some(Some(Value::Gathered(batch))) = inputs.values.first() else { return Err(wrong()) };
-        let crops = batch.iter().map(|value| match value {
-            Value::Crops(_, crops) => Ok(crops.as_ref()),
+        let arrived = batch.iter().map(|value| match value {
+            Value::Crops(_, crops) => Ok(Arrived::Made(crops)),
+            Value::Cuts(_, cuts) => Ok(Arrived::Drawn(cuts)),
             _ => Err(wrong()),
         });
-        let crops: Vec<&Crops> = crops.collect::<Result<_, _>>()?;
+        let arrived: Vec<Arrived<'_>> = arrived.collect::<Result<_, _>>()?;
+        let Some(crops) = arrived.iter().map(Arrived::made).collect::<Option<Vec<&Crops>>>() else {
+            let [global, local] = self.cut(&arrived, outputs.wants(1))?;
+            (outputs.values[0], outputs.values[1]) = (global, local);
+            return Ok(());
+        };
         outputs.values[0] = self.gather(&crops, |crops| &crops.global)?;
         if outputs.wants(1) {
             outputs.values[1] = self.gather(&crops, |crops| &crops.local)?;

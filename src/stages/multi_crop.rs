@@ -5,7 +5,7 @@ use super::declare::*;
 use super::range::Ranges;
 use super::types::Types;
 pub use crate::data::augment::MultiCropSpec as MultiCrop;
-use crate::data::augment::{Scratch, multi_crop};
+use crate::data::augment::{Cuts, Scratch, draws, multi_crop};
 use crate::keyed::Key;
 use crate::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError, Value};
 use crate::tensor::Device;
@@ -70,16 +70,23 @@ impl Declare for MultiCrop {
     }
 }
 
+/// Bytes of a picture beyond which its crops are made here whatever the device can: the way there, and room for a batch of such
+/// pictures, would cost more than they.
+const LARGE: usize = 8 << 20;
+
 /// A running augmentation. Draws are keyed by seed, epoch and picture.
 pub struct Running {
     stage: MultiCrop,
     key: Key,
     scratch: Scratch,
+    on_device: bool,
 }
 
 impl Running {
-    pub fn new(stage: &MultiCrop, seed: u64) -> Self {
-        Running { stage: stage.clone(), key: Key::new(seed).named("multi_crop"), scratch: Scratch::default() }
+    /// Where the device makes the crops, only draws are made here.
+    pub fn new(stage: &MultiCrop, seed: u64, on_device: bool) -> Self {
+        let key = Key::new(seed).named("multi_crop");
+        Running { stage: stage.clone(), key, scratch: Scratch::default(), on_device }
     }
 }
 
@@ -94,8 +101,13 @@ impl<D: Device> Stage<D> for Running {
             return Err(StageError::Bug("multi_crop was handed no picture".into()));
         };
         let key = self.key.with(sample.epoch).with(sample.index as u64);
-        let crops = multi_crop(picture, &self.stage, key, &mut self.scratch);
-        outputs.values[0] = Some(Value::Crops(*sample, Arc::new(crops)));
+        outputs.values[0] = Some(if self.on_device && picture.pixels.len() <= LARGE {
+            let (global, local) = draws(&self.stage, key, picture.height, picture.width);
+            Value::Cuts(*sample, Arc::new(Cuts { picture: picture.clone(), global, local }))
+        } else {
+            let crops = multi_crop(picture, &self.stage, key, &mut self.scratch);
+            Value::Crops(*sample, Arc::new(crops))
+        });
         Ok(())
     }
 }

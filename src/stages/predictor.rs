@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::declare::*;
 use super::range::Ranges;
 use super::types::Types;
-use crate::graph::spec::Activation;
+use crate::graph::spec::{Activation, Precision};
 use crate::kernels::Kernels;
 use crate::nn::network::Gradients;
 use crate::nn::predictor::{Predictor as Network, Shape, Way};
@@ -65,6 +65,11 @@ impl Declare for Predictor {
     fn problems(&self, scope: &Scope) -> Vec<Problem> {
         let mut ranges = Ranges::new(scope);
         ranges.count("hidden", self.hidden, 1, 1 << 20);
+        if scope.graph.precision == Precision::F16 {
+            let wanted = "F32, Bf16 or Auto: a predictor's gradients have no scale, which F16 needs";
+            let problem = Problem::graph("precision", wanted, "F16");
+            ranges.push(problem.help("Bf16 has the range of F32 and needs none"));
+        }
         if self.batch_norm && scope.micro_batch != scope.global_batch {
             let whole = format!(
                 "{}, all of global_batch: batch norm in a predictor needs all rows at once",

@@ -104,6 +104,7 @@ use dfdx::prelude::Cpu;
 use indexmap::IndexMap;
 use ron::value::RawValue;
 
+use super::collate::Cropper;
 use super::{Custom, Declare, StageSpec};
 use crate::graph::spec::GraphSpec;
 use crate::kernels::Kernels;
@@ -128,6 +129,11 @@ pub struct Registry {
 pub trait Registered: Kernels {
     /// The stages that were registered for it, by kind.
     fn registered(registry: &Registry) -> &IndexMap<String, BuildFn<Self>>;
+
+    /// What makes crops on it of whole pictures; none where the host makes them.
+    fn cropper(&self) -> Option<Box<dyn Cropper<Self>>> {
+        None
+    }
 }
 
 impl Registered for Cpu {
@@ -140,6 +146,10 @@ impl Registered for Cpu {
 impl Registered for dfdx::prelude::Cuda {
     fn registered(registry: &Registry) -> &IndexMap<String, BuildFn<Self>> {
         &registry.on_cuda
+    }
+
+    fn cropper(&self) -> Option<Box<dyn Cropper<Self>>> {
+        Some(Box::new(super::collate::OnGpu::new(self)))
     }
 }
 

@@ -6,12 +6,14 @@ use serde::{Deserialize, Serialize};
 use super::declare::*;
 use super::types::Types;
 use crate::graph::spec::GraphSpec;
+use crate::kernels::{Kernels, Products};
 use crate::keyed::Key;
 use crate::nn::network::{Asked, Backward, DropPath, Gradients, Lent};
 use crate::nn::statistics::{Averages, RunningStatistics};
 use crate::nn::weights::failed;
+use crate::optim::loss_scale::LossScale;
 use crate::plan::cost;
-use crate::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError, State, Value};
+use crate::runtime::stage::{Inputs, Moment, Outputs, SavedTensor, Stage, StageError, State, Value};
 use crate::tensor::Device;
 
 /// Sends every crop through the student network (backbone and head of the graph's `network`).
@@ -99,6 +101,9 @@ impl Declare for Student {
     }
 }
 
+/// The name under which a checkpoint keeps the loss's scale.
+const LOSS_SCALE: &str = "loss_scale";
+
 /// The running student. Between its two firings it holds the pass's tape and the weights that were lent to it.
 pub struct Running<D: Device> {
     drop_path: f64,
@@ -107,6 +112,9 @@ pub struct Running<D: Device> {
     /// The gradients of the micro-batches so far, added in their order.
     sums: Option<Gradients<D>>,
     statistics: RunningStatistics,
+    /// Where gradients are 16-bit IEEE floats: their scale, and the next step's once this one's gradients are known.
+    scale: Option<(LossScale, LossScale)>,
+    device: D,
 }
 
 /// Positions of the ports.
@@ -116,20 +124,36 @@ const WEIGHTS: usize = 2;
 const LOGITS: usize = 0;
 const CLS: usize = 1;
 
-impl<D: Device> Running<D> {
+impl<D: Kernels> Running<D> {
     /// A student of this graph's network, whose passes update `averages`.
-    pub fn new(graph: &GraphSpec, averages: Averages) -> Self {
+    pub fn new(graph: &GraphSpec, averages: Averages, device: &D) -> Self {
+        let first = LossScale::default();
         Running {
             drop_path: graph.network.drop_path,
             key: Key::new(graph.seed).named("student"),
             pass: None,
             sums: None,
             statistics: RunningStatistics::new(averages),
+            scale: (graph.products() == Products::F16).then_some((first, first)),
+            device: device.clone(),
         }
+    }
+
+    /// Looks at the step's gradients, where they have a scale, and settles the next step's.
+    fn rescale(&mut self, sums: &mut Gradients<D>) -> Result<(), StageError> {
+        let Some((scale, next)) = &mut self.scale else { return Ok(()) };
+        let views: Vec<_> = sums.buffers.iter().map(D::buffer).collect();
+        let squares = self.device.sums_of_squares(&views).map_err(failed)?;
+        let finite = squares.iter().all(|square| square.is_finite());
+        *next = scale.after(finite).ok_or_else(|| StageError::NonFinite {
+            what: "a gradient, with no scale left to lower: the loss's gradient".into(),
+        })?;
+        sums.squares = Some(squares);
+        Ok(())
     }
 }
 
-impl<D: Device> Stage<D> for Running<D> {
+impl<D: Kernels> Stage<D> for Running<D> {
     fn fire(
         &mut self,
         at: &Moment,
@@ -167,12 +191,21 @@ impl<D: Device> Stage<D> for Running<D> {
         };
         let mut sums = match self.sums.take() {
             Some(sums) => sums,
-            None => weights.zero_gradients().map_err(failed)?,
+            None => {
+                let scale = self.scale.map_or(1.0, |(scale, _)| scale.factor());
+                Gradients { scale, ..weights.zero_gradients().map_err(failed)? }
+            }
         };
         let (logits, cls) = (inputs.maybe_tensor(LOGITS)?, inputs.maybe_tensor(CLS)?);
         pass.run(&**weights, logits, cls, &mut sums).map_err(failed)?;
         match at.micro + 1 == at.micros {
-            true => outputs.values[WEIGHTS] = Some(Value::Gradients(Arc::new(sums))),
+            true => {
+                self.rescale(&mut sums)?;
+                if self.scale.is_some() {
+                    outputs.metrics.push((LOSS_SCALE, f64::from(sums.scale)));
+                }
+                outputs.values[WEIGHTS] = Some(Value::Gradients(Arc::new(sums)));
+            }
             false => self.sums = Some(sums),
         }
         Ok(())
@@ -180,13 +213,31 @@ impl<D: Device> Stage<D> for Running<D> {
 
     fn commit(&mut self, _: &Moment) {
         self.statistics.commit();
+        if let Some((scale, next)) = &mut self.scale {
+            *scale = *next;
+        }
     }
 
     fn save(&self) -> Result<State, StageError> {
-        Ok(self.statistics.save())
+        let mut state = self.statistics.save();
+        if let Some((scale, _)) = self.scale {
+            let values = scale.saved().to_vec();
+            state.insert(LOSS_SCALE.into(), SavedTensor::U64 { dims: vec![values.len()], values });
+        }
+        Ok(state)
     }
 
-    fn restore(&mut self, state: State) -> Result<(), StageError> {
+    fn restore(&mut self, mut state: State) -> Result<(), StageError> {
+        // a run that goes on where gradients need no scale leaves it behind
+        if let (Some(saved), Some(own)) = (state.remove(LOSS_SCALE), &mut self.scale) {
+            let SavedTensor::U64 { values, .. } = saved else { return Err(no_scale()) };
+            let scale = LossScale::restored(&values).ok_or_else(no_scale)?;
+            *own = (scale, scale);
+        }
         self.statistics.restore(state)
     }
+}
+
+fn no_scale() -> StageError {
+    StageError::Restore("the loss's scale is misshapen".into())
 }

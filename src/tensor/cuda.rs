@@ -7,7 +7,7 @@ use dfdx::prelude::{Cuda, CudaError, HasShape, Shape, Tensor, ZerosTensor};
 
 use super::device::{Buffer, Device, Float};
 use crate::kernels::Products;
-use crate::kernels::cuda::{Any, AnyMut, Gpu, Kind, Memory, View, ViewMut};
+use crate::kernels::cuda::{Any, AnyMut, Gpu, Kind, Memory, View, ViewMut, peak};
 
 impl Device for Cuda {
     type View<'a> = View<'a>;
@@ -18,6 +18,25 @@ impl Device for Cuda {
 
     fn word(&self) -> String {
         Gpu::of(self).map_or("cuda".into(), |gpu| format!("cuda:{}", gpu.ordinal()))
+    }
+
+    fn allow_tf32(&self, allowed: bool) {
+        if let Ok(gpu) = Gpu::of(self) {
+            gpu.allow_tf32(allowed);
+        }
+    }
+
+    fn peak_memory(&self) -> Option<u64> {
+        Gpu::of(self).ok()?.peak().ok()
+    }
+
+    fn matrix_peak(&self, products: Products) -> Option<f64> {
+        peak::gflops(Gpu::of(self).ok()?, products).ok()
+    }
+
+    fn forget_peak(&self) {
+        // a peak that can't be forgotten is an upper bound still
+        let _ = Gpu::of(self).map(Gpu::forget_peak);
     }
 
     /// dfdx makes no tensor without writing it: zeros, which cost a pass over the memory.

@@ -30,6 +30,26 @@ pub trait Device: dfdx::tensor_ops::Device<Float> + Storage<Float, Vec: Send + S
     /// The word on the command line: `cpu`, `cuda:0`.
     fn word(&self) -> String;
 
+    /// Whether f32 factors of products may be rounded to 10 bits of mantissa; of no meaning where nothing gains by it.
+    fn allow_tf32(&self, allowed: bool) {
+        let _ = allowed;
+    }
+
+    /// The most bytes of a memory of its own that were in use at once, since [`Device::forget_peak`]; none where tensors live in the
+    /// process's.
+    fn peak_memory(&self) -> Option<u64> {
+        None
+    }
+
+    /// GFLOP/s that large products with such factors reach, where the device is no part of the processor.
+    fn matrix_peak(&self, products: Products) -> Option<f64> {
+        let _ = products;
+        None
+    }
+
+    /// Lets the peak of memory be what is in use now.
+    fn forget_peak(&self) {}
+
     /// A tensor whose numbers are any: all are yet to be written by a kernel.
     fn empty<S: Shape>(&self, shape: S) -> Result<Tensor<S, Float, Self>, Self::Err>;
 

@@ -1,10 +1,10 @@
 //! The same numbers on an NVIDIA GPU. Where there is none, each test says that it was skipped.
 
-use dfdx::prelude::Cuda;
+use dfdx::prelude::{Cpu, Cuda};
 use dinoflow::graph::spec::Precision;
 use dinoflow::kernels::cuda::open;
 
-use crate::trajectories::{check_all_mixed, check_on};
+use crate::trajectories::{check_all_mixed, check_moved, check_on};
 
 /// The largest relative distance of f32 from the reference.
 const NEAR: f64 = 1e-4;
@@ -58,6 +58,15 @@ fn cuda_sinkhorn() {
 #[test]
 fn cuda_koleo() {
     check("trajectory_koleo.json", &[None]);
+}
+
+#[test]
+fn cuda_goes_on_where_the_processor_stopped_and_back() {
+    let Some(device) = gpu() else { return };
+    for fixture in ["trajectory_adamw.json", "trajectory_lars.json", "trajectory_sinkhorn.json"] {
+        check_moved((&Cpu::default(), &device), NEAR, fixture, None);
+        check_moved((&device, &Cpu::default()), NEAR, fixture, None);
+    }
 }
 
 #[test]

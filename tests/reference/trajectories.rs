@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use dfdx::prelude::Cpu;
+use dinoflow::checkpoint::Reuse;
 use dinoflow::graph::spec::{DeviceChoice, GraphSpec, HeadSpec, Init, NodeSpec, OnCollapse, Precision};
 use dinoflow::kernels::Products;
 use dinoflow::optim::schedule::{Every, Horizon, LrCourse, Schedule, Span};
@@ -246,6 +247,7 @@ fn graph(case: &Json, weights: &Path, micro_batch: Option<usize>, precision: Pre
         seed: 0,
         device: DeviceChoice::Cpu,
         precision,
+        tf32: false,
         global_batch: count(&case["batch"]),
         micro_batch,
         duration: Span::Epochs(number(&case["epochs"])),
@@ -340,7 +342,19 @@ fn run<D: Registered>(
     precision: Precision,
 ) -> (tempfile::TempDir, FirstGradients) {
     let folder = tempfile::tempdir().unwrap();
-    let weights = folder.path().join("weights.safetensors");
+    let seen = train(device, case, folder.path(), (micro_batch, precision), None);
+    (folder, seen)
+}
+
+/// Trains in a folder up to so many steps, or to the end, going on from where it stopped before.
+fn train<D: Registered>(
+    device: &D,
+    case: &Json,
+    folder: &Path,
+    (micro_batch, precision): (Option<usize>, Precision),
+    steps: Option<u64>,
+) -> FirstGradients {
+    let weights = folder.join("weights.safetensors");
     write_weights(case, &weights);
     let on = if device.word() == "cpu" { DeviceChoice::Cpu } else { DeviceChoice::Cuda(0) };
     let graph = GraphSpec { device: on, ..graph(case, &weights, micro_batch, precision) };
@@ -374,10 +388,11 @@ fn run<D: Registered>(
         build: &build,
         rejections: &Default::default(),
     };
-    let options = Options { out: folder.path().join("run"), sequential: true, ..Options::default() };
+    let (out, reuse) = (folder.join("run"), Reuse::Resume);
+    let options = Options { out, reuse, steps, sequential: true, ..Options::default() };
     let outcome = execute(&parts, &options, &Default::default()).unwrap_or_else(|e| panic!("{e}"));
-    assert_eq!((outcome.status, outcome.step), (0, total_steps));
-    (folder, seen)
+    assert_eq!((outcome.status, outcome.step), (0, steps.unwrap_or(total_steps)));
+    seen
 }
 
 fn plan(graph: &GraphSpec, registry: &Registry) -> Plan {
@@ -507,6 +522,24 @@ fn check(fixture: &str, micro_batch: Option<usize>) {
     check_steps(&name, &case, &run, Near { loss: 1e-5, targets: 1e-5, gradient: 1e-4, gradients: 1e-4 });
     check_first_gradients(&name, &case, &seen.lock().unwrap());
     check_final(&name, &case, &run, 1e-5);
+}
+
+/// A run that goes on on another device, from its fifth step on.
+#[cfg(feature = "cuda")]
+pub fn check_moved<A: Registered, B: Registered>(
+    (from, to): (&A, &B),
+    near: f64,
+    fixture: &str,
+    micro_batch: Option<usize>,
+) {
+    let case = json(fixture);
+    let name = format!("{fixture} at micro_batch {micro_batch:?} from {} to {}", from.word(), to.word());
+    let folder = tempfile::tempdir().unwrap();
+    train(from, &case, folder.path(), (micro_batch, Precision::F32), Some(5));
+    train(to, &case, folder.path(), (micro_batch, Precision::F32), None);
+    let run = folder.path().join("run");
+    check_steps(&name, &case, &run, Near { loss: near, targets: near, gradient: near, gradients: near });
+    check_final(&name, &case, &run, near);
 }
 
 /// The same on another device than the one that the bounds above were found on.

@@ -17,15 +17,22 @@ pub struct Buffers {
 }
 
 /// A box of fractional radius in 8.24 fixed point: weight of the inner taps and of the two at the ends.
-#[derive(Clone, Copy)]
-struct BoxKernel {
+#[derive(Clone, Copy, Debug)]
+pub struct BoxKernel {
     /// Whole part of the radius: 2 radius + 1 inner taps.
-    radius: usize,
-    inner: u32,
-    end: u32,
+    pub radius: usize,
+    pub inner: u32,
+    pub end: u32,
 }
 
 impl BoxKernel {
+    /// The boxes of [`gaussian_blur`]; none where it changes nothing.
+    pub fn of_blur(deviation: f64) -> Option<Self> {
+        // larger radii than any side blur everything to one color; the bound keeps the arithmetic in range
+        let deviation = deviation.min(1000.0);
+        (deviation > 0.0).then(|| Self::of(deviation))
+    }
+
     /// The box that, applied [`PASSES`] times, has the variance of a Gaussian of this deviation (in pixels).
     fn of(deviation: f64) -> Self {
         let deviation = deviation as f32;
@@ -58,12 +65,7 @@ impl BoxKernel {
 /// Blurs with a Gaussian of standard deviation `radius` pixels, in place (Pillow's `GaussianBlur(radius)`, bit for
 /// bit). A radius that is not above 0 changes nothing.
 pub fn gaussian_blur(image: &mut Rgb8, radius: f64, scratch: &mut Scratch) {
-    // larger radii than any side blur everything to one color; the bound keeps the arithmetic in range
-    let radius = radius.min(1000.0);
-    if image.pixels.is_empty() || radius.is_nan() || radius <= 0.0 {
-        return;
-    }
-    let kernel = BoxKernel::of(radius);
+    let Some(kernel) = BoxKernel::of_blur(radius).filter(|_| !image.pixels.is_empty()) else { return };
     let buffers = &mut scratch.blur;
     wide(
         #[inline(always)]

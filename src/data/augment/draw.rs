@@ -25,6 +25,24 @@ pub struct ViewDraw {
     pub solarize: Option<u8>,
 }
 
+impl ViewDraw {
+    /// A whole picture of `size` x `size` pixels as it is.
+    pub fn plain(size: usize) -> Self {
+        ViewDraw {
+            size,
+            top: 0,
+            left: 0,
+            height: size,
+            width: size,
+            interpolation: Interpolation::Bicubic,
+            flip: false,
+            colors: Vec::new(),
+            blur: None,
+            solarize: None,
+        }
+    }
+}
+
 /// Draws one crop of a picture of `height` x `width` pixels. Each operation has a stream of its own under `key`, so
 /// that switching one off changes no other.
 pub fn draw(spec: &ViewSpec, key: Key, height: usize, width: usize) -> ViewDraw {

@@ -17,13 +17,13 @@ mod solarize;
 mod spec;
 
 pub use apply::apply;
-pub use blur::gaussian_blur;
-pub use color::{Color, adjust, brightness, contrast, grayscale, hue, saturation};
+pub use blur::{BoxKernel, gaussian_blur};
+pub use color::{Color, adjust, brightness, contrast, grayscale, hue, saturation, turned_by};
 pub use crop::{Interpolation, Scratch, resized, resized_crop};
 pub use draw::{ViewDraw, draw};
 pub use eval_view::eval_view;
 pub use flip::horizontal_flip;
-pub use multi_crop::{Crops, multi_crop};
+pub use multi_crop::{Crops, Cuts, draws, multi_crop};
 pub use normalize::{IMAGENET_DEVIATION, IMAGENET_MEAN, normalize_into};
 pub use solarize::solarize;
 pub use spec::{MultiCropSpec, SpecFault, ViewSpec};

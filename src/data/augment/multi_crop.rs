@@ -1,8 +1,10 @@
 //! All crops of one picture.
 
+use std::sync::Arc;
+
 use super::apply::apply;
 use super::crop::Scratch;
-use super::draw::draw;
+use super::draw::{ViewDraw, draw};
 use super::spec::MultiCropSpec;
 use crate::data::rgb::Rgb8;
 use crate::keyed::Key;
@@ -16,16 +18,28 @@ pub struct Crops {
     pub local: Vec<Rgb8>,
 }
 
-/// Cuts and augments all crops of a picture. `key` stands for (seed, epoch, sample); crop `i` is drawn under
-/// `key.with(i)`, the global ones first.
+/// A picture and all that was drawn for its crops, which are still to be made of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cuts {
+    pub picture: Arc<Rgb8>,
+    /// `global_crops` of them.
+    pub global: Vec<ViewDraw>,
+    /// `local_crops` of them.
+    pub local: Vec<ViewDraw>,
+}
+
+/// Draws all crops of a picture, of which nothing but the size is known. `key` stands for (seed, epoch, sample); crop `i` is
+/// drawn under `key.with(i)`, the global ones first: (global, local).
+pub fn draws(spec: &MultiCropSpec, key: Key, height: usize, width: usize) -> (Vec<ViewDraw>, Vec<ViewDraw>) {
+    let crop = |index: usize| draw(&spec.view(index), key.with(index as u64), height, width);
+    ((0..spec.global_crops).map(crop).collect(), (spec.global_crops..spec.crops()).map(crop).collect())
+}
+
+/// Cuts and augments all crops of a picture, as [`draws`] says.
 pub fn multi_crop(image: &Rgb8, spec: &MultiCropSpec, key: Key, scratch: &mut Scratch) -> Crops {
-    let mut crop = |index: usize| {
-        let drawn = draw(&spec.view(index), key.with(index as u64), image.height, image.width);
-        apply(image, &drawn, scratch)
-    };
-    let global = (0..spec.global_crops).map(&mut crop).collect();
-    let local = (spec.global_crops..spec.crops()).map(&mut crop).collect();
-    Crops { global, local }
+    let (global, local) = draws(spec, key, image.height, image.width);
+    let mut made = |drawn: &[ViewDraw]| drawn.iter().map(|drawn| apply(image, drawn, scratch)).collect();
+    Crops { global: made(&global), local: made(&local) }
 }
 
 #[cfg(test)]

@@ -110,6 +110,11 @@ impl MultiCropSpec {
         self.global_crops + self.local_crops
     }
 
+    /// The largest side of a crop.
+    pub fn largest(&self) -> usize {
+        self.global_size.max(if self.local_crops > 0 { self.local_size } else { 0 })
+    }
+
     /// What may happen to crop `index`, the global ones first. Among these the first has augmentations of its own, as in the paper;
     /// all others have the second's.
     pub fn view(&self, index: usize) -> ViewSpec {

@@ -81,6 +81,21 @@ pub fn count() -> Result<usize, OpenError> {
     Ok(result::device::get_count().map_err(driver)?.max(0) as usize)
 }
 
+/// Bytes of a GPU's memory; it need not be open.
+///
+/// # Errors
+/// As [`count`], and where there is no such GPU.
+pub fn memory(ordinal: usize) -> Result<usize, OpenError> {
+    let found = count()?;
+    if ordinal >= found {
+        return Err(OpenError::NoSuchDevice { asked: ordinal, found });
+    }
+    let refused = |e: result::DriverError| OpenError::Refused { ordinal, cause: words(e) };
+    let device = result::device::get(ordinal as i32).map_err(refused)?;
+    // SAFETY: the driver gave the device just now
+    unsafe { result::device::total_mem(device) }.map_err(refused)
+}
+
 /// Opens the GPU of this ordinal, or lends it once more.
 ///
 /// # Errors
@@ -184,6 +199,23 @@ impl Gpu {
     pub fn memory(&self) -> Result<(usize, usize), CudaError> {
         self.bind()?;
         Ok(result::mem_get_info()?)
+    }
+
+    /// The most bytes that were allocated at once since [`Gpu::forget_peak`].
+    pub fn peak(&self) -> Result<u64, CudaError> {
+        let Some(pool) = pool(&self.device)? else { return Ok(0) };
+        let mut bytes = 0u64;
+        let place: *mut c_void = std::ptr::from_mut(&mut bytes).cast();
+        let attribute = sys::CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
+        // SAFETY: the attribute is a 64-bit number, and the pool is the device's own
+        unsafe { sys::cuMemPoolGetAttribute(pool, attribute, place) }.result()?;
+        Ok(bytes)
+    }
+
+    /// Lets the peak be what is allocated now.
+    pub fn forget_peak(&self) -> Result<(), CudaError> {
+        let Some(pool) = pool(&self.device)? else { return Ok(()) };
+        Ok(set(pool, sys::CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_USED_MEM_HIGH, 0)?)
     }
 
     /// Streaming multiprocessors: how many blocks it takes to give each something to do.
@@ -301,22 +333,36 @@ impl Gpu {
     }
 }
 
+/// The pool that the device allocates from, where it has one.
+fn pool(device: &CudaDevice) -> Result<Option<sys::CUmemoryPool>, result::DriverError> {
+    let pools = sys::CUdevice_attribute_enum::CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED;
+    if device.attribute(pools)? == 0 {
+        return Ok(None);
+    }
+    let mut pool = std::mem::MaybeUninit::uninit();
+    // SAFETY: the call writes the pool, which is the device's own
+    unsafe {
+        sys::cuDeviceGetDefaultMemPool(pool.as_mut_ptr(), *device.cu_device()).result()?;
+        Ok(Some(pool.assume_init()))
+    }
+}
+
 /// What is freed stays with the process: the next step allocates the same again, and a return to the system would cost
 /// milliseconds at every wait.
 fn keep_freed_memory(device: &CudaDevice) -> Result<(), result::DriverError> {
-    let pools = sys::CUdevice_attribute_enum::CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED;
-    if device.attribute(pools)? == 0 {
-        return Ok(());
-    }
-    let mut pool = std::mem::MaybeUninit::uninit();
-    let mut threshold = u64::MAX;
+    let Some(pool) = pool(device)? else { return Ok(()) };
     let attribute = sys::CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-    // SAFETY: the pool is the device's own, written by the first call; the threshold is the number that the attribute takes
-    unsafe {
-        sys::cuDeviceGetDefaultMemPool(pool.as_mut_ptr(), *device.cu_device()).result()?;
-        let value: *mut c_void = std::ptr::from_mut(&mut threshold).cast();
-        sys::cuMemPoolSetAttribute(pool.assume_init(), attribute, value).result()
-    }
+    set(pool, attribute, u64::MAX)
+}
+
+fn set(
+    pool: sys::CUmemoryPool,
+    attribute: sys::CUmemPool_attribute,
+    mut value: u64,
+) -> Result<(), result::DriverError> {
+    let place: *mut c_void = std::ptr::from_mut(&mut value).cast();
+    // SAFETY: these attributes are 64-bit numbers, and the pool is a device's own
+    unsafe { sys::cuMemPoolSetAttribute(pool, attribute, place) }.result()
 }
 
 /// The driver's word for an error, and what it means.

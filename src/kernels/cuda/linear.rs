@@ -1,1 +1,248 @@
-//! (to come)
+//! Linear layers in PyTorch's layout: x (rows, inp), w (out, inp), y (rows, out).
+
+use dfdx::prelude::CudaError;
+
+use super::gpu::Gpu;
+use super::launch::{Launch, launch};
+use super::matrix::{Factor, Plus, Target, product};
+use super::scratch::Memory;
+use super::view::{Any, AnyMut, Kind, View, ViewMut};
+use crate::kernels::{Products, Rows};
+
+/// Rows that one block sums, where there are enough.
+const STRETCH: usize = 64;
+/// The most stretches that rows are cut into.
+const STRETCHES: usize = 128;
+
+/// The names of a kernel for two kinds of numbers.
+macro_rules! pairs {
+    ($stem:literal) => {
+        [
+            [concat!($stem, "_f32_f32"), concat!($stem, "_f32_bf16"), concat!($stem, "_f32_f16")],
+            [concat!($stem, "_bf16_f32"), concat!($stem, "_bf16_bf16"), concat!($stem, "_bf16_f16")],
+            [concat!($stem, "_f16_f32"), concat!($stem, "_f16_bf16"), concat!($stem, "_f16_f16")],
+        ]
+    };
+}
+
+/// y = x wᵀ + bias.
+pub fn forward(
+    gpu: &Gpu,
+    products: Products,
+    rows: usize,
+    inp: usize,
+    out: usize,
+    x: Any<'_>,
+    w: View<'_>,
+    bias: Option<View<'_>>,
+    y: AnyMut<'_>,
+) -> Result<(), CudaError> {
+    assert_eq!([x.len(), w.len(), y.len()], [rows * inp, out * inp, rows * out], "x, w, y of a linear layer");
+    assert_bias(bias, out);
+    let (x, w) = (Factor::rows(x, inp), Factor::transposed(w, inp));
+    product(gpu, products, (rows, out, inp), x, w, Target::new(y, out).biased(bias))
+}
+
+fn assert_bias(bias: Option<View<'_>>, out: usize) {
+    assert_eq!(bias.map_or(out, View::len), out, "the bias of a linear layer");
+}
+
+/// pre = x wᵀ + bias, y = gelu(pre), both (rows, out).
+pub fn forward_gelu(
+    gpu: &Gpu,
+    products: Products,
+    rows: usize,
+    inp: usize,
+    out: usize,
+    x: Any<'_>,
+    w: View<'_>,
+    bias: Option<View<'_>>,
+    mut pre: AnyMut<'_>,
+    y: AnyMut<'_>,
+) -> Result<(), CudaError> {
+    assert_eq!(pre.len(), y.len(), "a GELU's input and output");
+    forward(gpu, products, rows, inp, out, x, w, bias, pre.lend())?;
+    gelu_forward(gpu, pre.as_any(), y)
+}
+
+/// y = residual + scale · (x wᵀ + bias) in those rows of residual and y that are named; x holds a row for each.
+pub fn forward_residual(
+    gpu: &Gpu,
+    products: Products,
+    rows: Rows<'_>,
+    inp: usize,
+    out: usize,
+    scale: f32,
+    x: Any<'_>,
+    w: View<'_>,
+    bias: Option<View<'_>>,
+    residual: View<'_>,
+    mut y: ViewMut<'_>,
+) -> Result<(), CudaError> {
+    let count = rows.len();
+    assert_eq!([x.len(), w.len()], [count * inp, out * inp], "x and w of a linear layer");
+    assert_eq!(residual.len(), y.len(), "a residual and what it is added to");
+    assert_bias(bias, out);
+    rows.assert_within(out, y.len());
+    if count == 0 {
+        return Ok(());
+    }
+    let (x, w, shape) = (Factor::rows(x, inp), Factor::transposed(w, inp), (count, out, inp));
+    // rows that stand evenly apart are a matrix of wider rows
+    let (first, apart) = match rows {
+        Rows::All(_) => (0, 1),
+        Rows::Every { first, apart, .. } => (first, apart.max(1)),
+        Rows::Of { .. } => {
+            let mut sums = gpu.unwritten(Kind::F32, count * out)?;
+            product(gpu, products, shape, x, w, Target::new(sums.view_mut(), out).biased(bias))?;
+            let rows = gpu.rows(rows)?;
+            return launch!(gpu, "linear_residual", Launch::warps(count, 256); rows, out as i32, scale, sums, residual, y);
+        }
+    };
+    let scaled = bias.filter(|_| scale != 1.0).map(|bias| times(gpu, scale, bias)).transpose()?;
+    let bias = scaled.as_ref().map(Memory::view).or(bias);
+    let (start, end) = (first * out, y.len());
+    let target = Target::new(y.slice(start..end), apart * out).scaled(scale).biased(bias);
+    product(gpu, products, shape, x, w, target.plus(Plus::Other(residual.slice(start..end))))
+}
+
+/// scale · x
+fn times(gpu: &Gpu, scale: f32, x: View<'_>) -> Result<Memory, CudaError> {
+    let y = gpu.unwritten(Kind::F32, x.len())?;
+    launch!(gpu, "linear_scaled", passes(x.len()); x, y, scale, x.len() as i64)?;
+    Ok(y)
+}
+
+/// A pass over numbers, of which a thread takes eight.
+fn passes(len: usize) -> Launch {
+    Launch::each(len.div_ceil(8), 256)
+}
+
+/// dx = dy w.
+pub fn backward_input(
+    gpu: &Gpu,
+    products: Products,
+    rows: usize,
+    inp: usize,
+    out: usize,
+    dy: Any<'_>,
+    w: View<'_>,
+    dx: AnyMut<'_>,
+) -> Result<(), CudaError> {
+    let (found, expected) = ([dy.len(), w.len(), dx.len()], [rows * out, out * inp, rows * inp]);
+    assert_eq!(found, expected, "dy, w, dx of a linear layer");
+    let (dy, w) = (Factor::rows(dy, out), Factor::rows(w, inp));
+    product(gpu, products, (rows, inp, out), dy, w, Target::new(dx, inp))
+}
+
+/// dx += dy w.
+pub fn backward_input_add(
+    gpu: &Gpu,
+    products: Products,
+    rows: usize,
+    inp: usize,
+    out: usize,
+    dy: Any<'_>,
+    w: View<'_>,
+    dx: ViewMut<'_>,
+) -> Result<(), CudaError> {
+    let (found, expected) = ([dy.len(), w.len(), dx.len()], [rows * out, out * inp, rows * inp]);
+    assert_eq!(found, expected, "dy, w, dx of a linear layer");
+    let (dy, w) = (Factor::rows(dy, out), Factor::rows(w, inp));
+    product(gpu, products, (rows, inp, out), dy, w, Target::new(dx, inp).plus(Plus::Itself))
+}
+
+/// dpre = (dy w) · gelu'(pre): through a linear layer and the GELU before it.
+pub fn backward_gelu(
+    gpu: &Gpu,
+    products: Products,
+    rows: usize,
+    inp: usize,
+    out: usize,
+    dy: Any<'_>,
+    w: View<'_>,
+    pre: Any<'_>,
+    mut dpre: AnyMut<'_>,
+) -> Result<(), CudaError> {
+    assert_eq!(pre.len(), dpre.len(), "pre, dpre of the GELU before a linear layer");
+    backward_input(gpu, products, rows, inp, out, dy, w, dpre.lend())?;
+    times_slope(gpu, pre, dpre)
+}
+
+/// dw += dyᵀ x.
+pub fn backward_weight(
+    gpu: &Gpu,
+    products: Products,
+    rows: usize,
+    inp: usize,
+    out: usize,
+    dy: Any<'_>,
+    x: Any<'_>,
+    dw: ViewMut<'_>,
+) -> Result<(), CudaError> {
+    assert_eq!(
+        [dy.len(), x.len(), dw.len()],
+        [rows * out, rows * inp, out * inp],
+        "dy, x, dw of a linear layer"
+    );
+    let (dy, x) = (Factor::transposed(dy, out), Factor::rows(x, inp));
+    product(gpu, products, (out, inp, rows), dy, x, Target::new(dw, inp).plus(Plus::Itself))
+}
+
+/// db += the sum of dy's rows: stretches of them first, then over the stretches, which depend on the shape alone.
+pub fn backward_bias(
+    gpu: &Gpu,
+    rows: usize,
+    out: usize,
+    dy: Any<'_>,
+    db: ViewMut<'_>,
+) -> Result<(), CudaError> {
+    assert_eq!([dy.len(), db.len()], [rows * out, out], "dy, db of a linear layer");
+    if rows == 0 || out == 0 {
+        return Ok(());
+    }
+    let kernel = match dy.kind() {
+        Kind::F32 => "linear_column_parts_f32",
+        Kind::Bf16 => "linear_column_parts_bf16",
+        Kind::F16 => "linear_column_parts_f16",
+    };
+    let each = rows.div_ceil(rows.div_ceil(STRETCH).min(STRETCHES));
+    let stretches = rows.div_ceil(each);
+    let parts = gpu.unwritten(Kind::F32, stretches * out)?;
+    let blocks = Launch::grid((out.div_ceil(128), stretches, 1), 256);
+    launch!(gpu, kernel, blocks; dy, rows as i64, out as i32, each as i64, parts)?;
+    launch!(gpu, "linear_column_sums", Launch::blocks(out.div_ceil(32), 256); parts, stretches as i32, out as i32, db)
+}
+
+/// dy *= gelu'(pre), in place.
+pub fn gelu_backward(gpu: &Gpu, pre: Any<'_>, dy: ViewMut<'_>) -> Result<(), CudaError> {
+    assert_eq!(pre.len(), dy.len(), "pre and dy of a GELU");
+    times_slope(gpu, pre, dy.into())
+}
+
+fn times_slope(gpu: &Gpu, pre: Any<'_>, dy: AnyMut<'_>) -> Result<(), CudaError> {
+    let kernel = pairs!("linear_gelu_backward")[pre.kind() as usize][dy.kind() as usize];
+    launch!(gpu, kernel, passes(pre.len()); pre, dy, pre.len() as i64)
+}
+
+/// y = gelu(x).
+pub fn gelu_forward(gpu: &Gpu, x: Any<'_>, y: AnyMut<'_>) -> Result<(), CudaError> {
+    assert_eq!(x.len(), y.len(), "x and y of a GELU");
+    let kernel = pairs!("linear_gelu")[x.kind() as usize][y.kind() as usize];
+    launch!(gpu, kernel, passes(x.len()); x, y, x.len() as i64)
+}
+
+/// y = max(x, 0), NaN where x is.
+pub fn relu_forward(gpu: &Gpu, x: View<'_>, y: ViewMut<'_>) -> Result<(), CudaError> {
+    assert_eq!(x.len(), y.len(), "x and y of a ReLU");
+    launch!(gpu, "linear_relu", passes(x.len()); x, y, x.len() as i64)
+}
+
+/// dy = 0 where pre is not above 0, in place.
+pub fn relu_backward(gpu: &Gpu, pre: View<'_>, dy: ViewMut<'_>) -> Result<(), CudaError> {
+    assert_eq!(pre.len(), dy.len(), "pre and dy of a ReLU");
+    launch!(gpu, "linear_relu_backward", passes(pre.len()); pre, dy, pre.len() as i64)
+}
+
+#[cfg(test)]
+mod tests;

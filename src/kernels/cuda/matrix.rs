@@ -2,22 +2,21 @@
 //!
 //! Matrices are row-major here and column-major there: what we call c = a b, the library knows as cᵀ = bᵀ aᵀ, on the same memory.
 
-use std::collections::HashMap;
-use std::ffi::c_void;
-use std::sync::Arc;
-
-use cudarc::cublaslt::{result, sys};
-use cudarc::driver::CudaDevice;
 use dfdx::prelude::CudaError;
 
 use super::convert::convert;
 use super::gpu::Gpu;
+use super::launch::{Launch, Pointer, launch};
 use super::scratch::Memory;
 use super::view::{Any, AnyMut, Kind, View};
 use crate::kernels::Products;
 
-/// Memory that the library may use while it works.
-const WORKSPACE: usize = 32 << 20;
+mod library;
+#[cfg(test)]
+mod tests;
+
+pub use library::Library;
+use library::{Key, Pointers};
 
 /// A matrix that is multiplied.
 #[derive(Clone, Copy, Debug)]
@@ -101,20 +100,17 @@ pub fn product(
 ) -> Result<(), CudaError> {
     assert_within("a", a, rows, depth);
     assert_within("b", b, depth, cols);
-    assert!(
-        rows == 0 || cols == 0 || (rows - 1) * target.width + cols <= target.out.len(),
-        "room for a product"
-    );
     if rows == 0 || cols == 0 {
         return Ok(());
     }
+    let fits = cols <= target.width && (rows - 1) * target.width + cols <= target.out.len();
+    assert!(fits, "room for a product");
     let kind = Kind::of(products);
     let (a_room, b_room) = (rounded(gpu, kind, a.data)?, rounded(gpu, kind, b.data)?);
     let (a_data, b_data) =
         (a_room.as_ref().map_or(a.data, Memory::any), b_room.as_ref().map_or(b.data, Memory::any));
     let (a, b) = (Factor { data: a_data, ..a }, Factor { data: b_data, ..b });
-    let narrow = target.out.kind() != Kind::F32 && target.out.kind() != kind;
-    if !narrow {
+    if [Kind::F32, kind].contains(&target.out.kind()) {
         return multiply(gpu, (rows, cols, depth), a, b, target);
     }
     // the library writes f32 or what the factors are: anything else goes through f32
@@ -142,7 +138,7 @@ fn assert_within(name: &str, factor: Factor<'_>, rows: usize, cols: usize) {
     );
 }
 
-/// Factors in the precision of the product, unless they are already.
+/// Numbers in another precision, unless they are in it already.
 pub fn rounded(gpu: &Gpu, kind: Kind, x: Any<'_>) -> Result<Option<Memory>, CudaError> {
     if x.kind() == kind {
         return Ok(None);
@@ -152,6 +148,7 @@ pub fn rounded(gpu: &Gpu, kind: Kind, x: Any<'_>) -> Result<Option<Memory>, Cuda
     Ok(Some(room))
 }
 
+/// The product of factors of one kind, into f32 or that kind.
 fn multiply(
     gpu: &Gpu,
     (rows, cols, depth): (usize, usize, usize),
@@ -159,18 +156,23 @@ fn multiply(
     b: Factor<'_>,
     target: Target<'_, '_>,
 ) -> Result<(), CudaError> {
-    let (alpha, beta) = (target.scale, if matches!(target.plus, Plus::Nothing) { 0.0f32 } else { 1.0 });
+    if let Plus::Other(other) = target.plus {
+        let fits = target.out.kind() == Kind::F32 && (rows - 1) * target.width + cols <= other.len();
+        assert!(fits, "f32 numbers, one for each of a product, are added to f32");
+    }
+    // the library has no word for an empty sum
+    if depth == 0 {
+        return plain(gpu, (rows, cols, depth), a, b, target);
+    }
     let plus = match target.plus {
-        Plus::Other(other) => {
-            assert!(
-                target.out.kind() == Kind::F32 && other.len() >= target.out.len(),
-                "f32 numbers are added to f32"
-            );
-            other.pointer()
-        }
+        Plus::Other(other) => other.pointer(),
         Plus::Nothing | Plus::Itself => target.out.pointer(),
     };
-    let pointers = [b.data.pointer(), a.data.pointer(), plus, target.out.pointer()];
+    // the library takes a bias in the target's precision
+    let bias_room =
+        target.bias.map(|bias| rounded(gpu, target.out.kind(), bias.into())).transpose()?.flatten();
+    let bias = bias_room.as_ref().map_or(target.bias.map_or(0, View::pointer), |room| room.any().pointer());
+    let factors = [b.data.pointer(), a.data.pointer(), plus, target.out.pointer()];
     let key = Key {
         shape: [cols, rows, depth],
         widths: [b.width, a.width, target.width],
@@ -178,183 +180,43 @@ fn multiply(
         kinds: [b.data.kind(), a.data.kind(), target.out.kind()],
         bias: target.bias.is_some(),
         tf32: gpu.tf32(),
-        alignment: pointers.map(|pointer| 1 << pointer.trailing_zeros().min(8)),
+        alignment: factors.map(|pointer| 1 << pointer.trailing_zeros().min(8)),
     };
     gpu.bind()?;
-    gpu.with_library(|library| {
-        let bias = target.bias.map_or(0, View::pointer);
-        library.multiply(gpu, &key, bias, pointers, (alpha, beta))
-    })
-}
-
-/// What a product's plan depends on; a is the library's first factor (our b).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    /// Rows, columns, depth of the library's product.
-    shape: [usize; 3],
-    widths: [usize; 3],
-    transposed: [bool; 2],
-    kinds: [Kind; 3],
-    bias: bool,
-    tf32: bool,
-    /// Of a, b, c and d, in bytes.
-    alignment: [u32; 4],
-}
-
-/// How the library does one product.
-struct Planned {
-    descriptor: sys::cublasLtMatmulDesc_t,
-    /// Of a, b and d, which c shares.
-    layouts: [sys::cublasLtMatrixLayout_t; 3],
-    algorithm: sys::cublasLtMatmulAlgo_t,
-}
-
-/// The library, with what it has planned so far.
-pub struct Library {
-    handle: sys::cublasLtHandle_t,
-    workspace: Memory,
-    planned: HashMap<Key, Planned>,
-}
-
-// SAFETY: the library's handles may be used by one thread after the other
-unsafe impl Send for Library {}
-
-impl Library {
-    pub fn new(device: &Arc<CudaDevice>) -> Result<Library, CudaError> {
-        let handle = result::create_handle().map_err(refused)?;
-        let workspace = Memory::unwritten(device, Kind::F32, WORKSPACE / 4)?;
-        Ok(Library { handle, workspace, planned: HashMap::new() })
-    }
-
-    fn multiply(
-        &mut self,
-        gpu: &Gpu,
-        key: &Key,
-        bias: u64,
-        [a, b, c, d]: [u64; 4],
-        (alpha, beta): (f32, f32),
-    ) -> Result<(), CudaError> {
-        if !self.planned.contains_key(key) {
-            let planned = plan(self.handle, key).map_err(refused)?;
-            self.planned.insert(key.clone(), planned);
-        }
-        let planned = &self.planned[key];
-        let [a_layout, b_layout, d_layout] = planned.layouts;
-        let place = |pointer: u64| pointer as *const c_void;
-        let workspace = self.workspace.any_mut().pointer() as *mut c_void;
-        // SAFETY: the layouts were made for matrices of this shape, which lie within their views (`product`); descriptor and
-        // algorithm are the plan's own, and the workspace is as large as the preference said
-        unsafe {
-            if key.bias {
-                let pointer = std::ptr::from_ref(&bias).cast();
-                let what = sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
-                result::set_matmul_desc_attribute(planned.descriptor, what, pointer, 8).map_err(refused)?;
-            }
-            result::matmul(
-                self.handle,
-                planned.descriptor,
-                std::ptr::from_ref(&alpha).cast(),
-                std::ptr::from_ref(&beta).cast(),
-                place(a),
-                a_layout,
-                place(b),
-                b_layout,
-                place(c),
-                d_layout,
-                d as *mut c_void,
-                d_layout,
-                &planned.algorithm,
-                workspace,
-                WORKSPACE,
-                gpu.stream().cast(),
-            )
-            .map_err(refused)
-        }
+    let scales = (target.scale, if matches!(target.plus, Plus::Nothing) { 0.0 } else { 1.0 });
+    let pointers = Pointers { bias, factors };
+    match gpu.with_library(|library| library.multiply(gpu.stream(), &key, pointers, scales))? {
+        true => Ok(()),
+        false => plain(gpu, (rows, cols, depth), a, b, target),
     }
 }
 
-/// The library's errors as those of dfdx's device, which has the same library's older face.
-fn refused(error: result::CublasError) -> CudaError {
-    use cudarc::cublas::sys::cublasStatus_t as Status;
-    let status = match error.0 {
-        sys::cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED => Status::CUBLAS_STATUS_ALLOC_FAILED,
-        sys::cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED => Status::CUBLAS_STATUS_NOT_SUPPORTED,
-        sys::cublasStatus_t::CUBLAS_STATUS_INVALID_VALUE => Status::CUBLAS_STATUS_INVALID_VALUE,
-        sys::cublasStatus_t::CUBLAS_STATUS_NOT_INITIALIZED => Status::CUBLAS_STATUS_NOT_INITIALIZED,
-        sys::cublasStatus_t::CUBLAS_STATUS_ARCH_MISMATCH => Status::CUBLAS_STATUS_ARCH_MISMATCH,
-        sys::cublasStatus_t::CUBLAS_STATUS_EXECUTION_FAILED => Status::CUBLAS_STATUS_EXECUTION_FAILED,
-        _ => Status::CUBLAS_STATUS_INTERNAL_ERROR,
+/// A product by a kernel of our own, a thread for each of its numbers: slow, but it takes whatever the library doesn't.
+fn plain(
+    gpu: &Gpu,
+    (rows, cols, depth): (usize, usize, usize),
+    a: Factor<'_>,
+    b: Factor<'_>,
+    target: Target<'_, '_>,
+) -> Result<(), CudaError> {
+    let kernel = match (a.data.kind(), target.out.kind()) {
+        (Kind::F32, _) => "matrix_plain_f32_f32",
+        (Kind::Bf16, Kind::F32) => "matrix_plain_bf16_f32",
+        (Kind::Bf16, _) => "matrix_plain_bf16_bf16",
+        (Kind::F16, Kind::F32) => "matrix_plain_f16_f32",
+        (Kind::F16, _) => "matrix_plain_f16_f16",
     };
-    CudaError::Blas(cudarc::cublas::result::CublasError(status))
-}
-
-fn stored(kind: Kind) -> sys::cudaDataType {
-    match kind {
-        Kind::F32 => sys::cudaDataType::CUDA_R_32F,
-        Kind::Bf16 => sys::cudaDataType::CUDA_R_16BF,
-        Kind::F16 => sys::cudaDataType::CUDA_R_16F,
-    }
-}
-
-/// Asks the library for its quickest way; sums are f32.
-fn plan(handle: sys::cublasLtHandle_t, key: &Key) -> Result<Planned, result::CublasError> {
-    use sys::cublasLtMatmulPreferenceAttributes_t as Preference;
-    let [m, n, k] = key.shape.map(|side| side as u64);
-    let descriptor = describe(key)?;
-    let layout = |kind, transposed: bool, (rows, cols): (u64, u64), width: usize| {
-        let (rows, cols) = if transposed { (cols, rows) } else { (rows, cols) };
-        result::create_matrix_layout(stored(kind), rows, cols, width as i64)
-    };
-    let a = layout(key.kinds[0], key.transposed[0], (m, k), key.widths[0])?;
-    let b = layout(key.kinds[1], key.transposed[1], (k, n), key.widths[1])?;
-    let d = layout(key.kinds[2], false, (m, n), key.widths[2])?;
-    let preference = result::create_matmul_pref()?;
-    let set = |what, value: *const c_void, size| {
-        // SAFETY: the preference lives until the end of this function, and the value has the size that is said
-        unsafe { result::set_matmul_pref_attribute(preference, what, value, size) }
-    };
-    let workspace = WORKSPACE;
-    set(Preference::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, std::ptr::from_ref(&workspace).cast(), 8)?;
-    let sides = [
-        Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
-        Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
-        Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
-        Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES,
-    ];
-    for (what, bytes) in sides.into_iter().zip(&key.alignment) {
-        set(what, std::ptr::from_ref(bytes).cast(), 4)?;
-    }
-    let found = result::get_matmul_algo_heuristic(handle, descriptor, a, b, d, d, preference);
-    // SAFETY: made above, and not used again
-    unsafe { result::destroy_matmul_pref(preference) }?;
-    Ok(Planned { descriptor, layouts: [a, b, d], algorithm: found?.algo })
-}
-
-fn describe(key: &Key) -> Result<sys::cublasLtMatmulDesc_t, result::CublasError> {
-    use sys::cublasLtMatmulDescAttributes_t as Attribute;
-    let compute = match key.tf32 && key.kinds[0] == Kind::F32 {
-        true => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
-        false => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
-    };
-    let descriptor = result::create_matmul_desc(compute, sys::cudaDataType::CUDA_R_32F)?;
-    let set = |what, value: i32| {
-        // SAFETY: the descriptor was made above, and each of these attributes is a 32-bit number
-        unsafe { result::set_matmul_desc_attribute(descriptor, what, std::ptr::from_ref(&value).cast(), 4) }
-    };
-    // the column-major view of a row-major matrix is its transpose already
-    use cudarc::cublas::sys::cublasOperation_t as Operation;
-    let operation = |transposed: bool| {
-        let operation = if transposed { Operation::CUBLAS_OP_T } else { Operation::CUBLAS_OP_N };
-        operation as i32
-    };
-    set(Attribute::CUBLASLT_MATMUL_DESC_TRANSA, operation(key.transposed[0]))?;
-    set(Attribute::CUBLASLT_MATMUL_DESC_TRANSB, operation(key.transposed[1]))?;
-    if key.bias {
-        set(
-            Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE,
-            sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS as i32,
-        )?;
-        set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, sys::cudaDataType::CUDA_R_32F as i32)?;
-    }
-    Ok(descriptor)
+    let plus = Pointer(match target.plus {
+        Plus::Nothing => 0,
+        Plus::Itself => target.out.pointer(),
+        Plus::Other(other) => other.pointer(),
+    });
+    let [a_steps, b_steps] = [a, b].map(|factor| match factor.transposed {
+        false => (factor.width as i64, 1i64),
+        true => (1, factor.width as i64),
+    });
+    let Target { out, width, scale, bias, .. } = target;
+    let [rows, cols, depth, width] = [rows, cols, depth, width].map(|side| side as i64);
+    launch!(gpu, kernel, Launch::each((rows * cols) as usize, 256); a.data, a_steps.0, a_steps.1, b.data, b_steps.0, b_steps.1,
+        rows, cols, depth, scale, bias, plus, out, width)
 }

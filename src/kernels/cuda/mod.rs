@@ -6,6 +6,7 @@ pub mod attention;
 pub mod batch_norm;
 pub mod conv;
 mod convert;
+pub mod crops;
 pub mod figures;
 mod gpu;
 mod image;
@@ -18,6 +19,7 @@ pub mod normalize;
 pub mod normed_linear;
 pub mod optimizer;
 pub mod patch;
+pub mod peak;
 pub mod pool;
 pub mod position;
 mod scratch;
@@ -27,6 +29,6 @@ mod view;
 #[cfg(test)]
 mod probe;
 
-pub use gpu::{Gpu, OpenError, count, open};
+pub use gpu::{Gpu, OpenError, count, memory, open};
 pub use scratch::Memory;
 pub use view::{Any, AnyMut, Kind, View, ViewMut};

@@ -9,8 +9,15 @@ use crate::graph::problem::{Diagnostic, Severity};
 use crate::plan::{EdgeKind, Place, Plan};
 use crate::stages::EdgeType;
 
-/// The plan as one JSON object: `ok` is true.
-pub fn plan(plan: &Plan, notes: Vec<Value>) -> String {
+/// The plan as one JSON object: `ok` is true. `elsewhere` is the same graph on the other kind of device.
+pub fn plan(plan: &Plan, elsewhere: Option<&Plan>, notes: Vec<Value>) -> String {
+    let elsewhere = elsewhere.map(|plan| {
+        json!({
+            "device": words::device(plan.graph.device),
+            "precision": format!("{:?}", plan.precision()),
+            "peak_bytes": plan.cost.peak_bytes,
+        })
+    });
     let value = json!({
         "ok": true,
         "name": plan.graph.name,
@@ -24,6 +31,7 @@ pub fn plan(plan: &Plan, notes: Vec<Value>) -> String {
         "parameters": plan.cost.parameters,
         "flops_per_step": plan.cost.flops,
         "peak_bytes": plan.cost.peak_bytes,
+        "elsewhere": elsewhere,
         "facts": facts(plan),
         "nodes": plan.nodes.iter().map(node).collect::<Vec<_>>(),
         "edges": edges(plan),

@@ -5,6 +5,7 @@ pub mod dot;
 mod ends;
 pub mod json;
 pub mod layout;
+pub mod memory;
 pub mod mermaid;
 mod outline;
 mod paint;

@@ -20,6 +20,12 @@ pub fn plan(plan: &Plan) -> String {
     out
 }
 
+/// What it would be on another device, in a line.
+pub fn elsewhere(plan: &Plan) -> String {
+    let (device, precision) = (words::device(plan.graph.device), plan.precision());
+    format!("on {device} in {precision:?}: a predicted peak of {}\n", words::bytes(plan.cost.peak_bytes))
+}
+
 fn title(plan: &Plan) -> String {
     let graph = &plan.graph;
     let backbone = &graph.network.backbone;

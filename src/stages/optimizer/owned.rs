@@ -90,22 +90,33 @@ impl<D: Kernels> Owned<D> {
         matches!(self.weights, Trained::Network(_))
     }
 
-    /// The norm of each parameter's gradient.
+    /// The norm of each parameter's gradient; none where the scale that they came with was too large for one of them.
     ///
     /// # Errors
-    /// When a gradient holds a number that is none, or is not there.
-    pub fn norms(&self, device: &D, gradients: &Gradients<D>) -> Result<Vec<f64>, StageError> {
+    /// When a gradient without a scale holds a number that is none, or is not there.
+    pub fn norms(&self, device: &D, gradients: &Gradients<D>) -> Result<Option<Vec<f64>>, StageError> {
         let parameters = self.weights.parameters();
         if parameters.len() != gradients.buffers.len() {
             return Err(StageError::Bug("gradients of another network arrived".into()));
         }
-        let views: Vec<_> = gradients.buffers.iter().map(D::buffer).collect();
-        let squares = device.sums_of_squares(&views).map_err(failed)?;
-        let norm = |(parameter, square): (Ref<'_, D>, f64)| match square.is_finite() {
-            true => Ok(square.sqrt()),
-            false => Err(StageError::NonFinite { what: format!("the gradient of {}", parameter.name) }),
+        let squares = match &gradients.squares {
+            Some(squares) => squares.clone(),
+            None => {
+                let views: Vec<_> = gradients.buffers.iter().map(D::buffer).collect();
+                device.sums_of_squares(&views).map_err(failed)?
+            }
         };
-        parameters.into_iter().zip(squares).map(norm).collect()
+        let wrong = parameters.iter().zip(&squares).find(|(_, square)| !square.is_finite());
+        match wrong {
+            Some(_) if gradients.scale > 1.0 => Ok(None),
+            Some((parameter, _)) => {
+                Err(StageError::NonFinite { what: format!("the gradient of {}", parameter.name) })
+            }
+            None => {
+                let scale = f64::from(gradients.scale);
+                Ok(Some(squares.into_iter().map(|square| square.sqrt() / scale).collect()))
+            }
+        }
     }
 
     /// Updates every parameter that is neither fixed nor frozen, and an average of them that is at hand.
@@ -133,7 +144,7 @@ impl<D: Kernels> Owned<D> {
             let update = Update {
                 axes: parameter.dims.len(),
                 gradient: D::buffer(gradient),
-                scale: pace.clip.factor(norm, pace.norm) as Float,
+                scale: pace.clip.factor(norm, pace.norm) as Float / gradients.scale,
                 lr: pace.lr,
                 decay: if decays(&parameter.name, &parameter.dims) { pace.decay } else { 0.0 },
                 weights: parameter.tensor,

@@ -42,7 +42,12 @@ impl<D: Kernels> Running<D> {
         let gradients = (0..self.owned.len()).map(|i| gradients(inputs, i)).collect::<Result<Vec<_>, _>>()?;
         // every gradient is looked at before any weight is touched
         let norms = self.owned.iter().zip(&gradients).map(|(owned, g)| owned.norms(&self.device, g));
-        let norms = norms.collect::<Result<Vec<_>, _>>()?;
+        let norms: Option<Vec<_>> = norms.collect::<Result<Vec<_>, _>>()?.into_iter().collect();
+        // where a scale was too large nothing moves, and the next step's is smaller
+        let Some(norms) = norms else {
+            self.owned.iter().for_each(|owned| owned.lend(outputs));
+            return Ok(());
+        };
         let all = || norms.iter().flatten().copied();
         let pace = Pace {
             lr: self.recipe.lr_course.at(self.peak_lr, at.step, at.horizon),

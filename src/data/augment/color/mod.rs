@@ -43,8 +43,7 @@ impl Step {
             Color::Brightness(factor) => Step::Blend { from: 0.0, factor: factor as f32 },
             Color::Contrast(factor) => Step::Blend { from: mean, factor: factor as f32 },
             Color::Saturation(factor) => Step::Saturate { factor: factor as f32 },
-            // torchvision turns a byte: the shift is cut to a whole level, and -1 wraps to 255
-            Color::Hue(share) => Step::Turn { by: (share * 255.0) as i32 as u8 },
+            Color::Hue(share) => Step::Turn { by: turned_by(share) },
             Color::Grayscale => Step::Grey,
         }
     }
@@ -58,6 +57,11 @@ impl Step {
             Step::Grey => block.grey(),
         }
     }
+}
+
+/// A share of the circle in 256 parts. torchvision turns a byte: the shift is cut to a whole level, and -1 wraps to 255.
+pub fn turned_by(share: f64) -> u8 {
+    (share * 255.0) as i32 as u8
 }
 
 /// Applies operations in their order, in place.

@@ -81,8 +81,44 @@ template <class T> DEVICE Four load_four(const T* from) {
 DEVICE void store_four(float* to, Four v) { *reinterpret_cast<float4*>(to) = make_float4(v.x, v.y, v.z, v.w); }
 // two numbers in one register, the first in its low half: what tensor cores take
 template <class T> DEVICE u32 pair(float low, float high) { return u32(narrow<T>(low).bits) | (u32(narrow<T>(high).bits) << 16); }
+#if !defined(STANDIN) && __CUDA_ARCH__ >= 800
+template <> DEVICE u32 pair<bf16>(float low, float high) {
+    u32 both;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+    return both;
+}
+template <> DEVICE u32 pair<f16>(float low, float high) {
+    u32 both;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+    return both;
+}
+#endif
 template <class T> DEVICE void store_four(T* to, Four v) {
     *reinterpret_cast<uint2*>(to) = make_uint2(pair<T>(v.x, v.y), pair<T>(v.z, v.w));
+}
+
+// whether numbers start on a boundary of four of them, as load_four and store_four want it; so does nothing at all
+template <class T> DEVICE bool on_fours(const T* at) { return u64(at) % (4 * sizeof(T)) == 0; }
+// Numbers at, …, at + 3 of a row of `dim`, zeros beyond its end; `fours`: the row starts on a boundary and dim % 4 is 0.
+template <class T> DEVICE Four row_four(const T* row, int at, int dim, bool fours) {
+    if (fours) return at < dim ? load_four(row + at) : Four{0.0f, 0.0f, 0.0f, 0.0f};
+    Four v;
+    v.x = at < dim ? wide(row[at]) : 0.0f;
+    v.y = at + 1 < dim ? wide(row[at + 1]) : 0.0f;
+    v.z = at + 2 < dim ? wide(row[at + 2]) : 0.0f;
+    v.w = at + 3 < dim ? wide(row[at + 3]) : 0.0f;
+    return v;
+}
+// The same to write; what lies beyond the row's end is dropped.
+template <class T> DEVICE void set_row_four(T* row, int at, int dim, bool fours, Four v) {
+    if (fours) {
+        if (at < dim) store_four(row + at, v);
+        return;
+    }
+    if (at < dim) row[at] = narrow<T>(v.x);
+    if (at + 1 < dim) row[at + 1] = narrow<T>(v.y);
+    if (at + 2 < dim) row[at + 2] = narrow<T>(v.z);
+    if (at + 3 < dim) row[at + 3] = narrow<T>(v.w);
 }
 
 // ---- sums, always in the same order
@@ -121,6 +157,40 @@ DEVICE float block_max(float x, float* room) {
     float most = room[0];
     for (int i = 1; i < warps; i++) most = fmaxf(most, room[i]);
     return most;
+}
+
+// ---- powers
+
+// 2^x to two units in the last place, and 0 where that is below the least normal number; NaN stays NaN
+DEVICE float power_of_two(float x) {
+#ifdef STANDIN
+    return exp2f(x);
+#else
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#endif
+}
+
+// The largest of a block's numbers that were offered, and its place; the first where several are as large. A NaN is never the largest.
+struct LargestAt {
+    float most;
+    int at;
+};
+#define NOT_FOUND 0x7fffffff
+DEVICE LargestAt first_largest(LargestAt a, LargestAt b) { return b.most > a.most || (b.most == a.most && b.at < a.at) ? b : a; }
+DEVICE LargestAt block_first_largest(LargestAt x, LargestAt* room) {
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
+    for (int apart = 16; apart > 0; apart /= 2) {
+        LargestAt other = {__shfl_xor_sync(FULL_WARP, x.most, apart), __shfl_xor_sync(FULL_WARP, x.at, apart)};
+        x = first_largest(x, other);
+    }
+    __syncthreads();
+    if (lane == 0) room[warp] = x;
+    __syncthreads();
+    LargestAt largest = room[0];
+    for (int i = 1; i < warps; i++) largest = first_largest(largest, room[i]);
+    return largest;
 }
 
 // ---- the exact GELU (erf), and its slope

@@ -1,0 +1,139 @@
+// What is done around a linear layer's products: GELU and ReLU, residuals in some rows, sums of columns.
+#include "common.cuh"
+
+// whether four numbers at a time can be fetched from here
+template <class T> DEVICE bool fours(const T* at) { return u64(at) % (4 * sizeof(T)) == 0; }
+
+// Fours that one thread handles, a block's worth of them apart.
+constexpr int PARTS = 2;
+
+// to[i] = one(from[i], to[i]), where to[i] is looked at only if `added`
+template <bool added, class X, class Y, class F> DEVICE void each_number(const X* __restrict__ from, Y* __restrict__ to, i64 len, F one) {
+    i64 first = (i64(blockIdx.x) * PARTS * blockDim.x + threadIdx.x) * 4;
+    int apart = blockDim.x * 4;
+    from += first;
+    to += first;
+    len -= first;
+    if (fours(from) && fours(to) && len >= (PARTS - 1) * apart + 4) {
+        Four x[PARTS];
+#pragma unroll
+        for (int part = 0; part < PARTS; part++) x[part] = load_four(from + part * apart);
+#pragma unroll
+        for (int part = 0; part < PARTS; part++) {
+            Four a = x[part], b = added ? load_four(to + part * apart) : Four{0.0f, 0.0f, 0.0f, 0.0f};
+            store_four(to + part * apart, Four{one(a.x, b.x), one(a.y, b.y), one(a.z, b.z), one(a.w, b.w)});
+        }
+        return;
+    }
+#pragma unroll 1
+    for (int i = 0; i < PARTS * apart && i < len; i += i % 4 == 3 ? apart - 3 : 1) to[i] = narrow<Y>(one(wide(from[i]), added ? wide(to[i]) : 0.0f));
+}
+
+#define GELU(X, x_word, Y, y_word)                                                                                   \
+    KERNEL(linear_gelu_##x_word##_##y_word, 256, (const X* x, Y* y, i64 len)) {                                      \
+        each_number<false>(x, y, len, [](float x, float) { return gelu(x); });                                       \
+    }                                                                                                                \
+    KERNEL(linear_gelu_backward_##x_word##_##y_word, 256, (const X* pre, Y* dy, i64 len)) {                          \
+        each_number<true>(pre, dy, len, [](float pre, float dy) { return dy * gelu_slope(pre); });                   \
+    }
+GELU(float, f32, float, f32)
+GELU(float, f32, bf16, bf16)
+GELU(float, f32, f16, f16)
+GELU(bf16, bf16, float, f32)
+GELU(bf16, bf16, bf16, bf16)
+GELU(bf16, bf16, f16, f16)
+GELU(f16, f16, float, f32)
+GELU(f16, f16, bf16, bf16)
+GELU(f16, f16, f16, f16)
+
+KERNEL(linear_relu, 256, (const float* x, float* y, i64 len)) {
+    // a NaN is not below 0, and stays
+    each_number<false>(x, y, len, [](float x, float) { return x < 0.0f ? 0.0f : x; });
+}
+KERNEL(linear_relu_backward, 256, (const float* pre, float* dy, i64 len)) {
+    each_number<true>(pre, dy, len, [](float pre, float dy) { return pre > 0.0f ? dy : 0.0f; });
+}
+
+KERNEL(linear_scaled, 256, (const float* x, float* y, float scale, i64 len)) {
+    each_number<false>(x, y, len, [scale](float x, float) { return scale * x; });
+}
+
+// y = residual + scale · sums in those rows of y and residual that are named; a warp for each
+KERNEL(linear_residual, 256, (Rows rows, int out, float scale, const float* __restrict__ sums, const float* __restrict__ residual,
+                              float* __restrict__ y)) {
+    i64 row = i64(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
+    int lane = threadIdx.x % 32;
+    if (row >= rows.count) return;
+    i64 at = row_at(rows, int(row)) * out;
+    sums += row * out;
+    residual += at;
+    y += at;
+    if (fours(sums) && fours(residual) && fours(y) && out % 4 == 0) {
+        for (int i = lane * 4; i < out; i += 128) {
+            Four s = load_four(sums + i), r = load_four(residual + i);
+            store_four(y + i, Four{r.x + scale * s.x, r.y + scale * s.y, r.z + scale * s.z, r.w + scale * s.w});
+        }
+        return;
+    }
+    for (int i = lane; i < out; i += 32) y[i] = residual[i] + scale * sums[i];
+}
+
+// Sums of columns: each block sums a stretch of rows (blockIdx.y) of 128 columns (blockIdx.x), a warp every eighth row.
+template <class T> DEVICE void column_sums(const T* __restrict__ dy, i64 rows, int out, i64 each, float* __restrict__ parts) {
+    SHARED float4 sums[8][32];
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, column = (blockIdx.x * 32 + lane) * 4;
+    i64 first = blockIdx.y * each, end = first + each < rows ? first + each : rows;
+    float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    if (fours(dy) && out % 4 == 0) {
+        if (column < out) {
+#pragma unroll 4
+            for (i64 row = first + warp; row < end; row += 8) {
+                Four v = load_four(dy + row * out + column);
+                sum.x += v.x;
+                sum.y += v.y;
+                sum.z += v.z;
+                sum.w += v.w;
+            }
+        }
+    } else {
+        for (i64 row = first + warp; row < end; row += 8) {
+            const T* from = dy + row * out;
+            if (column < out) sum.x += wide(from[column]);
+            if (column + 1 < out) sum.y += wide(from[column + 1]);
+            if (column + 2 < out) sum.z += wide(from[column + 2]);
+            if (column + 3 < out) sum.w += wide(from[column + 3]);
+        }
+    }
+    sums[warp][lane] = sum;
+    __syncthreads();
+    if (threadIdx.x >= 128 || blockIdx.x * 128 + threadIdx.x >= u32(out)) return;
+    float whole = 0.0f;
+    for (int i = 0; i < 8; i++) whole += reinterpret_cast<const float*>(sums[i])[threadIdx.x];
+    parts[i64(blockIdx.y) * out + blockIdx.x * 128 + threadIdx.x] = whole;
+}
+KERNEL(linear_column_parts_f32, 256, (const float* dy, i64 rows, int out, i64 each, float* parts)) {
+    column_sums(dy, rows, out, each, parts);
+}
+KERNEL(linear_column_parts_bf16, 256, (const bf16* dy, i64 rows, int out, i64 each, float* parts)) {
+    column_sums(dy, rows, out, each, parts);
+}
+KERNEL(linear_column_parts_f16, 256, (const f16* dy, i64 rows, int out, i64 each, float* parts)) {
+    column_sums(dy, rows, out, each, parts);
+}
+
+// db += the stretches' sums, 32 columns a block
+KERNEL(linear_column_sums, 256, (const float* parts, int stretches, int out, float* db)) {
+    SHARED float sums[8][32];
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, column = blockIdx.x * 32 + lane;
+    float sum = 0.0f;
+    if (column < out) {
+#pragma unroll 4
+        for (int i = warp; i < stretches; i += 8) sum += parts[i64(i) * out + column];
+    }
+    sums[warp][lane] = sum;
+    __syncthreads();
+    if (warp > 0 || column >= out) return;
+    sum = 0.0f;
+    for (int i = 0; i < 8; i++) sum += sums[i][lane];
+    db[column] += sum;
+}

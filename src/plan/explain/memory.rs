@@ -1,0 +1,47 @@
+//! What a device's memory will be used for, before the first step.
+
+use std::fmt::Write;
+
+use super::words;
+use crate::plan::cost::kept;
+use crate::plan::{Place, Plan};
+
+/// A line a part, largest first, against the memory that there is.
+pub fn plan(plan: &Plan, memory: u64) -> String {
+    let (held, passing) = parts(plan);
+    let counted: f64 = held.iter().chain(&passing).map(|(_, bytes)| bytes).sum();
+    let peak = plan.cost.peak_bytes;
+    let mut out = String::new();
+    let (takes, has) = (words::bytes(peak), words::bytes(memory as f64));
+    // writing to a string does not fail
+    let _ = writeln!(out, "memory on {}: {takes} of {has}", words::device(plan.graph.device));
+    let rest = ("what waits between stages, at most".to_owned(), (peak - kept::CONTEXT - counted).max(0.0));
+    let own = ("driver, kernels, workspace".to_owned(), kept::CONTEXT);
+    let mut lines: Vec<(String, f64)> = held.into_iter().chain(passing).chain([rest, own]).collect();
+    lines.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let shown: Vec<_> = lines.into_iter().filter(|(_, bytes)| *bytes >= 1e6).collect();
+    let width = shown.iter().map(|(word, _)| word.chars().count()).max().unwrap_or(0);
+    for (word, bytes) in shown {
+        let _ = writeln!(out, "  {word:width$}  {}", words::bytes(bytes));
+    }
+    out
+}
+
+/// What stages hold all the time, and what those of the widest phase need while they work.
+type Parts = (Vec<(String, f64)>, Vec<(String, f64)>);
+
+fn parts(plan: &Plan) -> Parts {
+    let island = || plan.nodes.iter().filter(|node| node.place == Place::Island);
+    let held = island().map(|node| (format!("{}: held", node.name), node.cost.resident)).collect();
+    let of_phase = |phase: &crate::plan::Phase| -> Vec<(String, f64)> {
+        let mut nodes: Vec<_> = phase.actors.iter().map(|actor| actor.node.0).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        let fleeting = |node: &crate::plan::PlanNode| node.cost.bytes - node.cost.resident;
+        let nodes = nodes.into_iter().map(|node| &plan.nodes[node]);
+        nodes.map(|node| (format!("{}: in use", node.name), fleeting(node))).collect()
+    };
+    let sum = |parts: &Vec<(String, f64)>| parts.iter().map(|(_, bytes)| bytes).sum::<f64>();
+    let widest = plan.phases.iter().map(of_phase).max_by(|a, b| sum(a).total_cmp(&sum(b)));
+    (held, widest.unwrap_or_default())
+}
