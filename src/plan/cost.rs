@@ -7,6 +7,8 @@
 mod recompute;
 mod resnet;
 
+pub use recompute::{CropKept, widest};
+
 use crate::graph::spec::{Backbone, HeadSpec, NetworkSpec, Stem, VitShape, VitSpec};
 use crate::kernels::Products;
 
@@ -205,17 +207,6 @@ pub fn crop_flops(network: &NetworkSpec, side: usize) -> CropFlops {
     }
 }
 
-/// Bytes of a crop from its forward pass to its backward pass.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct CropKept {
-    /// Of the backbone.
-    pub backbone: f64,
-    /// Of the head, whose backward pass comes first.
-    pub head: f64,
-    /// What one block adds while its backward pass runs, where it computes again.
-    pub again: f64,
-}
-
 /// What a crop's forward pass keeps for its backward pass.
 pub fn crop_kept(network: &NetworkSpec, products: Products, side: usize) -> CropKept {
     let head = &network.head;
@@ -235,18 +226,6 @@ pub fn crop_kept(network: &NetworkSpec, products: Products, side: usize) -> Crop
         head: FLOAT * row,
         again: tokens * recompute::again(network.recompute, products, shape),
     }
-}
-
-/// Bytes of so many crops each at the widest moment from the first one's forward pass to the end of its backward pass: the head's on
-/// top of all that is kept, or a block's that computes again. What came last goes back first.
-pub fn widest(crops: &[(f64, CropKept)]) -> f64 {
-    let (mut backbone, mut head, mut again) = (0.0, 0.0, 0.0_f64);
-    for (count, kept) in crops {
-        backbone += count * kept.backbone;
-        head += count * kept.head;
-        again = again.max(backbone + count * kept.again);
-    }
-    again.max(backbone + head)
 }
 
 /// Bytes that a crop's pass without a backward half needs at its widest.

@@ -36,3 +36,26 @@ pub fn again(recompute: Recompute, products: Products, shape: VitShape) -> f64 {
     let back = self::kept(Recompute::Nothing, products, shape).0 - self::kept(recompute, products, shape).0;
     back + shape.width as f64 * (FLOAT * kept::BACKWARD_INPUTS + activation(products) * kept::BACKWARD)
 }
+
+/// Bytes of a crop from its forward pass to its backward pass.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CropKept {
+    /// Of the backbone.
+    pub backbone: f64,
+    /// Of the head, whose backward pass comes first.
+    pub head: f64,
+    /// What one block adds while its backward pass runs, where it computes again.
+    pub again: f64,
+}
+
+/// Bytes of so many crops each at the widest moment from the first one's forward pass to the end of its backward pass: the head's on
+/// top of all that is kept, or a block's that computes again. What came last goes back first.
+pub fn widest(crops: &[(f64, CropKept)]) -> f64 {
+    let (mut backbone, mut head, mut again) = (0.0, 0.0, 0.0_f64);
+    for (count, kept) in crops {
+        backbone += count * kept.backbone;
+        head += count * kept.head;
+        again = again.max(backbone + count * kept.again);
+    }
+    again.max(backbone + head)
+}
