@@ -290,6 +290,11 @@ const BROKEN: &[Broken] = &[
         &[("0.125", "`network.drop_path` does not fit")],
     ),
     set(
+        "a residual network that computes its blocks again",
+        &["network.backbone=ResNet18(stem: Small)", "network.drop_path=0.0", "network.recompute=Blocks"],
+        &[("Blocks", "`network.recompute` does not fit")],
+    ),
+    set(
         "a head of more layers than there are",
         &["network.head.layers=5"],
         &[("5", "`network.head.layers` does not fit")],

@@ -23,6 +23,7 @@ impl Stored {
         match products {
             Products::F32 => Stored::F32(filled(n)),
             Products::Bf16 => Stored::Bf16(filled(n).into_iter().map(bf16::from_f32).collect()),
+            Products::F16 => unreachable!("GPUs alone multiply them: `PRECISIONS` has none"),
         }
     }
 

@@ -30,7 +30,8 @@ pub fn graph_keys(graph: &GraphSpec) -> Result<GraphKeys, serde_json::Error> {
     }
     let mut keys = GraphKeys::new();
     flatten("", &tree, &mut keys);
-    keys.retain(|key, _| !key.ends_with(".workers"));
+    // what is computed again is what was kept
+    keys.retain(|key, _| !key.ends_with(".workers") && key != "network.recompute");
     Ok(keys)
 }
 

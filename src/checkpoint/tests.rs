@@ -4,10 +4,27 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::*;
+use crate::graph::load::{Request, load_text};
+use crate::graph::spec::Recompute;
+use crate::graph::write::to_ron;
 use crate::runtime::stage::{SavedTensor, State};
 
 fn keys(lr: &str) -> GraphKeys {
     BTreeMap::from([("nodes.optimizer.stage.AdamW.lr".to_owned(), lr.to_owned())])
+}
+
+#[test]
+fn what_is_computed_again_may_change_between_a_run_and_its_continuation() {
+    let text = include_str!("../../graphs/quickstart.ron");
+    let of = |recompute| {
+        let mut graph = load_text(text, &Request::default()).spec.unwrap();
+        graph.network.recompute = recompute;
+        (graph_keys(&graph).unwrap(), to_ron(&graph).unwrap())
+    };
+    let ((kept, written), (again, said)) = (of(Recompute::Nothing), of(Recompute::Blocks));
+    assert_eq!(kept, again);
+    // as before there was a choice, so that older files and programs go on
+    assert!(!written.contains("recompute") && said.contains("recompute: Blocks"), "{said}");
 }
 
 fn snapshot(step: u64) -> Snapshot {

@@ -154,9 +154,9 @@ mod tests {
 
     #[test]
     fn a_crop_that_a_file_asks_for_is_bounded_and_said_to_be_the_files() {
-        use crate::graph::spec::{Backbone, Init, Stem, VitSpec};
+        use crate::graph::spec::{Backbone, Stem, VitSpec};
         let backbone = Backbone::VitMicro(VitSpec { patch: 8, image: 32, stem: Stem::Patch, registers: 0 });
-        let spec = NetworkSpec { backbone, head: HeadSpec::default(), drop_path: 0.0, init: Init::Seed };
+        let spec = NetworkSpec::new(backbone, HeadSpec::default());
         for (said, asked, expected) in [
             (None, None, Ok(32)),
             (Some(128), None, Ok(128)),

@@ -136,9 +136,18 @@ pub struct NetworkSpec {
     /// Where the first weights come from.
     #[serde(default)]
     pub init: Init,
+    /// What of a transformer's blocks the backward pass computes again.
+    #[serde(default, skip_serializing_if = "Recompute::is_nothing")]
+    pub recompute: Recompute,
 }
 
 impl NetworkSpec {
+    /// Of these, everything else left to its default.
+    pub fn new(backbone: Backbone, head: HeadSpec) -> Self {
+        let (init, recompute) = (Init::default(), Recompute::default());
+        NetworkSpec { backbone, head, drop_path: 0.0, init, recompute }
+    }
+
     /// What of it normalises over the batch, and so needs all of it at once.
     pub fn batch_norm(&self) -> Option<&'static str> {
         if self.backbone.resnet().is_some() {
@@ -162,6 +171,26 @@ pub enum Init {
     /// Read from a file or folder of any format that [`crate::weights::open`] knows: a run, a published checkpoint, timm, Hugging Face,
     /// torchvision. The teacher's, where there are two networks. Without a head in it the head is drawn from the seed.
     Weights(std::path::PathBuf),
+}
+
+/// What the backward pass of a vision transformer computes again, so that memory need not keep it (activation checkpointing, Chen et
+/// al. 2016). It changes no number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Recompute {
+    /// All that is costly is kept.
+    #[default]
+    Nothing,
+    /// The hidden layer of each block's MLP: a third of the blocks' forward work, for a third of what they keep or more.
+    Hidden,
+    /// All but the input of each block: three quarters of the blocks' forward work, for five sixths of what they keep or more.
+    Blocks,
+}
+
+impl Recompute {
+    /// Whether all is kept; then no file says so.
+    fn is_nothing(&self) -> bool {
+        *self == Recompute::Nothing
+    }
 }
 
 /// A backbone by the published name, with what may vary at run time.

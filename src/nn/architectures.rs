@@ -41,7 +41,8 @@ pub fn build<D: Kernels>(
 fn zeros<D: Kernels>(device: &D, spec: &NetworkSpec, products: Products) -> Result<Lent<D>, D::Err> {
     macro_rules! vit {
         ($vit:expr, $width:literal, $depth:literal, $heads:literal, $patch:literal) => {{
-            let vit = Vit::<$width, $depth, $heads, $patch, D>::zeros(device, $vit, products)?;
+            let vit =
+                Vit::<$width, $depth, $heads, $patch, D>::zeros(device, $vit, products, spec.recompute)?;
             model::<$width, _, D>(device, vit, spec, products)
         }};
     }

@@ -110,7 +110,7 @@ impl<const W: usize, const P: usize, D: Device> Parameters<D> for Stem<W, P, D> 
 mod tests {
     use dfdx::prelude::Cpu;
 
-    use crate::graph::spec::{Backbone, HeadSpec, Init, NetworkSpec, Stem, VitSpec};
+    use crate::graph::spec::{Backbone, HeadSpec, NetworkSpec, Stem, VitSpec};
     use crate::kernels::Products;
     use crate::keyed::Key;
     use crate::nn::architectures::build;
@@ -119,12 +119,10 @@ mod tests {
     use crate::tensor::{Batched, Device};
 
     fn network(patch: usize) -> NetworkSpec {
-        NetworkSpec {
-            backbone: Backbone::VitMicro(VitSpec { patch, image: 2 * patch, stem: Stem::Conv, registers: 0 }),
-            head: HeadSpec { hidden: 16, bottleneck: 8, out_dim: 12, ..HeadSpec::default() },
-            drop_path: 0.0,
-            init: Init::Seed,
-        }
+        NetworkSpec::new(
+            Backbone::VitMicro(VitSpec { patch, image: 2 * patch, stem: Stem::Conv, registers: 0 }),
+            HeadSpec { hidden: 16, bottleneck: 8, out_dim: 12, ..HeadSpec::default() },
+        )
     }
 
     #[test]

@@ -7,9 +7,9 @@ use super::layers::{Block, LayerNorm};
 use super::network::DropPath;
 use super::parameter::{Mut, Parameter, Parameters, Ref};
 use super::stem::Stem;
-use crate::graph::spec::VitSpec;
+use crate::graph::spec::{Recompute, VitSpec};
 use crate::kernels::{Kernels, Products};
-use crate::ops::{self, Grid, Survivors};
+use crate::ops::{self, BlockPass, Grid, Survivors};
 use crate::tensor::{Batched, Device, Float};
 
 /// Pixels to tokens. Keys: `cls_token`, `pos_embed`, `register_tokens`, `patch_embed.…` for the stem.
@@ -67,7 +67,7 @@ impl<const W: usize, const P: usize, D: Device> Parameters<D> for PatchEmbed<W, 
 /// let cpu = Cpu::default();
 /// let small: Block<384, 6, Cpu> = Block::zeros(&cpu).unwrap();
 /// let tokens: Tensor<(usize, usize, Const<384>), f32, Cpu> = cpu.zeros_like(&(1, 1, Const));
-/// assert!(mlp_residual(tokens, &small.norm2, &small.mlp, None, Products::F32).is_ok());
+/// assert!(mlp_residual(tokens, &small.norm2, &small.mlp, None, Products::F32, true).is_ok());
 /// ```
 ///
 /// and those of width 192 do not compile:
@@ -78,7 +78,7 @@ impl<const W: usize, const P: usize, D: Device> Parameters<D> for PatchEmbed<W, 
 /// let cpu = Cpu::default();
 /// let small: Block<384, 6, Cpu> = Block::zeros(&cpu).unwrap();
 /// let tokens: Tensor<(usize, usize, Const<192>), f32, Cpu> = cpu.zeros_like(&(1, 1, Const));
-/// assert!(mlp_residual(tokens, &small.norm2, &small.mlp, None, Products::F32).is_ok());
+/// assert!(mlp_residual(tokens, &small.norm2, &small.mlp, None, Products::F32, true).is_ok());
 /// ```
 #[derive(Clone, Debug)]
 pub struct Vit<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: Device> {
@@ -89,6 +89,8 @@ pub struct Vit<const W: usize, const DEPTH: usize, const HEADS: usize, const P: 
     pub grid: Grid,
     /// The precision of products and activations.
     pub products: Products,
+    /// What of its blocks a traced pass leaves to its backward half to compute again.
+    pub recompute: Recompute,
 }
 
 impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: Device> Parameters<D>
@@ -115,7 +117,12 @@ impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: 
     Vit<W, DEPTH, HEADS, P, D>
 {
     /// All parameters zero.
-    pub fn zeros(device: &D, spec: &VitSpec, products: Products) -> Result<Self, D::Err> {
+    pub fn zeros(
+        device: &D,
+        spec: &VitSpec,
+        products: Products,
+        recompute: Recompute,
+    ) -> Result<Self, D::Err> {
         let (side, stem) = (spec.image / P, spec.stem);
         let grid = Grid { height: side, width: side };
         let pos_embed = device.try_zeros_like(&(1 + grid.patches(), Const::<W>))?;
@@ -132,7 +139,7 @@ impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: 
             .unwrap_or_else(
                 |_| unreachable!("exactly DEPTH blocks were collected"), // the range has DEPTH members
             );
-        Ok(Vit { embed, blocks, norm: LayerNorm::zeros(device)?, grid, products })
+        Ok(Vit { embed, blocks, norm: LayerNorm::zeros(device)?, grid, products, recompute })
     }
 
     /// The CLS row of a block's tokens after the last norm, as if no block followed; never traced.
@@ -185,9 +192,9 @@ impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: 
                 x = plain.put_tape(tape);
             }
             let queries = if last && !asked.patches { 1 } else { x.shape().1 };
-            let [first, second] = drops.get(i).map_or([None, None], |d| [d[0].as_ref(), d[1].as_ref()]);
-            x = ops::attention_residual(x, &block.norm1, &block.attn, queries, first, self.products)?;
-            x = ops::mlp_residual(x, &block.norm2, &block.mlp, second, self.products)?;
+            let survivors = drops.get(i).map_or([None, None], |d| [d[0].as_ref(), d[1].as_ref()]);
+            let (products, recompute) = (self.products, self.recompute);
+            x = ops::block(x, block, BlockPass { queries, survivors, products, recompute })?;
             if i + asked.last_blocks >= DEPTH {
                 let (plain, tape) = x.split_tape();
                 blocks.push(self.normed_cls(plain.clone())?);

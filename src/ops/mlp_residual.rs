@@ -12,25 +12,40 @@ type Tokens<const W: usize, D, T = dfdx::prelude::NoneTape> = Tensor<(usize, usi
 
 /// What the backward step needs: the branch's input and the hidden layer before its GELU. The normalised input and the GELU's
 /// output are computed again: together they would be five widths a token to keep against one pass each to redo.
-struct Kept<const W: usize, D: Kernels> {
-    x: Tokens<W, D>,
-    pre: D::Activations,
-    survivors: Option<Survivors>,
-    products: Products,
-    norm: LayerNorm<W, D>,
-    mlp: Mlp<W, D>,
+pub(super) struct Kept<const W: usize, D: Kernels> {
+    pub x: Tokens<W, D>,
+    /// None where it is computed again too.
+    pub pre: Option<D::Activations>,
+    pub survivors: Option<Survivors>,
+    pub products: Products,
+    pub norm: LayerNorm<W, D>,
+    pub mlp: Mlp<W, D>,
 }
 
-/// (batch, tokens, W) to the same. The branch works on the `survivors` alone, where some are dropped.
+impl<const W: usize, D: Kernels> Kept<W, D> {
+    /// The backward step, from the gradient of the half's output.
+    pub fn back(self, grads: &mut dfdx::prelude::Gradients<Float, D>, dy: &Buffer<D>) -> Result<(), D::Err> {
+        let (device, ghost) = (self.x.device().clone(), self.x.ghost());
+        let end = backward(&device, grads, self, dy)?;
+        with_gradients!(&device, grads; dx = &ghost, dgain = &end.norm.gain, dbias = &end.norm.bias => {
+            end.run(&device, Some(dy), &mut dx, &mut dgain, &mut dbias)?;
+        });
+        Ok(())
+    }
+}
+
+/// (batch, tokens, W) to the same. The branch works on the `survivors` alone, where some are dropped. `keeps` says whether the hidden
+/// layer waits for the backward pass or is computed again there.
 pub fn mlp_residual<const W: usize, D: Kernels, T: Tape<Float, D>>(
     x: Tokens<W, D, T>,
     norm: &LayerNorm<W, D>,
     mlp: &Mlp<W, D>,
     survivors: Option<&Survivors>,
     products: Products,
+    keeps: bool,
 ) -> Result<Tokens<W, D, T>, D::Err> {
     let (x, mut tape) = x.split_tape();
-    let (device, ghost) = (x.device().clone(), x.ghost());
+    let device = x.device().clone();
     let rows = rows(survivors, x.shape().0, x.shape().1);
     let h = normalized(&device, &x, rows, norm, products)?.0;
     let len = rows.len() * 4 * W;
@@ -46,15 +61,11 @@ pub fn mlp_residual<const W: usize, D: Kernels, T: Tape<Float, D>>(
     device.copy_others(rows, W, residual, D::view_mut(&mut y))?;
     if T::OWNS_TAPE {
         let (norm, mlp, survivors) = (norm.clone(), mlp.clone(), survivors.cloned());
-        let kept = Kept { x, pre, survivors, products, norm, mlp };
+        let kept = Kept { x, pre: keeps.then_some(pre), survivors, products, norm, mlp };
         let y = y.ghost();
         tape.add_backward_op(move |grads| {
             let dy = take(&device, grads.get_or_alloc_mut(&y)?)?;
-            let end = backward(&device, grads, kept, &dy)?;
-            with_gradients!(&device, grads; dx = &ghost, dgain = &end.norm.gain, dbias = &end.norm.bias => {
-                end.run(&device, Some(&dy), &mut dx, &mut dgain, &mut dbias)?;
-            });
-            Ok(())
+            kept.back(grads, &dy)
         });
     }
     Ok(y.put_tape(tape))
@@ -80,6 +91,22 @@ pub(super) fn normalized<const W: usize, D: Kernels>(
     Ok((h, mean, rstd))
 }
 
+/// The hidden layer before its GELU, of these rows.
+fn hidden<const W: usize, D: Kernels>(
+    device: &D,
+    x: &Tokens<W, D>,
+    rows: Rows<'_>,
+    norm: &LayerNorm<W, D>,
+    mlp: &Mlp<W, D>,
+    products: Products,
+) -> Result<D::Activations, D::Err> {
+    let h = normalized(device, x, rows, norm, products)?.0;
+    let mut pre = device.activations(products, rows.len() * 4 * W)?;
+    let (fc1, fc1_bias, pre_out) = (D::view(&mlp.fc1), Some(D::view(&mlp.fc1_bias)), D::kept_mut(&mut pre));
+    device.linear(products, rows.len(), W, 4 * W, D::kept(&h), fc1, fc1_bias, pre_out)?;
+    Ok(pre)
+}
+
 fn backward<const W: usize, D: Kernels>(
     device: &D,
     grads: &mut dfdx::prelude::Gradients<Float, D>,
@@ -92,6 +119,10 @@ fn backward<const W: usize, D: Kernels>(
     let rows = branch_rows.len();
     let scaled = branch_gradient(device, products, survivors.as_ref(), tokens, W, dy)?;
     let branch = scaled.as_ref().map_or(D::buffer(dy).into(), D::kept);
+    let pre = match pre {
+        Some(pre) => pre,
+        None => hidden(device, &x, branch_rows, &norm, &mlp, products)?,
+    };
     // the hidden layer's gradient, through fc2 and the GELU
     let mut act = device.activations(products, rows * 4 * W)?;
     device.gelu(D::kept(&pre), D::kept_mut(&mut act))?;

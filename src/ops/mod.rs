@@ -5,6 +5,7 @@
 //! gradient of its own output away (nothing else ever reads it) and recomputes what is cheaper to compute than to keep.
 
 mod attention_residual;
+mod block;
 mod conv;
 mod conv_layer;
 mod embed;
@@ -17,6 +18,7 @@ mod rows;
 mod survivors;
 
 pub use attention_residual::{attention_residual, cls_attention};
+pub use block::{BlockPass, block};
 pub use conv::{Weights, conv};
 pub use conv_layer::{Extent, Maps, conv_layer};
 pub use embed::{Grid, embed};

@@ -3,6 +3,7 @@
 use dfdx::prelude::*;
 
 use super::*;
+use crate::graph::spec::Recompute;
 use crate::kernels::Products;
 use crate::keyed::Key;
 use crate::nn::layers::Block;
@@ -16,7 +17,7 @@ fn numbers(len: usize, name: &str, scale: f64) -> Vec<f32> {
     (0..len).map(|_| (scale * draws.normal()) as f32).collect()
 }
 
-fn block(cpu: &Cpu) -> Block<128, 2, Cpu> {
+fn drawn(cpu: &Cpu) -> Block<128, 2, Cpu> {
     let mut block = Block::zeros(cpu).unwrap();
     let mut list = Vec::new();
     block.list_mut("", &mut list);
@@ -64,15 +65,20 @@ fn stock_operations_and_ours_share_a_tape() {
 /// The block's output and the gradients of its input and of every weight, where each branch has survivors and the first
 /// `queries` tokens ask.
 fn through(
-    block: &Block<128, 2, Cpu>,
+    weights: &Block<128, 2, Cpu>,
     x: &Tokens,
     queries: usize,
-    [first, second]: [&Option<Survivors>; 2],
+    survivors: [&Option<Survivors>; 2],
 ) -> (Vec<f32>, Vec<Vec<f32>>) {
-    let (p, images) = (Products::F32, x.shape().0);
+    let survivors = survivors.map(Option::as_ref);
+    let (products, recompute) = (Products::F32, Recompute::Nothing);
+    passed(weights, x, BlockPass { queries, survivors, products, recompute })
+}
+
+fn passed(weights: &Block<128, 2, Cpu>, x: &Tokens, pass: BlockPass<'_>) -> (Vec<f32>, Vec<Vec<f32>>) {
+    let images = x.shape().0;
     let y = x.clone().put_tape(GradTape::default());
-    let y = attention_residual(y, &block.norm1, &block.attn, queries, first.as_ref(), p).unwrap();
-    let (y, tape) = mlp_residual(y, &block.norm2, &block.mlp, second.as_ref(), p).unwrap().split_tape();
+    let (y, tape) = block(y, weights, pass).unwrap().split_tape();
     let mut gradients = Gradients::leaky();
     let seed = Cpu::buffer_mut(gradients.get_or_alloc_mut(&y).unwrap());
     let per_image = seed.len() / images;
@@ -81,7 +87,7 @@ fn through(
     });
     tape.run(&mut gradients).unwrap();
     let mut list = Vec::new();
-    block.list("", &mut list);
+    weights.list("", &mut list);
     let mut all = vec![Cpu::buffer(gradients.get_or_alloc_mut(x).unwrap()).to_vec()];
     all.extend(list.iter().map(|p| Cpu::buffer(p.tensor.gradient(&mut gradients).unwrap()).to_vec()));
     (Cpu::view(&y).to_vec(), all)
@@ -105,7 +111,7 @@ fn a_dropped_image_passes_through_and_teaches_nothing() {
 
 fn check_dropped(queries: usize) {
     let cpu = Cpu::default();
-    let block = block(&cpu);
+    let block = drawn(&cpu);
     let (tokens, width) = (5, 128);
     let (asked, length) = (queries * width, tokens * width);
     let row = numbers(tokens * width, "image", 1.0);
@@ -129,4 +135,33 @@ fn check_dropped(queries: usize) {
     let (twice, _) = through(&block, &one, queries, [&keeps(&[0], 2.0), &keeps(&[], 3.0)]);
     let by_hand: Vec<f32> = row.iter().zip(&plain).map(|(x, y)| x + 2.0 * (y - x)).collect();
     close("a branch scaled by 2", &twice, &by_hand);
+}
+
+#[test]
+fn what_is_computed_again_is_bit_for_bit_what_was_kept() {
+    let cpu = Cpu::default();
+    let (weights, tokens) = (drawn(&cpu), 70);
+    let x: Tokens = cpu.tensor_from_vec(numbers(3 * tokens * 128, "images", 1.0), (3usize, tokens, Const));
+    let (two, one, none) = (keeps(&[0, 2], 1.5), keeps(&[1], 2.0), keeps(&[], 4.0));
+    let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+    for products in [Products::F32, Products::Bf16] {
+        // all tokens ask, CLS alone
+        for queries in [tokens, 1] {
+            for survivors in [[&None, &None], [&two, &one], [&one, &none], [&none, &two]] {
+                let of = |recompute| {
+                    let survivors = survivors.map(Option::as_ref);
+                    passed(&weights, &x, BlockPass { queries, survivors, products, recompute })
+                };
+                let (y, gradients) = of(Recompute::Nothing);
+                for recompute in [Recompute::Hidden, Recompute::Blocks] {
+                    let (again, found) = of(recompute);
+                    let what = format!("{recompute:?}, {products:?}, {queries} of {tokens}, {survivors:?}");
+                    assert_eq!(bits(&y), bits(&again), "{what}");
+                    for (i, (kept, found)) in gradients.iter().zip(&found).enumerate() {
+                        assert!(bits(kept) == bits(found), "{what}: gradient {i}");
+                    }
+                }
+            }
+        }
+    }
 }

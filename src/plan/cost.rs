@@ -1,9 +1,13 @@
 //! What a network costs: parameters exactly, floating-point operations by its matrix products, bytes by what is kept.
 //!
 //! Operations are those that a step does: the last block works for the CLS token alone, and stochastic depth leaves pictures out, of
-//! which the expected share counts, for the draws differ from step to step. What the backward pass computes again is not counted.
+//! which the expected share counts, for the draws differ from step to step. What the backward pass computes again counts where the graph asks
+//! for it (`network.recompute`); norms and GELUs, which it always does again, do not.
 
+mod recompute;
 mod resnet;
+
+pub use recompute::{CropKept, widest};
 
 use crate::graph::spec::{Backbone, HeadSpec, NetworkSpec, Stem, VitShape, VitSpec};
 use crate::kernels::Products;
@@ -26,12 +30,18 @@ pub mod kept {
     /// The same, in the precision of products: queries, keys and values (3), attention's output (1), the hidden layer before
     /// its GELU (4). Norms and GELU are computed again.
     pub const BLOCK: f64 = 8.0;
+    /// Of these, the hidden layer.
+    pub const HIDDEN: f64 = 4.0;
     /// For backward, a token of the last block, which works for the CLS token alone, in widths: its input.
     pub const LAST_INPUTS: f64 = 1.0;
     /// The same, in the precision of products: keys and values.
     pub const LAST_BLOCK: f64 = 2.0;
     /// For backward, a token, block and attention head: the softmax's logarithm of its sum.
     pub const ATTENTION: f64 = 1.0;
+    /// In the backward pass of a block, a token, in widths: the gradient of its output; and, in the precision of products, the
+    /// GELU's output and the gradient of the MLP's.
+    pub const BACKWARD_INPUTS: f64 = 1.0;
+    pub const BACKWARD: f64 = 5.0;
     /// For backward, a position of the stem's convolutions, in output channels: before the norm and after the GELU.
     pub const CONV: f64 = 2.0;
     /// For backward, a row and hidden layer of the head, in hidden widths: before and after the activation.
@@ -113,6 +123,8 @@ pub struct CropFlops {
     pub blocks: f64,
     /// What of `blocks` stochastic depth is expected to leave.
     pub kept: f64,
+    /// What of `kept` the backward pass does again.
+    pub again: f64,
     /// The head on the crop's one row.
     pub head: f64,
 }
@@ -123,9 +135,10 @@ impl CropFlops {
         self.stem + self.blocks + self.head
     }
 
-    /// Forward and backward under stochastic depth: twice the forward work again, less the pixels' gradient.
+    /// Forward and backward under stochastic depth: twice the forward work again, less the pixels' gradient, and what is
+    /// computed again.
     pub fn trained(self) -> f64 {
-        2.0 * self.stem + 3.0 * (self.kept + self.head)
+        2.0 * self.stem + 3.0 * (self.kept + self.head) + self.again
     }
 }
 
@@ -170,13 +183,14 @@ pub fn crop_flops(network: &NetworkSpec, side: usize) -> CropFlops {
     let Some((vit, VitShape { width, depth, .. })) = network.backbone.vit() else {
         let of = |(spec, shape)| resnet::flops(spec, shape, side);
         let (stem, blocks) = network.backbone.resnet().map_or((0.0, 0.0), of);
-        return CropFlops { stem, blocks, kept: blocks, head };
+        return CropFlops { stem, blocks, kept: blocks, again: 0.0, head };
     };
     let (channels, patches, tokens) = (width, patches(vit, side), tokens(vit, side));
     let width = width as f64;
     let pixels = 3.0 * (vit.patch as f64).powi(2);
     let queries = |block: usize| if block + 1 == depth { 1.0 } else { tokens };
     let block = |block: usize| block_flops(width, tokens, queries(block));
+    let again = |block: usize| recompute::flops(network.recompute, width, tokens, queries(block));
     let stays = |block: usize| 1.0 - NetworkSpec::drop_probability(network.drop_path, block, depth);
     CropFlops {
         stem: match vit.stem {
@@ -188,26 +202,30 @@ pub fn crop_flops(network: &NetworkSpec, side: usize) -> CropFlops {
         },
         blocks: (0..depth).map(block).sum(),
         kept: (0..depth).map(|i| stays(i) * block(i)).sum(),
+        again: (0..depth).map(|i| stays(i) * again(i)).sum(),
         head,
     }
 }
 
-/// Bytes that a crop's forward pass keeps for its backward pass.
-pub fn crop_kept(network: &NetworkSpec, products: Products, side: usize) -> f64 {
+/// What a crop's forward pass keeps for its backward pass.
+pub fn crop_kept(network: &NetworkSpec, products: Products, side: usize) -> CropKept {
     let head = &network.head;
     let row = kept::HEAD_HIDDEN * (head.hidden_layers() * head.hidden) as f64
         + kept::HEAD_BOTTLENECK * head.bottleneck as f64
         + head.outputs() as f64;
     let Some((vit, shape)) = network.backbone.vit() else {
         let of = |(spec, shape)| resnet::kept(spec, shape, side);
-        return FLOAT * (network.backbone.resnet().map_or(0.0, of) + row);
+        let backbone = FLOAT * network.backbone.resnet().map_or(0.0, of);
+        return CropKept { backbone, head: FLOAT * row, again: 0.0 };
     };
-    let (width, depth) = (shape.width as f64, shape.depth as f64);
-    let widths = FLOAT * kept::INPUTS + activation(products) * kept::BLOCK;
-    let block = widths * width + FLOAT * kept::ATTENTION * shape.heads as f64;
-    let last = width * (FLOAT * kept::LAST_INPUTS + activation(products) * kept::LAST_BLOCK);
+    let (block, last) = recompute::kept(network.recompute, products, shape);
     let stem: f64 = layers(vit, shape.width, side).map(|l| kept::CONV * l.out * l.positions).sum();
-    FLOAT * (stem + row) + tokens(vit, side) * ((depth - 1.0) * block + last)
+    let tokens = tokens(vit, side);
+    CropKept {
+        backbone: FLOAT * stem + tokens * ((shape.depth as f64 - 1.0) * block + last),
+        head: FLOAT * row,
+        again: tokens * recompute::again(network.recompute, products, shape),
+    }
 }
 
 /// Bytes that a crop's pass without a backward half needs at its widest.

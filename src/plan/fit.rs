@@ -1,18 +1,18 @@
-//! Whether a plan fits a machine's memory, and which micro-batch would.
+//! Whether a plan fits a machine's memory, and what would: a smaller micro-batch, or computing again.
 
 use super::build::build;
 use super::explain::words;
-use super::{BatchPlan, Plan};
+use super::{BatchPlan, Plan, StepCost};
 use crate::graph::load::Loaded;
 use crate::graph::problem::Diagnostic;
-use crate::graph::spec::{DeviceChoice, GraphSpec};
+use crate::graph::spec::{DeviceChoice, GraphSpec, NetworkSpec, Recompute};
 use crate::stages::Registry;
 
 /// The part of a machine's memory that a run may fill: the system and other programs need some too.
 const PART: f64 = 0.9;
 
 /// What is wrong with a plan whose predicted peak is too much for a machine, or for its GPU, of so many bytes; with the largest
-/// batch that would do.
+/// batch that would do, and the least that would have to be computed again instead.
 pub fn problem(loaded: &Loaded, registry: &Registry, plan: &Plan, memory: u64) -> Option<Diagnostic> {
     let memory = memory as f64;
     if plan.cost.peak_bytes <= PART * memory {
@@ -34,30 +34,55 @@ pub fn problem(loaded: &Loaded, registry: &Registry, plan: &Plan, memory: u64) -
 
 /// What to do about it.
 fn way_out(registry: &Registry, plan: &Plan, room: f64) -> String {
+    let (micro, own) = (plan.graph.micro_batch, plan.graph.network.recompute);
+    let with = |micro_batch: Option<usize>, recompute: Recompute| {
+        let network = NetworkSpec { recompute, ..plan.graph.network.clone() };
+        build(&GraphSpec { micro_batch, network, ..plan.graph.clone() }, registry).map(|parts| parts.cost)
+    };
+    let takes = |cost: &StepCost| words::bytes(cost.peak_bytes);
+    let again = more(plan).find_map(|level| {
+        let cost = with(micro, level).ok().filter(|cost| cost.peak_bytes <= room)?;
+        let work = 100.0 * (cost.flops / plan.cost.flops - 1.0);
+        Some(format!("--set network.recompute={level:?} takes {}, for {work:.0} % more work", takes(&cost)))
+    });
     let mut least = plan.cost.peak_bytes;
-    for micro in smaller(plan.batch) {
-        let graph = GraphSpec { micro_batch: Some(micro), ..plan.graph.clone() };
-        match build(&graph, registry) {
-            Ok(parts) if parts.cost.peak_bytes <= room => {
-                let takes = words::bytes(parts.cost.peak_bytes);
-                return format!("--set micro_batch={micro} takes {takes}, for the same step");
-            }
-            Ok(parts) => least = least.min(parts.cost.peak_bytes),
-            Err(problems) => {
-                let node = problems.iter().find_map(|problem| problem.node.as_ref());
-                let node = node.map_or("the graph".to_owned(), |node| format!("`{node}`"));
-                let smaller = match largest(registry, plan, room) {
-                    Some((batch, takes)) => {
-                        format!("--set global_batch={batch} takes {}", words::bytes(takes))
-                    }
-                    None => "set a smaller network, or smaller crops".into(),
-                };
-                return format!("{node} needs the whole batch at once: {smaller}");
+    // both at once, where neither is enough
+    for level in std::iter::once(own).chain(more(plan).last().filter(|_| again.is_none())) {
+        let set = if level == own { String::new() } else { format!("--set network.recompute={level:?} ") };
+        for micro in smaller(plan.batch) {
+            match with(Some(micro), level) {
+                Ok(cost) if cost.peak_bytes <= room => {
+                    let smaller =
+                        format!("{set}--set micro_batch={micro} takes {}, for the same step", takes(&cost));
+                    return again.map_or(smaller.clone(), |again| format!("{smaller}; {again}"));
+                }
+                Ok(cost) => least = least.min(cost.peak_bytes),
+                Err(problems) => {
+                    let node = problems.iter().find_map(|problem| problem.node.as_ref());
+                    let node = node.map_or("the graph".to_owned(), |node| format!("`{node}`"));
+                    let smaller = match largest(registry, plan, room) {
+                        Some((batch, takes)) => {
+                            format!("--set global_batch={batch} takes {}", words::bytes(takes))
+                        }
+                        None => "set a smaller network, or smaller crops".into(),
+                    };
+                    let whole = format!("{node} needs the whole batch at once: {smaller}");
+                    return again.map_or(whole.clone(), |again| format!("{again}; {whole}"));
+                }
             }
         }
     }
     let least = words::bytes(least);
-    format!("no micro_batch makes it fit ({least} at least): set a smaller network, or smaller crops")
+    again.unwrap_or_else(|| {
+        format!("no micro_batch makes it fit ({least} at least): set a smaller network, or smaller crops")
+    })
+}
+
+/// What computes more again than the plan does, the least of it first.
+fn more(plan: &Plan) -> impl DoubleEndedIterator<Item = Recompute> {
+    let network = &plan.graph.network;
+    let (own, vit) = (network.recompute, network.backbone.vit().is_some());
+    [Recompute::Hidden, Recompute::Blocks].into_iter().filter(move |level| vit && *level > own)
 }
 
 /// The largest whole batch that fits, and what it takes.
@@ -90,7 +115,7 @@ mod tests {
     use crate::plan::build;
 
     #[test]
-    fn the_largest_micro_batch_that_fits_is_named() {
+    fn what_fits_is_named() {
         let check = |graph: &str, sets: &[&str], memory: f64, said: Option<&str>| {
             let graph = format!("{}/graphs/{graph}.ron", env!("CARGO_MANIFEST_DIR")).into();
             let sets = sets.iter().map(|set| (*set).to_owned()).collect();
@@ -110,6 +135,13 @@ mod tests {
         check("vits16", whole, 24e9, Some("--set micro_batch=128 takes "));
         check("vits16", &["micro_batch=32", "precision=F32"], 24e9, None);
         check("vits16", whole, 1e9, Some("no micro_batch makes it fit"));
+        // as it is, with a part of the forward pass once more
+        let large = |memory, said| check("vits16", &["micro_batch=64", "precision=F32"], memory, Some(said));
+        large(11e9, "--set micro_batch=32 takes ");
+        large(11e9, "; --set network.recompute=Hidden takes ");
+        large(8e9, "; --set network.recompute=Blocks takes ");
+        let small = &["micro_batch=64", "global_batch=64", "precision=F32"];
+        check("vits16", small, 1.34e9, Some("--set network.recompute=Blocks --set micro_batch="));
         // batch norm needs all rows at once
         check("quickstart", &[], 1e8, Some("`student` needs the whole batch at once: --set global_batch="));
         // 3 × 2^5 images: not every power of two divides them

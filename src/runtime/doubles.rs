@@ -226,12 +226,10 @@ fn graph(batch: BatchPlan) -> GraphSpec {
         micro_batch: Some(batch.micro),
         duration: Span::Steps(9),
         on_collapse: OnCollapse::Stop,
-        network: NetworkSpec {
-            backbone: Backbone::VitMicro(VitSpec { patch: 8, image: 32, stem: Stem::Patch, registers: 0 }),
-            head: HeadSpec::default(),
-            drop_path: 0.0,
-            init: Init::Seed,
-        },
+        network: NetworkSpec::new(
+            Backbone::VitMicro(VitSpec { patch: 8, image: 32, stem: Stem::Patch, registers: 0 }),
+            HeadSpec::default(),
+        ),
         nodes: IndexMap::new(),
     }
 }

@@ -86,16 +86,17 @@ impl Declare for Student {
     fn cost(&self, scope: &Scope, given: &Given) -> Cost {
         let network = &scope.graph.network;
         let parameters = cost::parameters(network);
-        let (mut flops, mut bytes) = (0.0, cost::FLOAT * parameters as f64);
+        let (mut flops, mut kept) = (0.0, Vec::new());
         let mut types = Types::new(given);
         for port in ["global", "local"] {
             if let Some(crops) = types.crops(port, network.backbone.patch()) {
                 let (views, side) = (crops.dims[0] as f64, crops.dims[3]);
                 flops += views * scope.global_batch as f64 * cost::crop_flops(network, side).trained();
-                bytes +=
-                    views * scope.micro_batch as f64 * cost::crop_kept(network, scope.graph.products(), side);
+                let crop = cost::crop_kept(network, scope.graph.products(), side);
+                kept.push((views * scope.micro_batch as f64, crop));
             }
         }
+        let bytes = cost::FLOAT * parameters as f64 + cost::widest(&kept);
         Cost { parameters, flops, bytes, resident: 0.0 }
     }
 }

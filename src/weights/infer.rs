@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::error::Cause;
-use crate::graph::spec::{Backbone, HeadSpec, Init, NetworkSpec, ResNetSpec, ResNetStem, Stem, VitSpec};
+use crate::graph::spec::{Backbone, HeadSpec, NetworkSpec, ResNetSpec, ResNetStem, Stem, VitSpec};
 
 /// Shapes by published key.
 pub type Shapes = BTreeMap<String, Vec<usize>>;
@@ -32,7 +32,7 @@ pub fn network(shapes: &Shapes) -> Result<(NetworkSpec, bool), Cause> {
     }
     let has_head = head.is_some();
     let head = head.unwrap_or_default();
-    Ok((NetworkSpec { backbone, head, drop_path: 0.0, init: Init::Seed }, has_head))
+    Ok((NetworkSpec::new(backbone, head), has_head))
 }
 
 fn none(found: String) -> Cause {

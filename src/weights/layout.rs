@@ -131,13 +131,13 @@ mod tests {
     use dfdx::prelude::Cpu;
 
     use super::*;
-    use crate::graph::spec::{Init, ResNetSpec, ResNetStem, Stem};
+    use crate::graph::spec::{ResNetSpec, ResNetStem, Stem};
     use crate::kernels::Products;
     use crate::nn::architectures::build;
 
     /// The layout is the network's own list of parameters.
     fn check(backbone: Backbone, head: HeadSpec) {
-        let network = NetworkSpec { backbone, head, drop_path: 0.0, init: Init::Seed };
+        let network = NetworkSpec::new(backbone, head);
         let built = build(&Cpu::default(), &network, Products::F32, 0).unwrap();
         let theirs: BTreeMap<String, Vec<usize>> =
             built.parameters().into_iter().map(|p| (p.name, p.dims)).collect();

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use dfdx::prelude::Cpu;
-use dinoflow::graph::spec::{Backbone, HeadSpec, Init, NetworkSpec, ResNetSpec, ResNetStem, Stem, VitSpec};
+use dinoflow::graph::spec::{Backbone, HeadSpec, NetworkSpec, ResNetSpec, ResNetStem, Stem, VitSpec};
 use dinoflow::kernels::Products;
 use dinoflow::nn::architectures;
 use dinoflow::nn::network::Asked;
@@ -24,7 +24,7 @@ pub fn network(arch: &str, patch: usize, image: usize, head: HeadSpec) -> Networ
         "vit_base" => Backbone::VitBase(vit),
         _ => panic!("no architecture {arch}"),
     };
-    NetworkSpec { backbone, head, drop_path: 0.0, init: Init::Seed }
+    NetworkSpec::new(backbone, head)
 }
 
 fn check(case: &Value) {
@@ -83,7 +83,7 @@ fn check_row(what: &str, found: &[f32], expected: &Value) {
 fn check_resnet(case: &Value) {
     let head = HeadSpec { hidden: 8, bottleneck: 8, out_dim: 8, ..HeadSpec::default() };
     let backbone = Backbone::ResNet50(ResNetSpec { stem: ResNetStem::ImageNet });
-    let spec = NetworkSpec { backbone, head, drop_path: 0.0, init: Init::Seed };
+    let spec = NetworkSpec::new(backbone, head);
     let device = Cpu::default();
     let mut network = architectures::build(&device, &spec, Products::F32, 0).unwrap();
     fixture::fill(&device, &mut **Arc::get_mut(&mut network).unwrap());

@@ -5,7 +5,7 @@ use std::path::Path;
 use dfdx::prelude::Cpu;
 use dinoflow::graph::load::{Request as Loading, load_text};
 use dinoflow::graph::spec::{
-    Activation, Backbone, HeadSpec, Init, NetworkSpec, ResNetSpec, ResNetStem, Stem, VitSpec,
+    Activation, Backbone, HeadSpec, NetworkSpec, ResNetSpec, ResNetStem, Stem, VitSpec,
 };
 use dinoflow::graph::write::to_ron;
 use dinoflow::kernels::Products;
@@ -20,7 +20,7 @@ use dinoflow::weights::{Format, Opened, Which, open, resize};
 
 fn network(backbone: Backbone) -> NetworkSpec {
     let head = HeadSpec { hidden: 16, bottleneck: 8, out_dim: 12, batch_norm: true, ..HeadSpec::default() };
-    NetworkSpec { backbone, head, drop_path: 0.0, init: Init::Seed }
+    NetworkSpec::new(backbone, head)
 }
 
 pub fn micro() -> NetworkSpec {

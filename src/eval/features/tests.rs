@@ -2,7 +2,7 @@ use dfdx::prelude::Cpu;
 
 use super::*;
 use crate::data::source::{Synthetic, SyntheticParams};
-use crate::graph::spec::{Backbone, HeadSpec, Init, NetworkSpec, Stem, VitSpec};
+use crate::graph::spec::{Backbone, HeadSpec, NetworkSpec, Stem, VitSpec};
 use crate::kernels::Products;
 use crate::nn::architectures::build;
 use crate::nn::network::Lent;
@@ -10,7 +10,7 @@ use crate::nn::network::Lent;
 fn network() -> Lent<Cpu> {
     let vit = VitSpec { patch: 8, image: 16, stem: Stem::Patch, registers: 1 };
     let head = HeadSpec { layers: 1, bottleneck: 1, prototypes: false, ..HeadSpec::default() };
-    let spec = NetworkSpec { backbone: Backbone::VitMicro(vit), head, drop_path: 0.0, init: Init::Seed };
+    let spec = NetworkSpec::new(Backbone::VitMicro(vit), head);
     build(&Cpu::default(), &spec, Products::F32, 3).unwrap()
 }
 

@@ -1,17 +1,14 @@
-//! The graph's own keys: batch, duration, network, device and precision.
+//! The graph's own keys: batch, duration, device and precision; and, in a file of its own, the network.
 
-use std::path::Path as FilePath;
+mod network;
 
 use super::{Draft, DraftNode};
 use crate::graph::load::Loaded;
 use crate::graph::problem::Diagnostic;
-use crate::graph::spec::{Backbone, DeviceChoice, GraphSpec, HeadSpec, Init, Precision, Stem};
+use crate::graph::spec::{DeviceChoice, GraphSpec, Precision};
 use crate::optim::schedule::{Horizon, Span};
 use crate::plan::BatchPlan;
 use crate::stages::range::{impossible, word};
-
-/// Patches for which networks are compiled.
-const PATCHES: [usize; 4] = [4, 8, 14, 16];
 
 /// How the batch is cut; at least one image each, whatever the graph says.
 pub fn batch(graph: &GraphSpec) -> BatchPlan {
@@ -35,7 +32,7 @@ pub fn judge(loaded: &Loaded, draft: &mut Draft) {
     judge.name(draft.graph);
     judge.batch(draft);
     judge.duration(draft);
-    judge.network(draft.graph);
+    judge.network(&draft.graph.network);
     judge.device(draft.graph);
     draft.problems.append(&mut judge.found);
 }
@@ -128,95 +125,6 @@ impl Judge<'_> {
         };
         if steps == 0 {
             self.unfit("duration", "at least one update of the weights", word(duration));
-        }
-    }
-
-    fn network(&mut self, graph: &GraphSpec) {
-        let network = &graph.network;
-        self.vit(&network.backbone);
-        for (key, width, most) in [
-            ("network.head.hidden", network.head.hidden, 1 << 20),
-            ("network.head.bottleneck", network.head.bottleneck, 1 << 20),
-            ("network.head.out_dim", network.head.out_dim, 1 << 24),
-        ] {
-            if !(1..=most).contains(&width) {
-                self.unfit(key, format!("1 to {most}"), width);
-            }
-        }
-        if !(1..=4).contains(&network.head.layers) {
-            self.unfit(
-                "network.head.layers",
-                "1 to 4 linear layers before the prototypes",
-                network.head.layers,
-            );
-        }
-        self.unused(&network.head);
-        if !(0.0..1.0).contains(&network.drop_path) {
-            self.unfit(
-                "network.drop_path",
-                "a probability, 0 to below 1",
-                format!("{:?}", network.drop_path),
-            );
-        } else if network.drop_path > 0.0 && network.backbone.resnet().is_some() {
-            let expected = "0: stochastic depth leaves out a transformer's blocks, not a residual network's";
-            self.unfit("network.drop_path", expected, format!("{:?}", network.drop_path));
-        }
-        if let Init::Weights(path) = &network.init
-            && !FilePath::exists(path)
-        {
-            let shown = path.display();
-            let problem = self.unfit("network.init", "a file that exists by the time of the run", shown);
-            if let Some(problem) = problem {
-                *problem = problem.clone().as_note();
-            }
-        }
-    }
-
-    /// Patch and picture of a vision transformer.
-    fn vit(&mut self, backbone: &Backbone) {
-        let Some((vit, _)) = backbone.vit() else { return };
-        if vit.registers > 1 << 10 {
-            self.unfit("network.backbone.registers", "0 to 1024", vit.registers);
-        }
-        if !PATCHES.contains(&vit.patch) {
-            self.unfit("network.backbone.patch", "4, 8, 14 or 16", vit.patch);
-        } else if vit.image == 0 || vit.image > 1 << 14 || !vit.image.is_multiple_of(vit.patch) {
-            let near = ((vit.image as f64 / vit.patch as f64).round() as usize).clamp(1, 1024) * vit.patch;
-            let expected = format!("a multiple of the patch, {}, up to 16384", vit.patch);
-            let problem = self.unfit("network.backbone.image", expected, vit.image);
-            Self::help(problem, format!("for instance {near}"));
-        } else if vit.stem == Stem::Conv && !vit.patch.is_power_of_two() {
-            let expected = "4, 8 or 16 under a convolutional stem, which halves the picture again and again";
-            self.unfit("network.backbone.patch", expected, vit.patch);
-        }
-    }
-
-    /// Notes what is written of the head and says nothing.
-    fn unused(&mut self, head: &HeadSpec) {
-        let known = |name: &str| self.loaded.sound(&["network", "head", name]);
-        let (bare, flat) = (!head.prototypes && known("prototypes"), head.layers == 1 && known("layers"));
-        for (name, value, unused, why) in [
-            (
-                "out_dim",
-                head.out_dim.to_string(),
-                bare,
-                "the outputs are those of `bottleneck` without prototypes",
-            ),
-            (
-                "norm_last_layer",
-                head.norm_last_layer.to_string(),
-                bare,
-                "there is no last layer without prototypes",
-            ),
-            ("hidden", head.hidden.to_string(), flat, "an MLP of one layer has none that is hidden"),
-        ] {
-            let path: Vec<String> = ["network", "head", name].map(str::to_owned).into();
-            if unused && self.loaded.tree.find(&path).is_some() {
-                let problem = self.unfit(&format!("network.head.{name}"), format!("nothing: {why}"), value);
-                if let Some(problem) = problem {
-                    *problem = problem.clone().as_note();
-                }
-            }
         }
     }
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use dfdx::prelude::Cpu;
 
 use super::*;
-use crate::graph::spec::{Backbone, Init, NetworkSpec, Stem, VitSpec};
+use crate::graph::spec::{Backbone, NetworkSpec, Stem, VitSpec};
 use crate::keyed::Key;
 use crate::nn::architectures::build;
 use crate::nn::network::{Asked, Lent};
@@ -12,7 +12,7 @@ use crate::tensor::Batched;
 
 fn network(head: HeadSpec) -> NetworkSpec {
     let vit = VitSpec { patch: 8, image: 16, stem: Stem::Patch, registers: 0 };
-    NetworkSpec { backbone: Backbone::VitMicro(vit), head, drop_path: 0.0, init: Init::Seed }
+    NetworkSpec::new(Backbone::VitMicro(vit), head)
 }
 
 /// Every combination of what a head may have.

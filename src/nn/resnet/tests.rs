@@ -3,7 +3,7 @@ use std::sync::Arc;
 use dfdx::prelude::Cpu;
 
 use super::*;
-use crate::graph::spec::{Backbone, HeadSpec, Init, NetworkSpec};
+use crate::graph::spec::{Backbone, HeadSpec, NetworkSpec};
 use crate::keyed::Key;
 use crate::nn::architectures::build;
 use crate::nn::network::{Asked, Lent};
@@ -12,7 +12,7 @@ use crate::plan::cost;
 
 fn network(backbone: Backbone) -> NetworkSpec {
     let head = HeadSpec { hidden: 8, bottleneck: 4, out_dim: 6, ..HeadSpec::default() };
-    NetworkSpec { backbone, head, drop_path: 0.0, init: Init::Seed }
+    NetworkSpec::new(backbone, head)
 }
 
 fn all() -> [Backbone; 4] {

@@ -2,11 +2,11 @@ use std::sync::Arc;
 
 use dfdx::prelude::Cpu;
 
-use crate::graph::spec::{Backbone, HeadSpec, Init, NetworkSpec, Stem, VitSpec};
+use crate::graph::spec::{Backbone, HeadSpec, NetworkSpec, Recompute, Stem, VitSpec};
 use crate::kernels::Products;
 use crate::keyed::Key;
 use crate::nn::architectures::build;
-use crate::nn::network::{Asked, Lent};
+use crate::nn::network::{Asked, DropPath, Lent};
 use crate::plan::cost;
 use crate::tensor::{Batched, Device};
 
@@ -15,7 +15,7 @@ const KEY: &str = "backbone.register_tokens";
 fn network(registers: usize) -> (NetworkSpec, Lent<Cpu>) {
     let vit = VitSpec { patch: 8, image: 16, stem: Stem::Patch, registers };
     let head = HeadSpec { hidden: 8, bottleneck: 4, out_dim: 6, ..HeadSpec::default() };
-    let spec = NetworkSpec { backbone: Backbone::VitMicro(vit), head, drop_path: 0.0, init: Init::Seed };
+    let spec = NetworkSpec::new(Backbone::VitMicro(vit), head);
     let network = build(&Cpu::default(), &spec, Products::F32, 3).unwrap();
     (spec, network)
 }
@@ -80,4 +80,29 @@ fn registers_have_the_gradient_that_their_slope_says() {
     let step = 3e-3;
     let slope = (moved(step) - moved(-step)) / (2.0 * step);
     assert!((slope - length).abs() < 0.01 * length, "{slope} against {length}");
+}
+
+#[test]
+fn a_pass_that_computes_its_blocks_again_has_the_same_gradients_bit_for_bit() {
+    let cpu = Cpu::default();
+    let mut draws = Key::new(8).named("gradient").draws();
+    let seed: Vec<f32> = (0..2 * 3 * 6).map(|_| draws.normal() as f32).collect();
+    let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+    for products in [Products::F32, Products::Bf16] {
+        let of = |recompute| {
+            let spec = NetworkSpec { recompute, ..network(2).0 };
+            let network = build(&cpu, &spec, products, 3).unwrap();
+            let asked = Asked { logits: true, ..Asked::default() };
+            let drop_path = Some(DropPath { rate: 0.5, key: Key::new(4), first_image: 0 });
+            let groups = [&images(), &images()];
+            let (answer, back) = network.forward_traced(&groups, asked, drop_path).unwrap();
+            let mut sums = network.zero_gradients().unwrap();
+            let logits = Batched::from_host(&cpu, seed.clone(), vec![2, 3, 6], Some(1)).unwrap();
+            back.run(&**network, Some(&logits), None, &mut sums).unwrap();
+            let gradients = sums.buffers.iter().map(|sum| bits(Cpu::buffer(sum))).collect::<Vec<_>>();
+            (bits(&answer.logits.unwrap().to_host().unwrap()), gradients)
+        };
+        let kept = of(Recompute::Nothing);
+        assert!(kept == of(Recompute::Hidden) && kept == of(Recompute::Blocks), "{products:?}");
+    }
 }

@@ -10,7 +10,7 @@ use crate::weights::export::{Request, Target, export, safetensors};
 
 fn vit(patch: usize, image: usize, head: HeadSpec) -> NetworkSpec {
     let backbone = Backbone::VitMicro(VitSpec { patch, image, stem: Default::default(), registers: 0 });
-    NetworkSpec { backbone, head, drop_path: 0.0, init: Init::Seed }
+    NetworkSpec::new(backbone, head)
 }
 
 fn small() -> HeadSpec {

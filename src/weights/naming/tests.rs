@@ -1,12 +1,12 @@
 //! Every name there and back, and names that others have used.
 
 use super::*;
-use crate::graph::spec::{Backbone, HeadSpec, Init, NetworkSpec, ResNetSpec, Stem, VitSpec};
+use crate::graph::spec::{Backbone, HeadSpec, NetworkSpec, ResNetSpec, Stem, VitSpec};
 use crate::weights::layout::layout;
 
 /// A network's keys go through a format's names and come back.
 fn check(format: Format, backbone: Backbone, head: bool) {
-    let network = NetworkSpec { backbone, head: HeadSpec::default(), drop_path: 0.0, init: Init::Seed };
+    let network = NetworkSpec::new(backbone, HeadSpec::default());
     for key in layout(&network, head).keys() {
         match format.names(key).unwrap() {
             Names::One(name) => {

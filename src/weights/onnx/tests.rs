@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use dfdx::prelude::Cpu;
 
 use super::*;
-use crate::graph::spec::{Backbone, HeadSpec, Init, NetworkSpec, ResNetSpec, ResNetStem, Stem, VitSpec};
+use crate::graph::spec::{Backbone, HeadSpec, NetworkSpec, ResNetSpec, ResNetStem, Stem, VitSpec};
 use crate::kernels::Products;
 use crate::nn::architectures::build;
 use crate::nn::weights::save;
@@ -14,7 +14,7 @@ use crate::weights::open;
 fn opened(backbone: Backbone) -> Opened {
     let (folder, cpu) = (tempfile::tempdir().unwrap(), Cpu::default());
     let head = HeadSpec { hidden: 8, bottleneck: 4, out_dim: 6, ..HeadSpec::default() };
-    let network = NetworkSpec { backbone, head, drop_path: 0.0, init: Init::Seed };
+    let network = NetworkSpec::new(backbone, head);
     let state = save(&cpu, build(&cpu, &network, Products::F32, 1).unwrap().parameters(), "").unwrap();
     let path = folder.path().join("a.safetensors");
     safetensors(&path, &state).unwrap();

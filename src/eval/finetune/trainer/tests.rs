@@ -2,7 +2,7 @@ use super::*;
 use crate::eval::finetune::mix::mixed;
 use crate::eval::subject::Subject;
 use crate::eval::view::View;
-use crate::graph::spec::{Backbone, HeadSpec, Init, NetworkSpec, Stem, VitSpec};
+use crate::graph::spec::{Backbone, HeadSpec, NetworkSpec, Stem, VitSpec};
 use crate::nn::architectures;
 use crate::nn::statistics::Averages;
 
@@ -12,7 +12,7 @@ const SIDE: usize = 16;
 fn trainer(recipe: Recipe) -> Trainer {
     let backbone = Backbone::VitMicro(VitSpec { patch: 8, image: SIDE, stem: Stem::Patch, registers: 0 });
     let head = HeadSpec { layers: 1, bottleneck: 1, prototypes: false, ..HeadSpec::default() };
-    let spec = NetworkSpec { backbone, head, drop_path: 0.0, init: Init::Seed };
+    let spec = NetworkSpec::new(backbone, head);
     let network = architectures::build(&Cpu::default(), &spec, Products::F32, 1).unwrap();
     let (averages, view) = (Averages::default(), View::plain(None, SIDE));
     let products = Products::F32;
