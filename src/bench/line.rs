@@ -5,6 +5,7 @@ use std::sync::{Barrier, Mutex};
 use std::time::Instant;
 
 use super::{Measured, Peaks, Request, Timing, memory};
+use crate::kernels::Kernels;
 use crate::plan::NodeId;
 use crate::runtime::alone::Line;
 use crate::runtime::channel::Stopped;
@@ -16,7 +17,7 @@ use crate::runtime::launch::side_by_side;
 use crate::runtime::sequential::Sequential;
 use crate::runtime::trace::Span;
 use crate::runtime::{Interrupt, RunError};
-use crate::tensor::{Device, allocator};
+use crate::tensor::allocator;
 
 /// Steps take turns on the pictures of as many batches as hold this many, so that no single picture's cost is taken for all.
 const PICTURES: usize = 64;
@@ -46,7 +47,7 @@ struct Shared<'a> {
 ///
 /// # Errors
 /// [`RunError::Request`] when the stages do not follow one another; else the first cause that ended a thread.
-pub fn time<D: Device>(
+pub fn time<D: Kernels>(
     parts: &Parts<'_, D>,
     request: &Request,
     nodes: &[NodeId],
@@ -66,7 +67,7 @@ pub fn time<D: Device>(
     Ok(Measured { spans, fused, threads, peak_memory, peaks: Peaks::measure::<D>(parts.device), timings })
 }
 
-fn work<D: Device>(
+fn work<D: Kernels>(
     parts: &Parts<'_, D>,
     request: &Request,
     nodes: &[NodeId],
@@ -106,7 +107,7 @@ fn work<D: Device>(
 
 impl Shared<'_> {
     /// One thread's part. It takes its place at every barrier also after a failure, so that nobody waits for it in vain.
-    fn thread<D: Device>(&self, parts: &Parts<'_, D>, number: usize, ready: Ready<D>) {
+    fn thread<D: Kernels>(&self, parts: &Parts<'_, D>, number: usize, ready: Ready<D>) {
         let mut track = self.run.trace.track(format!("host {number}"));
         let mut stages = Sequential::<D>::new(self.run, parts.build).ok();
         if let Some(stages) = &mut stages {

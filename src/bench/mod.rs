@@ -15,6 +15,7 @@ pub mod tally;
 use std::time::Instant;
 
 use crate::graph::problem::nearest;
+use crate::kernels::Kernels;
 use crate::kernels::Products;
 use crate::kernels::cpu::peak;
 use crate::plan::{NodeId, Place, Plan};
@@ -27,7 +28,7 @@ use crate::runtime::{Interrupt, RunError, open};
 use crate::stages::registry::{Registered, Registry};
 use crate::stages::{Rate, Role};
 use crate::tensor::allocator::Allocated;
-use crate::tensor::{Crossing, Device, retain_freed_memory};
+use crate::tensor::{Crossing, retain_freed_memory};
 
 pub use report::Report;
 
@@ -77,7 +78,7 @@ pub struct Peaks {
 
 impl Peaks {
     /// Measures both on a device, or on the current pool's threads: about half a second each.
-    pub fn measure<D: Device>(device: &D) -> Self {
+    pub fn measure<D: Kernels>(device: &D) -> Self {
         match device.matrix_peak(Products::F32) {
             Some(f32) => Peaks { f32, bf16: device.matrix_peak(Products::Bf16) },
             None => Peaks { f32: peak::f32_gflops(), bf16: peak::bf16_gflops() },
@@ -175,7 +176,7 @@ fn advised(plan: &Plan, error: RunError) -> RunError {
 }
 
 /// Builds a run's stages but those that look on between steps: they would open data that no step needs.
-struct Unobserved<'a, D: Device>(Workshop<'a, D>);
+struct Unobserved<'a, D: Kernels>(Workshop<'a, D>);
 
 impl<D: Registered> Build<D> for Unobserved<'_, D> {
     fn build(&self, node: NodeId) -> Result<Box<dyn Stage<D>>, StageError> {
@@ -193,7 +194,7 @@ impl<D: Registered> Build<D> for Unobserved<'_, D> {
 /// In the place of a stage that never fires.
 struct Idle;
 
-impl<D: Device> Stage<D> for Idle {
+impl<D: Kernels> Stage<D> for Idle {
     fn fire(&mut self, _: &Moment, _: &mut Inputs<'_, D>, _: &mut Outputs<'_, D>) -> Result<(), StageError> {
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Measured, Peaks, Request, Timing, memory, replay::Replay};
+use crate::kernels::Kernels;
 use crate::kernels::cpu::matrix;
 use crate::plan::NodeId;
 use crate::report::progress::{Progress, Show};
@@ -15,7 +16,7 @@ use crate::runtime::island::{Island, follower};
 use crate::runtime::launch::{Layout, launch};
 use crate::runtime::trace::Span;
 use crate::runtime::{Interrupt, RunError};
-use crate::tensor::{Device, allocator};
+use crate::tensor::allocator;
 
 /// Steps that a run would go on for: more than host stages are ever ahead.
 const AHEAD: u64 = 1 << 20;
@@ -24,7 +25,7 @@ const AHEAD: u64 = 1 << 20;
 ///
 /// # Errors
 /// The first cause that ended a thread.
-pub fn time<D: Device>(
+pub fn time<D: Kernels>(
     parts: &Parts<'_, D>,
     request: &Request,
     alone: &[NodeId],
@@ -67,7 +68,7 @@ fn per_step(run: &Run<'_>) -> Vec<u64> {
     feeders(run).iter().map(|node| run.per_step(run.plan.nodes[node.0].rate) as u64).collect()
 }
 
-fn whole<'a, D: Device>(
+fn whole<'a, D: Kernels>(
     run: &Run<'_>,
     mut island: Island<'a, D>,
     mut feed: Box<dyn Feed<D> + 'a>,
@@ -78,7 +79,7 @@ fn whole<'a, D: Device>(
 }
 
 /// The first of the steps is whole: what it hands the stages is kept. It is one more than the request's and not timed.
-fn some<'a, D: Device>(
+fn some<'a, D: Kernels>(
     run: &Run<'_>,
     mut island: Island<'a, D>,
     mut feed: Box<dyn Feed<D> + 'a>,

@@ -1,5 +1,8 @@
 //! The devices that a graph may ask for, as far as this program and this machine have them.
 
+#[cfg(feature = "cuda")]
+use std::io::Write;
+
 use dfdx::prelude::Cpu;
 
 use crate::error::Error;
@@ -42,7 +45,11 @@ pub fn settled(choice: DeviceChoice) -> DeviceChoice {
 /// GPUs that this program can use.
 #[cfg(feature = "cuda")]
 fn gpus() -> usize {
-    crate::kernels::cuda::count().unwrap_or(0)
+    crate::kernels::cuda::count().unwrap_or_else(|why| {
+        // a closed standard error leaves nobody to tell
+        let _ = writeln!(std::io::stderr(), "note: no GPU can be used, and the CPU is taken: {why}");
+        0
+    })
 }
 
 /// None: this program was built without CUDA.

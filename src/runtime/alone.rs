@@ -10,19 +10,19 @@ use super::sequential::Sequential;
 use super::slots::Slot;
 use super::stage::{Moment, Outputs, StageError, Value};
 use super::trace::Track;
+use crate::kernels::Kernels;
 use crate::plan::{Actor, EdgeId, NodeId};
-use crate::tensor::Device;
 
 /// A value for each port of a firing.
 type Handed<D> = Vec<Option<Value<D>>>;
 
 /// What some stages of the island were handed in the step that was last done.
-pub(super) struct Kept<D: Device> {
+pub(super) struct Kept<D: Kernels> {
     nodes: Vec<NodeId>,
     handed: HashMap<(Actor, usize), Handed<D>>,
 }
 
-impl<D: Device> Kept<D> {
+impl<D: Kernels> Kept<D> {
     /// Keeps a firing's inputs if it is one of those asked for. Weights are not kept: while anybody holds them, their owner can't
     /// update them.
     pub(super) fn keep(&mut self, actor: Actor, micro: usize, values: &[Option<Value<D>>]) {
@@ -36,7 +36,7 @@ impl<D: Device> Kept<D> {
     }
 }
 
-impl<'a, D: Device> Island<'a, D> {
+impl<'a, D: Kernels> Island<'a, D> {
     /// From here on every step keeps what these stages are handed in it.
     pub fn keep_inputs_of(&mut self, nodes: Vec<NodeId>) {
         self.kept = Some(Kept { nodes, handed: HashMap::new() });
@@ -110,7 +110,7 @@ pub struct Line {
     pub last: NodeId,
 }
 
-impl<D: Device> Sequential<'_, D> {
+impl<D: Kernels> Sequential<'_, D> {
     /// The line that these host nodes form, or nothing where they do not: all of them must lead to the last.
     pub fn line(&self, nodes: &[NodeId]) -> Option<Line> {
         let goes_on = |host: &&HostNode| host.consumers.iter().any(|next| nodes.contains(next));

@@ -8,11 +8,11 @@ use super::host::{Bundle, Feed};
 use super::island::{Done, Island};
 use super::stage::Moment;
 use super::trace::{Doing, Span};
+use crate::kernels::Kernels;
 use crate::plan::{EdgeId, NodeId, Place};
-use crate::tensor::Device;
 use crate::tensor::allocator::Allocated;
 
-impl<D: Device> Island<'_, D> {
+impl<D: Kernels> Island<'_, D> {
     /// Waits until what the host stages give this firing is there.
     pub(super) fn await_pictures(
         &mut self,

@@ -3,21 +3,24 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use dfdx::prelude::{HasShape, Storage};
+
 use super::stage::{StageError, Value};
+use crate::kernels::Kernels;
 use crate::nn::network::Gradients;
-use crate::tensor::{Batched, Device};
+use crate::tensor::{Batched, Float};
 
 /// A device's failure as a stage's.
 fn failed<E: std::fmt::Display>(error: E) -> StageError {
     StageError::Device(error.to_string())
 }
 
-fn wrong<D: Device>(value: &Value<D>, wanted: &str) -> StageError {
+fn wrong<D: Kernels>(value: &Value<D>, wanted: &str) -> StageError {
     StageError::Bug(format!("a wire that is {wanted} between two rates carries {}", value.kind()))
 }
 
 /// Micro-batches joined along `axis`, in their order: (…, b, …) each, (…, B, …) in all. One alone is passed on as it is.
-pub fn join<D: Device>(mut parts: Vec<Value<D>>, axis: usize) -> Result<Value<D>, StageError> {
+pub fn join<D: Kernels>(mut parts: Vec<Value<D>>, axis: usize) -> Result<Value<D>, StageError> {
     if parts.len() == 1 {
         return Ok(parts.remove(0));
     }
@@ -29,48 +32,54 @@ pub fn join<D: Device>(mut parts: Vec<Value<D>>, axis: usize) -> Result<Value<D>
     let Some(first) = tensors.first() else {
         return Err(StageError::Bug("no micro-batch to join".into()));
     };
-    let hosts: Vec<Vec<f32>> =
-        tensors.iter().map(|t| t.to_host()).collect::<Result<_, _>>().map_err(failed)?;
     let mut dims = first.dims.clone();
     dims[axis] = tensors.iter().map(|t| t.dims[axis]).sum();
     let outer: usize = dims[..axis].iter().product();
-    let mut joined = Vec::with_capacity(dims.iter().product());
+    let device = first.flat.device();
+    let mut joined = Batched::empty(device, dims, first.batch).map_err(failed)?;
+    let mut at = 0;
     for row in 0..outer {
-        for host in &hosts {
-            let length = host.len() / outer;
-            joined.extend_from_slice(&host[row * length..(row + 1) * length]);
+        for tensor in &tensors {
+            let length = tensor.dims[axis..].iter().product::<usize>();
+            let stretch = D::stretch(tensor.view(), row * length..(row + 1) * length);
+            device.copy_to(at, stretch, joined.view_mut()).map_err(failed)?;
+            at += length;
         }
     }
-    let device = first.flat.device();
-    Ok(Value::Tensor(Batched::from_host(device, joined, dims, first.batch).map_err(failed)?))
+    Ok(Value::Tensor(joined))
 }
 
 /// The entries `range` of `axis`. A range that is all of it is passed on as it is.
-pub fn part<D: Device>(value: &Value<D>, axis: usize, range: Range<usize>) -> Result<Value<D>, StageError> {
+pub fn part<D: Kernels>(value: &Value<D>, axis: usize, range: Range<usize>) -> Result<Value<D>, StageError> {
     let Value::Tensor(whole) = value else {
         return Err(wrong(value, "cut"));
     };
     if range == (0..whole.dims[axis]) {
         return Ok(value.clone());
     }
-    let host = whole.to_host().map_err(failed)?;
     let inner: usize = whole.dims[axis + 1..].iter().product();
+    let outer: usize = whole.dims[..axis].iter().product();
     let mut dims = whole.dims.clone();
     dims[axis] = range.len();
-    let mut cut = Vec::with_capacity(dims.iter().product());
-    for row in host.chunks_exact(whole.dims[axis] * inner) {
-        cut.extend_from_slice(&row[range.start * inner..range.end * inner]);
+    let device = whole.flat.device();
+    let mut cut = Batched::empty(device, dims, whole.batch).map_err(failed)?;
+    for row in 0..outer {
+        let start = (row * whole.dims[axis] + range.start) * inner;
+        let stretch = D::stretch(whole.view(), start..start + range.len() * inner);
+        device.copy_to(row * range.len() * inner, stretch, cut.view_mut()).map_err(failed)?;
     }
-    Ok(Value::Tensor(Batched::from_host(whole.flat.device(), cut, dims, whole.batch).map_err(failed)?))
+    Ok(Value::Tensor(cut))
 }
 
 /// `sum + more`, element by element.
-pub fn add<D: Device>(device: &D, sum: Value<D>, more: &Value<D>) -> Result<Value<D>, StageError> {
+pub fn add<D: Kernels>(device: &D, sum: Value<D>, more: &Value<D>) -> Result<Value<D>, StageError> {
     match (sum, more) {
         (Value::Tensor(sum), Value::Tensor(more)) => {
-            let mut values = sum.to_host().map_err(failed)?;
-            add_to(&mut values, &more.to_host().map_err(failed)?)?;
-            let added = Batched::from_host(device, values, sum.dims, sum.batch).map_err(failed)?;
+            let length = sum.flat.shape().0;
+            assert_same(length, more.flat.shape().0)?;
+            let mut added = Batched::empty(device, sum.dims.clone(), sum.batch).map_err(failed)?;
+            device.copy_to(0, sum.view(), added.view_mut()).map_err(failed)?;
+            device.axpy(added.view_mut(), 1.0, more.view()).map_err(failed)?;
             Ok(Value::Tensor(added))
         }
         (Value::Gradients(sum), Value::Gradients(more)) => {
@@ -87,30 +96,29 @@ pub fn add<D: Device>(device: &D, sum: Value<D>, more: &Value<D>) -> Result<Valu
     }
 }
 
-fn add_gradients<D: Device>(
+fn add_gradients<D: Kernels>(
     device: &D,
     sum: &mut Gradients<D>,
     more: &Gradients<D>,
 ) -> Result<(), StageError> {
     for (sum, more) in sum.buffers.iter_mut().zip(&more.buffers) {
-        let mut values = device.read(D::buffer(sum)).map_err(failed)?;
-        add_to(&mut values, &device.read(D::buffer(more)).map_err(failed)?)?;
-        device.write(D::buffer_mut(sum), &values).map_err(failed)?;
+        assert_same(Storage::<Float>::len(device, sum), Storage::<Float>::len(device, more))?;
+        device.axpy(D::buffer_mut(sum), 1.0, D::buffer(more)).map_err(failed)?;
     }
     Ok(())
 }
 
-fn add_to(sum: &mut [f32], more: &[f32]) -> Result<(), StageError> {
-    if sum.len() != more.len() {
-        return Err(StageError::Bug(format!("{} numbers are to be added to {}", more.len(), sum.len())));
+fn assert_same(sum: usize, more: usize) -> Result<(), StageError> {
+    if sum != more {
+        return Err(StageError::Bug(format!("{more} numbers are to be added to {sum}")));
     }
-    sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tensor::Device;
     use dfdx::prelude::Cpu;
 
     fn tensor(values: &[f32], dims: &[usize]) -> Value<Cpu> {

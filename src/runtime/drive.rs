@@ -11,10 +11,10 @@ use super::signal::Interrupt;
 use super::stage::{Event, StageError};
 use crate::checkpoint::{self, FolderError, RunFolder, Snapshot};
 use crate::graph::spec::OnCollapse;
+use crate::kernels::Kernels;
 use crate::plan::NodeId;
 use crate::report::logs::Unwritten;
 use crate::stages::{Declare, Role, StageSpec};
-use crate::tensor::Device;
 use serde_json::{Map, Value};
 
 /// How far a run came.
@@ -33,7 +33,7 @@ pub struct Reached {
 }
 
 /// Does the steps of a run.
-pub struct Drive<'a, 'r, D: Device> {
+pub struct Drive<'a, 'r, D: Kernels> {
     pub run: &'a Run<'a>,
     pub island: Island<'a, D>,
     pub feed: Box<dyn Feed<D> + 'a>,
@@ -41,7 +41,7 @@ pub struct Drive<'a, 'r, D: Device> {
     pub interrupt: &'r Interrupt,
 }
 
-impl<D: Device> Drive<'_, '_, D> {
+impl<D: Kernels> Drive<'_, '_, D> {
     /// From the barrier before the first step to the one after the last. `evaluated` says that the first barrier was done by the
     /// run that this one resumes; `resumed`, that there was one.
     pub fn steps(&mut self, resumed: bool, evaluated: bool) -> Result<Reached, Stopped> {

@@ -14,6 +14,7 @@ use super::records::Records;
 use super::signal::Interrupt;
 use crate::checkpoint::{self, FolderError, GraphKeys, Resumed, Reuse, RunFolder, atomic};
 use crate::doctor::Doctor;
+use crate::kernels::Kernels;
 use crate::kernels::cpu::instructions;
 use crate::optim::schedule::Horizon;
 use crate::plan::Plan;
@@ -21,13 +22,13 @@ use crate::report::logs::Logs;
 use crate::report::progress::Progress;
 use crate::report::rejected::Rejections;
 use crate::report::timings::{Ended, Environment};
-use crate::tensor::{Crossing, Device};
+use crate::tensor::Crossing;
 
 /// The exit status of a run that was stopped because training has collapsed.
 const COLLAPSED: u8 = 3;
 
 /// What a run is made of.
-pub struct Parts<'a, D: Device> {
+pub struct Parts<'a, D: Kernels> {
     pub plan: &'a Plan,
     /// The text of `graph.ron`.
     pub graph: &'a str,
@@ -41,7 +42,7 @@ pub struct Parts<'a, D: Device> {
 ///
 /// # Errors
 /// When the folder can't be used, or with the first cause that ended a thread.
-pub fn execute<D: Device>(
+pub fn execute<D: Kernels>(
     parts: &Parts<'_, D>,
     options: &Options,
     interrupt: &Interrupt,
@@ -118,7 +119,7 @@ fn conclude(
 }
 
 /// What the run is on.
-fn environment<D: Device>(parts: &Parts<'_, D>, options: &Options) -> Environment {
+fn environment<D: Kernels>(parts: &Parts<'_, D>, options: &Options) -> Environment {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let Horizon { steps_per_epoch, total_steps } = parts.horizon;
     Environment {
@@ -137,7 +138,7 @@ fn environment<D: Device>(parts: &Parts<'_, D>, options: &Options) -> Environmen
 }
 
 /// All steps, from where the run began or was left.
-fn go<D: Device>(mut drive: Drive<'_, '_, D>, resumed: Option<Resumed>) -> Result<Reached, Stopped> {
+fn go<D: Kernels>(mut drive: Drive<'_, '_, D>, resumed: Option<Resumed>) -> Result<Reached, Stopped> {
     let (known, evaluated) = (resumed.is_some(), resumed.as_ref().is_some_and(|r| r.snapshot.evaluated));
     match resumed {
         Some(resumed) => drive.island.restore(resumed.snapshot.saved, resumed.snapshot.step)?,

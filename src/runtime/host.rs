@@ -4,14 +4,14 @@ use super::channel::Stopped;
 use super::firing::{Firing, Run};
 use super::stage::{Inputs, Outputs, Stage, StageError, Value};
 use super::trace::Track;
+use crate::kernels::Kernels;
 use crate::plan::{EdgeId, EdgeKind, NodeId, Place};
-use crate::tensor::Device;
 
 /// What one firing gives: a value for each output port.
 pub type Bundle<D> = Vec<Option<Value<D>>>;
 
 /// Where the island gets what host stages make.
-pub trait Feed<D: Device> {
+pub trait Feed<D: Kernels> {
     /// What the `arrival`th feeding host node gives in firing `ticket` of the run.
     fn next(&mut self, arrival: usize, ticket: u64, track: &mut Track<'_>) -> Result<Bundle<D>, Stopped>;
 }
@@ -82,7 +82,7 @@ impl HostNode {
     }
 
     /// Fires the stage on what its producers gave: for each of them, the bundles of the firings that make one of this.
-    pub fn fire<D: Device>(
+    pub fn fire<D: Kernels>(
         &self,
         run: &Run<'_>,
         track: &mut Track<'_>,
@@ -116,7 +116,7 @@ impl HostNode {
         Ok(given)
     }
 
-    fn values<D: Device>(&self, bundles: Vec<Vec<Bundle<D>>>) -> Vec<Option<Value<D>>> {
+    fn values<D: Kernels>(&self, bundles: Vec<Vec<Bundle<D>>>) -> Vec<Option<Value<D>>> {
         let mut values: Vec<Option<Value<D>>> = (0..self.inputs).map(|_| None).collect();
         for &(port, producer, output) in &self.ports {
             let of = &bundles[producer];

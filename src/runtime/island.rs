@@ -15,13 +15,13 @@ use super::slots::Slot;
 use super::stage::{Event, Inputs, Moment, Outputs, Stage, StageError, Value};
 use super::trace::Track;
 use super::watch::Watch;
+use crate::kernels::Kernels;
 use crate::plan::{Actor, Direction, EdgeId, EdgeKind, NodeId, Place};
 use crate::report::pictures::Drawn;
 use crate::stages::{Rate, Role};
-use crate::tensor::Device;
 
 /// The stages of the island and of the barrier, with the wires between them.
-pub struct Island<'a, D: Device> {
+pub struct Island<'a, D: Kernels> {
     pub(super) run: &'a Run<'a>,
     pub(super) device: D,
     /// By node; none for host nodes and for `checkpoint`, which the run itself is.
@@ -53,7 +53,7 @@ pub struct Done {
     pub pictures: Vec<Drawn>,
 }
 
-impl<'a, D: Device> Island<'a, D> {
+impl<'a, D: Kernels> Island<'a, D> {
     /// Builds the stages on this thread.
     pub fn new(
         run: &'a Run<'a>,

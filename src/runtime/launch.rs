@@ -13,7 +13,8 @@ use super::options::RunError;
 use super::sequential::Sequential;
 use super::stage::StageError;
 use super::threads;
-use crate::tensor::{Device, allocator};
+use crate::kernels::Kernels;
+use crate::tensor::allocator;
 
 /// How work is laid on threads. No number of a run depends on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub struct Layout {
 ///
 /// # Errors
 /// The first cause that ended a thread.
-pub fn launch<'a, D: Device, T: Send>(
+pub fn launch<'a, D: Kernels, T: Send>(
     run: &'a Run<'a>,
     parts: &'a Parts<'a, D>,
     layout: Layout,
@@ -47,7 +48,7 @@ pub fn launch<'a, D: Device, T: Send>(
 }
 
 /// The host stages on their threads and the island on its own, until all of them are done.
-fn on_threads<'a, D: Device, T: Send>(
+fn on_threads<'a, D: Kernels, T: Send>(
     run: &'a Run<'a>,
     parts: &'a Parts<'a, D>,
     layout: Layout,
@@ -92,7 +93,7 @@ fn on_threads<'a, D: Device, T: Send>(
 }
 
 /// The island's stages, and where their pictures come from.
-fn built<'a, D: Device>(
+fn built<'a, D: Kernels>(
     run: &'a Run<'a>,
     parts: &'a Parts<'a, D>,
     feed: Option<Box<dyn Feed<D> + Send + 'a>>,

@@ -8,9 +8,10 @@ use super::firing::Firing;
 use super::island::Island;
 use super::stage::{SavedTensor, StageError, State, Value};
 use crate::checkpoint::Saved;
+use crate::kernels::Kernels;
 use crate::plan::{NodeId, Plan};
 use crate::stages::{EdgeType, Role};
-use crate::tensor::{Batched, Device};
+use crate::tensor::Batched;
 
 /// What a stage calls the tensors that go into a weights file.
 const WEIGHTS: &str = "weights/";
@@ -36,7 +37,7 @@ fn place(plan: &Plan, node: NodeId, key: &str) -> (String, String) {
     }
 }
 
-impl<D: Device> Island<'_, D> {
+impl<D: Kernels> Island<'_, D> {
     /// Every stage's state and every feedback wire's tensor. Lent weights are part of their owner's state.
     pub fn save(&mut self, step: u64) -> Result<Saved, Stopped> {
         let plan = self.run.plan;

@@ -9,11 +9,11 @@ use super::firing::{Firing, Run};
 use super::host::{Bundle, Feed, HostNode};
 use super::stage::Stage;
 use super::trace::Track;
+use crate::kernels::Kernels;
 use crate::plan::NodeId;
-use crate::tensor::Device;
 
 /// Pulls each micro-batch through the host stages when the island asks for it.
-pub struct Sequential<'a, D: Device> {
+pub struct Sequential<'a, D: Kernels> {
     run: &'a Run<'a>,
     pub(super) hosts: Vec<HostNode>,
     /// By node.
@@ -23,7 +23,7 @@ pub struct Sequential<'a, D: Device> {
     pub(super) shared: HashMap<(NodeId, u64), (Bundle<D>, usize)>,
 }
 
-impl<'a, D: Device> Sequential<'a, D> {
+impl<'a, D: Kernels> Sequential<'a, D> {
     /// Builds every host stage once.
     pub fn new(run: &'a Run<'a>, build: &dyn Build<D>) -> Result<Self, Stopped> {
         let fail = |e| run.fail("plan".into(), run.steps.start, super::fault::Cause::Error(e));
@@ -68,7 +68,7 @@ impl<'a, D: Device> Sequential<'a, D> {
     }
 }
 
-impl<D: Device> Feed<D> for Sequential<'_, D> {
+impl<D: Kernels> Feed<D> for Sequential<'_, D> {
     fn next(&mut self, arrival: usize, ticket: u64, track: &mut Track<'_>) -> Result<Bundle<D>, Stopped> {
         self.produce(self.feeders[arrival], ticket, track)
     }

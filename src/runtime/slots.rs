@@ -2,12 +2,12 @@
 
 use super::convert::{add, join, part};
 use super::stage::{StageError, Value};
+use crate::kernels::Kernels;
 use crate::plan::{BatchPlan, Conversion, EdgeKind, Plan};
 use crate::stages::Rate;
-use crate::tensor::Device;
 
 /// One edge. A value leaves with its last reading of the step, so that whoever owns it finds itself the only holder.
-pub struct Slot<D: Device> {
+pub struct Slot<D: Kernels> {
     conversion: Conversion,
     feedback: bool,
     /// Read between steps.
@@ -22,7 +22,7 @@ pub struct Slot<D: Device> {
     next: Vec<Option<Value<D>>>,
 }
 
-impl<D: Device> Slot<D> {
+impl<D: Kernels> Slot<D> {
     /// The slots of a plan's edges, in their order.
     pub fn of(plan: &Plan) -> Vec<Self> {
         let micro = |node: crate::plan::NodeId| plan.nodes[node.0].rate == Rate::Micro;

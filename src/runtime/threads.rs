@@ -15,14 +15,15 @@ use super::firing::{Firing, Run};
 use super::host::{Bundle, Feed, HostNode};
 use super::stage::{Stage, StageError};
 use super::trace::Track;
+use crate::kernels::Kernels;
 use crate::plan::{NodeId, Place};
-use crate::tensor::{Device, allocator};
+use crate::tensor::allocator;
 
 /// How long a worker keeps a core while there is work for it: changing hands costs some microseconds, and a kernel may want the core.
 const TURN: Duration = Duration::from_micros(500);
 
 /// Where a worker's next work comes from; clones share it.
-enum Intake<D: Device> {
+enum Intake<D: Kernels> {
     /// A source counts: the run's tickets, with leave to start another picture.
     Tickets { next: Arc<AtomicU64>, end: u64, credits: Credits },
     /// One producer at the same rate: whatever comes first.
@@ -32,7 +33,7 @@ enum Intake<D: Device> {
 }
 
 /// Producers whose values belong together.
-struct Joint<D: Device> {
+struct Joint<D: Kernels> {
     /// The next firing's ticket.
     next: u64,
     from: Vec<(InOrder<Bundle<D>>, usize)>,
@@ -41,7 +42,7 @@ struct Joint<D: Device> {
 /// What one firing takes: its ticket, and for each producer the bundles that make it up.
 type Work<D> = (u64, Vec<Vec<Bundle<D>>>);
 
-impl<D: Device> Clone for Intake<D> {
+impl<D: Kernels> Clone for Intake<D> {
     fn clone(&self) -> Self {
         match self {
             Intake::Tickets { next, end, credits } => {
@@ -53,7 +54,7 @@ impl<D: Device> Clone for Intake<D> {
     }
 }
 
-impl<D: Device> Intake<D> {
+impl<D: Kernels> Intake<D> {
     /// Another firing, where everything for it is there.
     fn ready(&self) -> Option<Work<D>> {
         match self {
@@ -91,7 +92,7 @@ impl<D: Device> Intake<D> {
 }
 
 /// One worker of a host node.
-struct Worker<'a, D: Device> {
+struct Worker<'a, D: Kernels> {
     host: HostNode,
     intake: Intake<D>,
     outlets: Vec<Sending<Bundle<D>>>,
@@ -99,7 +100,7 @@ struct Worker<'a, D: Device> {
     cores: Option<&'a Cores>,
 }
 
-impl<D: Device> Worker<'_, D> {
+impl<D: Kernels> Worker<'_, D> {
     fn work(&self, run: &Run<'_>, build: &dyn Build<D>, track: &mut Track<'_>) -> Result<(), Stopped> {
         let actor = Firing::forward(run.plan, self.host.node).actor;
         let mut stage: Box<dyn Stage<D>> =
@@ -140,14 +141,14 @@ impl<D: Device> Worker<'_, D> {
 }
 
 /// The island's end of the host stages.
-pub struct Threads<D: Device> {
+pub struct Threads<D: Kernels> {
     from: Vec<InOrder<Bundle<D>>>,
     refunds: Vec<Refund>,
     /// Pictures in a bundle of the first feeder, whose arrival makes room for others.
     pictures: usize,
 }
 
-impl<D: Device> Feed<D> for Threads<D> {
+impl<D: Kernels> Feed<D> for Threads<D> {
     fn next(&mut self, arrival: usize, _: u64, _: &mut Track<'_>) -> Result<Bundle<D>, Stopped> {
         let bundle = self.from[arrival].take()?;
         if arrival == 0 {
@@ -158,7 +159,7 @@ impl<D: Device> Feed<D> for Threads<D> {
 }
 
 /// Opens the channels and starts the threads; they end when the steps are done, or with the first fault.
-pub fn start<'scope, D: Device>(
+pub fn start<'scope, D: Kernels>(
     run: &'scope Run<'scope>,
     build: &'scope dyn Build<D>,
     cores: &'scope Cores,
@@ -192,7 +193,7 @@ pub fn start<'scope, D: Device>(
     Ok(Threads { from: channels.to_island, refunds, pictures })
 }
 
-fn spawn<'scope, D: Device>(
+fn spawn<'scope, D: Kernels>(
     run: &'scope Run<'scope>,
     build: &'scope dyn Build<D>,
     scope: &'scope Scope<'scope, '_>,
@@ -216,7 +217,7 @@ fn spawn<'scope, D: Device>(
 }
 
 /// The channels between host nodes and to the island, until their ends are handed out.
-struct Channels<D: Device> {
+struct Channels<D: Kernels> {
     outlets: HashMap<NodeId, Vec<Sending<Bundle<D>>>>,
     inlets: HashMap<(NodeId, NodeId), Receiving<Bundle<D>>>,
     to_island: Vec<InOrder<Bundle<D>>>,
@@ -224,7 +225,7 @@ struct Channels<D: Device> {
     window: usize,
 }
 
-impl<D: Device> Channels<D> {
+impl<D: Kernels> Channels<D> {
     fn open(run: &Run<'_>, hosts: &[HostNode], cores: &Cores) -> Self {
         let mut channels =
             Channels { outlets: HashMap::new(), inlets: HashMap::new(), to_island: Vec::new(), window: 0 };
@@ -290,7 +291,7 @@ impl<D: Device> Channels<D> {
     }
 }
 
-fn ordered<D: Device>(next: u64, from: Vec<(InOrder<Bundle<D>>, usize)>) -> Intake<D> {
+fn ordered<D: Kernels>(next: u64, from: Vec<(InOrder<Bundle<D>>, usize)>) -> Intake<D> {
     Intake::Ordered(Arc::new(Mutex::new(Joint { next, from })))
 }
 

@@ -1,5 +1,7 @@
 //! dfdx's CPU device: views are slices.
 
+use std::ops::Range;
+
 use dfdx::prelude::{Cpu, CpuError, HasShape, Shape, Tensor, TensorFromVec};
 
 use half::bf16;
@@ -61,6 +63,13 @@ impl Device for Cpu {
 
     fn buffer_mut(buffer: &mut Buffer<Self>) -> &mut [Float] {
         buffer.as_mut_slice()
+    }
+
+    fn stretch<'a>(view: &'a [Float], range: Range<usize>) -> &'a [Float]
+    where
+        Self: 'a,
+    {
+        &view[range]
     }
 
     fn activations(&self, products: Products, len: usize) -> Result<Activations, CpuError> {

@@ -1,5 +1,7 @@
 //! What dinoflow asks of a dfdx device beyond dfdx's own traits.
 
+use std::ops::Range;
+
 use dfdx::prelude::{Shape, Storage, Tensor};
 
 use crate::kernels::Products;
@@ -73,6 +75,11 @@ pub trait Device: dfdx::tensor_ops::Device<Float> + Storage<Float, Vec: Send + S
 
     /// Lends a bare buffer (a gradient) for writing.
     fn buffer_mut(buffer: &mut Buffer<Self>) -> Self::ViewMut<'_>;
+
+    /// Some of a view's numbers.
+    fn stretch<'a>(view: Self::View<'a>, range: Range<usize>) -> Self::View<'a>
+    where
+        Self: 'a;
 
     /// So many activations stored in the precision of `products`. They are any numbers: all are yet to be written by a kernel.
     fn activations(&self, products: Products, len: usize) -> Result<Self::Activations, Self::Err>;

@@ -8,7 +8,6 @@ use dfdx::prelude::CudaError;
 
 use super::convert::convert;
 use super::gpu::Gpu;
-use super::image::capability;
 use super::matrix::rounded;
 use super::scratch::Memory;
 use super::view::{Any, AnyMut, Kind, View, ViewMut};
@@ -41,7 +40,7 @@ pub fn forward(
         plain::forward(gpu, d, scale, wide.as_ref().map_or(qkv, Memory::any), made.any_mut(), lse)?;
         return convert(gpu, made.any(), out.lend());
     }
-    match suits_tiles(gpu, d, &[qkv, out.as_any()])? {
+    match suits_tiles(gpu, d, &[qkv, out.as_any()]) {
         true => tiles::forward(gpu, d, scale, qkv, out, lse),
         false => plain::forward(gpu, d, scale, qkv, out, lse),
     }
@@ -88,7 +87,7 @@ pub fn backward(
         plain::backward(gpu, d, scale, wide, made.any_mut())?;
         return convert(gpu, made.any(), dqkv.lend());
     }
-    match suits_tiles(gpu, d, &[qkv, out, dout, dqkv.as_any()])? {
+    match suits_tiles(gpu, d, &[qkv, out, dout, dqkv.as_any()]) {
         true => tiles::backward(gpu, d, scale, given, dqkv),
         false => plain::backward(gpu, d, scale, given, dqkv),
     }
@@ -96,11 +95,9 @@ pub fn backward(
 
 /// Whether these go to tensor cores: numbers of 16 bits that stand on boundaries of 16 bytes, in heads that kernels were made for, on
 /// a card that copies while it works.
-fn suits_tiles(gpu: &Gpu, d: Dims, numbers: &[Any<'_>]) -> Result<bool, CudaError> {
+fn suits_tiles(gpu: &Gpu, d: Dims, numbers: &[Any<'_>]) -> bool {
     let suitable = |x: &Any<'_>| x.kind() != Kind::F32 && x.pointer().is_multiple_of(16);
-    Ok(matches!(d.head_dim, 32 | 64 | 96 | 128)
-        && numbers.iter().all(suitable)
-        && capability(gpu.device())?.0 >= 8)
+    matches!(d.head_dim, 32 | 64 | 96 | 128) && numbers.iter().all(suitable) && gpu.generation() >= 8
 }
 
 /// Heads of all images.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use cudarc::driver::{CudaDevice, CudaSlice, DevicePtr, result, sys};
 use dfdx::prelude::{Cuda, CudaError, Storage};
 
+use super::failure::judged;
 use super::image::{self, CompileError};
 use super::kept::Kept;
 use super::launch::RowsArgument;
@@ -18,7 +19,7 @@ use crate::kernels::Rows;
 /// Shared memory beyond which a kernel must say beforehand how much it takes.
 const USUAL_SHARED: u32 = 48 << 10;
 
-/// Lists of images that stay in the GPU's memory; an older list makes room for a newer one.
+/// Lists of images that stay in the GPU's memory before older ones make room: some steps' worth.
 const LISTS: usize = 512;
 
 /// Why a GPU can't be used.
@@ -26,6 +27,10 @@ const LISTS: usize = 512;
 pub enum OpenError {
     #[error("there is no working NVIDIA driver ({0})")]
     Driver(String),
+    #[error(
+        "the driver is of CUDA {driver} and this program's libraries are of CUDA {library}: a newer driver is needed"
+    )]
+    Outdated { driver: String, library: String },
     #[error("there is no NVIDIA GPU that the driver shows")]
     NoDevice,
     #[error("there is no GPU {asked}: the driver shows {}", shown(*.found))]
@@ -44,12 +49,17 @@ fn shown(found: usize) -> String {
 
 /// What all kernels are started on.
 pub struct Gpu {
+    /// dfdx's device, to be lent again.
+    own: Cuda,
+    /// cudarc's within it.
     device: Arc<CudaDevice>,
+    /// The major number of the card's compute capability.
+    generation: i32,
     modules: Vec<sys::CUmodule>,
     functions: RwLock<HashMap<&'static str, Function>>,
     library: Mutex<Library>,
     kept: Mutex<Kept>,
-    lists: Mutex<HashMap<Vec<usize>, Arc<CudaSlice<i32>>>>,
+    lists: Mutex<Lists>,
     tf32: std::sync::atomic::AtomicBool,
 }
 
@@ -57,6 +67,27 @@ pub struct Gpu {
 unsafe impl Send for Gpu {}
 // SAFETY: as above
 unsafe impl Sync for Gpu {}
+
+/// Lists of images in the GPU's memory: those that came lately, and as many that came before them.
+#[derive(Default)]
+struct Lists {
+    lately: HashMap<Vec<usize>, Arc<CudaSlice<i32>>>,
+    before: HashMap<Vec<usize>, Arc<CudaSlice<i32>>>,
+}
+
+impl Lists {
+    fn get(&self, images: &[usize]) -> Option<&Arc<CudaSlice<i32>>> {
+        self.lately.get(images).or_else(|| self.before.get(images))
+    }
+
+    fn keep(&mut self, images: Vec<usize>, list: &Arc<CudaSlice<i32>>) {
+        if self.lately.len() >= LISTS {
+            // what goes is freed in the order of the stream, and was asked for long before
+            self.before = std::mem::take(&mut self.lately);
+        }
+        self.lately.insert(images, list.clone());
+    }
+}
 
 #[derive(Clone, Copy)]
 struct Function {
@@ -110,32 +141,39 @@ pub fn open(ordinal: usize) -> Result<Cuda, OpenError> {
     if ordinal >= found {
         return Err(OpenError::NoSuchDevice { asked: ordinal, found });
     }
+    let _one = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(gpu) = OPEN.get() {
+        return match gpu.ordinal() == ordinal {
+            true => Ok(gpu.own.clone()),
+            false => Err(OpenError::Another { open: gpu.ordinal(), asked: ordinal }),
+        };
+    }
+    recent_enough()?;
     let refused = |cause: CudaError| OpenError::Refused { ordinal, cause: cause.to_string() };
     let device = Cuda::try_build(ordinal, 0).map_err(refused)?;
-    let gpu = gpu_of(&device, |own| Gpu::new(own, ordinal))?;
-    match gpu.ordinal() == ordinal {
-        true => Ok(device),
-        false => Err(OpenError::Another { open: gpu.ordinal(), asked: ordinal }),
+    let gpu = Gpu::new(&device)?;
+    Ok(OPEN.get_or_init(|| gpu).own.clone())
+}
+
+/// Libraries of a later CUDA than the driver's fail at their first call, and don't say why.
+fn recent_enough() -> Result<(), OpenError> {
+    let mut driver = 0;
+    // SAFETY: the calls write and return a number each
+    let library = unsafe {
+        let known = sys::cuDriverGetVersion(&mut driver);
+        known.result().map_err(|e| OpenError::Driver(words(e)))?;
+        cudarc::cublaslt::sys::cublasLtGetCudartVersion() as i32
+    };
+    let major = |version: i32| version / 1000;
+    match major(library) > major(driver) {
+        true => Err(OpenError::Outdated { driver: version(driver), library: version(library) }),
+        false => Ok(()),
     }
 }
 
-/// The open GPU, made by `new` where there is none yet.
-fn gpu_of<E>(device: &Cuda, new: impl FnOnce(Arc<CudaDevice>) -> Result<Gpu, E>) -> Result<&'static Gpu, E>
-where
-    E: From<OpenError>,
-{
-    if let Some(gpu) = OPEN.get() {
-        return Ok(gpu);
-    }
-    let _one = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(gpu) = OPEN.get() {
-        return Ok(gpu);
-    }
-    let refused = |cause: CudaError| OpenError::Refused { ordinal: 0, cause: cause.to_string() };
-    // dfdx keeps its device to itself; a buffer of its tells
-    let nothing = Storage::<f32>::try_alloc_len(device, 0).map_err(refused)?;
-    let gpu = new(nothing.device())?;
-    Ok(OPEN.get_or_init(|| gpu))
+/// 13020 is 13.2.
+fn version(number: i32) -> String {
+    format!("{}.{}", number / 1000, number % 1000 / 10)
 }
 
 impl Gpu {
@@ -147,23 +185,31 @@ impl Gpu {
         if let Some(gpu) = OPEN.get() {
             return Ok(gpu);
         }
+        let _one = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(gpu) = OPEN.get() {
+            return Ok(gpu);
+        }
         let invalid =
             |_: OpenError| CudaError::Driver(result::DriverError(sys::CUresult::CUDA_ERROR_INVALID_IMAGE));
-        gpu_of(device, |own| {
-            let ordinal = own.ordinal();
-            Gpu::new(own, ordinal)
-        })
-        .map_err(invalid)
+        let gpu = Gpu::new(device).map_err(invalid)?;
+        Ok(OPEN.get_or_init(|| gpu))
     }
 
-    fn new(device: Arc<CudaDevice>, ordinal: usize) -> Result<Gpu, OpenError> {
+    fn new(own: &Cuda) -> Result<Gpu, OpenError> {
+        let unknown = |cause: CudaError| OpenError::Driver(cause.to_string());
+        // dfdx keeps its device to itself; a buffer of its tells
+        let device = Storage::<f32>::try_alloc_len(own, 0).map_err(unknown)?.device();
+        let ordinal = device.ordinal();
         let refused = |cause: CudaError| OpenError::Refused { ordinal, cause: cause.to_string() };
         device.bind_to_thread().map_err(|e| refused(e.into()))?;
+        let generation = image::capability(&device).map_err(|e| refused(e.into()))?.0;
         keep_freed_memory(&device).map_err(|e| refused(e.into()))?;
         let modules = image::load_all(&device)?;
         let library = Mutex::new(Library::new(&device).map_err(refused)?);
         Ok(Gpu {
+            own: own.clone(),
             device,
+            generation,
             modules,
             functions: RwLock::default(),
             library,
@@ -175,6 +221,11 @@ impl Gpu {
 
     pub fn ordinal(&self) -> usize {
         self.device.ordinal()
+    }
+
+    /// The major number of the card's compute capability: 7 for Turing, 8 for Ampere and Ada, 9 for Hopper.
+    pub fn generation(&self) -> i32 {
+        self.generation
     }
 
     /// cudarc's device, which is dfdx's.
@@ -195,7 +246,7 @@ impl Gpu {
     /// Waits until all that was started has come to its end.
     pub fn wait(&self) -> Result<(), CudaError> {
         self.bind()?;
-        Ok(self.device.synchronize()?)
+        judged("a wait for its work", self.device.synchronize())
     }
 
     /// Free and whole memory in bytes.
@@ -252,6 +303,12 @@ impl Gpu {
         if let Some(known) = known.filter(|known| shared <= known.shared) {
             return Ok(known.function);
         }
+        // held until the size is announced and noted: another thread's smaller one must not come between
+        let mut functions = self.functions.write().unwrap_or_else(PoisonError::into_inner);
+        let known = functions.get(name).copied();
+        if let Some(known) = known.filter(|known| shared <= known.shared) {
+            return Ok(known.function);
+        }
         let function = match known {
             Some(known) => known.function,
             None => self.find(name)?,
@@ -263,7 +320,7 @@ impl Gpu {
             unsafe { sys::cuFuncSetAttribute(function, most, shared as i32) }.result()?;
         }
         let entry = Function { function, shared: shared.max(USUAL_SHARED) };
-        self.functions.write().unwrap_or_else(PoisonError::into_inner).insert(name, entry);
+        functions.insert(name, entry);
         Ok(function)
     }
 
@@ -315,13 +372,10 @@ impl Gpu {
         if let Some(list) = lists.get(images) {
             return Ok(list.clone());
         }
-        if lists.len() >= LISTS {
-            // freed in the order of the stream: kernels that were started with them are through by then
-            lists.clear();
-        }
         let numbers: Vec<i32> = images.iter().map(|&image| image as i32).collect();
-        let list = Arc::new(self.device.htod_sync_copy(&numbers)?);
-        lists.insert(images.to_vec(), list.clone());
+        // the numbers stay with the copy, so that nobody waits for it
+        let list = Arc::new(self.device.htod_copy(numbers)?);
+        lists.keep(images.to_vec(), &list);
         Ok(list)
     }
 
@@ -331,7 +385,7 @@ impl Gpu {
         if !values.is_empty() {
             self.bind()?;
             // SAFETY: the view's numbers stand there, and the copy ends before `values` is looked at
-            unsafe { result::memcpy_dtoh_sync(&mut values, from.pointer()) }?;
+            judged("a read", unsafe { result::memcpy_dtoh_sync(&mut values, from.pointer()) })?;
         }
         Ok(values)
     }
@@ -342,7 +396,7 @@ impl Gpu {
         if !values.is_empty() {
             self.bind()?;
             // SAFETY: the view's numbers stand there; the driver's own stream makes the copy wait for its turn
-            unsafe { result::memcpy_htod_sync(to.pointer(), values) }?;
+            judged("a write", unsafe { result::memcpy_htod_sync(to.pointer(), values) })?;
         }
         Ok(())
     }

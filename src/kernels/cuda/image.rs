@@ -57,7 +57,7 @@ fn compiled(device: &CudaDevice, file: &'static str, source: &str) -> Result<Vec
     let (major, minor) = capability(device).map_err(unloadable)?;
     let whole = source.replace(INCLUDE, COMMON);
     let mut hasher = DefaultHasher::new();
-    (&whole, major, minor, env!("CARGO_PKG_VERSION")).hash(&mut hasher);
+    (&whole, major, minor, nvrtc_version()).hash(&mut hasher);
     let kept =
         cache().map(|folder| folder.join(format!("{file}-sm{major}{minor}-{:016x}.ptx", hasher.finish())));
     if let Some(ptx) =
@@ -83,6 +83,14 @@ pub fn capability(device: &CudaDevice) -> Result<(i32, i32), result::DriverError
     ))
 }
 
+/// What one version of the compiler makes another one's driver may not take.
+fn nvrtc_version() -> (i32, i32) {
+    let (mut major, mut minor) = (0, 0);
+    // SAFETY: the call writes the two numbers
+    unsafe { nvrtc::sys::nvrtcVersion(&mut major, &mut minor) };
+    (major, minor)
+}
+
 /// Where compiled kernels are kept: `DINOFLOW_CACHE`, or where the system keeps such things.
 fn cache() -> Option<PathBuf> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -96,7 +104,7 @@ fn compile(file: &'static str, source: &str, architecture: &str) -> Result<Vec<u
     let program = nvrtc::result::create_program(source).map_err(|e| refused(format!("{e:?}")))?;
     // SAFETY: the program was created above, and is destroyed once, below
     let made = unsafe {
-        match nvrtc::result::compile_program(program, &[architecture]) {
+        match nvrtc::result::compile_program(program, &[architecture, "--std=c++17"]) {
             Ok(()) => nvrtc::result::get_ptx(program).map_err(|e| refused(format!("{e:?}"))),
             Err(_) => Err(refused(log_of(program))),
         }

@@ -5,6 +5,7 @@ use std::ffi::c_void;
 use cudarc::driver::{result, sys};
 use dfdx::prelude::CudaError;
 
+use super::failure::judged;
 use super::gpu::Gpu;
 use super::view::{Any, AnyMut, View, ViewMut};
 
@@ -159,10 +160,10 @@ impl Gpu {
         self.bind()?;
         let threads = (launch.threads, 1, 1);
         // SAFETY: the caller vouches for the arguments; the function belongs to a module that is never unloaded
-        unsafe {
+        let started = unsafe {
             result::launch_kernel(function, launch.blocks, threads, launch.shared, self.stream(), arguments)
-        }?;
-        Ok(())
+        };
+        judged(kernel, started)
     }
 }
 

@@ -164,6 +164,17 @@ fn factor(gpu: &Gpu, kind: Kind, x: Factor<'_>) -> Result<Option<Arc<Memory>>, C
     }
 }
 
+/// A bias as the library takes it: in the target's precision, on a boundary of 16 bytes, for it reads some at a time and is not told
+/// where they stand when it makes its plan.
+fn bias_for(gpu: &Gpu, kind: Kind, bias: View<'_>) -> Result<Option<Arc<Memory>>, CudaError> {
+    if kind == Kind::F32 && !bias.pointer().is_multiple_of(16) {
+        let mut room = gpu.unwritten(kind, bias.len())?;
+        convert(gpu, bias.into(), room.any_mut())?;
+        return Ok(Some(Arc::new(room)));
+    }
+    kept::rounded(gpu, kind, bias)
+}
+
 /// Numbers in another precision, unless they are in it already.
 pub fn rounded(gpu: &Gpu, kind: Kind, x: Any<'_>) -> Result<Option<Memory>, CudaError> {
     if x.kind() == kind {
@@ -195,8 +206,7 @@ fn multiply(
         Plus::Nothing | Plus::Itself => target.out.pointer(),
     };
     // the library takes a bias in the target's precision
-    let bias_room =
-        target.bias.map(|bias| kept::rounded(gpu, target.out.kind(), bias)).transpose()?.flatten();
+    let bias_room = target.bias.map(|bias| bias_for(gpu, target.out.kind(), bias)).transpose()?.flatten();
     let bias = bias_room.as_ref().map_or(target.bias.map_or(0, View::pointer), |room| room.any().pointer());
     let factors = [b.data.pointer(), a.data.pointer(), plus, target.out.pointer()];
     let key = Key {

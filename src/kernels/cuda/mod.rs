@@ -7,6 +7,7 @@ pub mod batch_norm;
 pub mod conv;
 mod convert;
 pub mod crops;
+mod failure;
 pub mod figures;
 mod gpu;
 mod image;

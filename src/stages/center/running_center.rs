@@ -56,10 +56,11 @@ impl<D: Kernels> RunningCenter<D> {
         let k = logits.dims[logits.dims.len() - 1];
         let mut mean = Batched::empty(&self.device, vec![k], None)?;
         self.device.column_mean(rows, k, logits.view(), mean.view_mut())?;
-        let mut moved = match &self.center {
-            Some(center) => center.clone(),
-            None => Batched::from_host(&self.device, vec![0.0; k], vec![k], None)?,
-        };
+        // a copy: until the step commits, the centre is where it was
+        let mut moved = Batched::from_host(&self.device, vec![0.0; k], vec![k], None)?;
+        if let Some(center) = &self.center {
+            self.device.copy_to(0, center.view(), moved.view_mut())?;
+        }
         self.device.lerp(moved.view_mut(), mean.view(), self.momentum)?;
         let length = self.device.sum_of_squares(moved.view())?.sqrt();
         self.pending = Some(moved);

@@ -9,6 +9,7 @@ use cudarc::driver::CudaDevice;
 use cudarc::driver::sys::CUstream;
 use dfdx::prelude::CudaError;
 
+use super::super::failure::judged;
 use super::super::scratch::Memory;
 use super::super::view::Kind;
 
@@ -83,8 +84,14 @@ impl Library {
         let Some(planned) = &self.planned[key] else { return Ok(false) };
         let workspace = self.workspace.any().pointer();
         // SAFETY: the layouts were made for matrices of this shape, which lie within their views (`product`)
-        unsafe { planned.start(self.handle, workspace, stream, pointers, (scale, keep)) }.map_err(refused)?;
-        Ok(true)
+        let started = unsafe { planned.start(self.handle, workspace, stream, pointers, (scale, keep)) };
+        match started {
+            Err(error) if error.0 == sys::cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED => {
+                self.planned.insert(key.clone(), None);
+                Ok(false)
+            }
+            started => judged("a product of matrices", started.map_err(refused)).map(|()| true),
+        }
     }
 }
 

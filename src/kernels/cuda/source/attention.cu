@@ -359,7 +359,8 @@ DEVICE void deltas(float (&to)[2], const u32 (&dout)[HD / 16][4], const T* out, 
             u32 both = *reinterpret_cast<const u32*>(from + 8 * i), with = dout[i / 2][half + 2 * (i % 2)];
             sum += wide(T{u16(both & 0xffffu)}) * wide(T{u16(with & 0xffffu)}) + wide(T{u16(both >> 16)}) * wide(T{u16(with >> 16)});
         }
-        to[half] = row < there ? row_sum(sum) : row_sum(0.0f);
+        // all lanes together: a warp's rows may end between them
+        to[half] = row_sum(row < there ? sum : 0.0f);
     }
 }
 

@@ -202,7 +202,8 @@ DEVICE void pairs_row(Partners partners, const float* student, float inverse, fl
 KERNEL(loss_pairs, 1024,
        (int globals, int batch, int k, const float* student, const float* targets, float inverse, float scale, float* dstudent, double* losses)) {
     SHARED Room room;
-    int row = int(blockIdx.x);
+    // all views of one picture, then those of the next: blocks side by side share the teacher's rows, in the cache
+    int views = int(gridDim.x) / batch, row = int(blockIdx.x) % views * batch + int(blockIdx.x) / views;
     i64 at = i64(row) * k;
     Partners partners = partners_of(targets, globals, batch, k, row);
     if (aligned(k, student, targets, dstudent)) pairs_row<true>(partners, student + at, inverse, scale, dstudent + at, losses + row, &room);
