@@ -28,7 +28,7 @@
 //! | [`data`] | images: sources, the epoch's order, decoding, crops and augmentations. A library without threads |
 //! | [`nn`] | networks: compile-time-shaped modules of typed dfdx parameters, and the one match from a name to a type |
 //! | [`ops`] | differentiable fused operations on dfdx tensors, each one backward step on the tape |
-//! | [`kernels`] | the arithmetic on plain slices: vectorised and threaded in `cpu`, slow and obvious in `scalar`, the tests' oracle |
+//! | [`kernels`] | the arithmetic: vectorised and threaded on plain slices in `cpu`, on NVIDIA GPUs in `cuda` (behind the feature of that name), slow and obvious in `scalar`, the tests' oracle |
 //! | [`tensor`] | the seam to dfdx: devices, the tape that a stage runs itself, tensors with shapes known at run time |
 //! | [`optim`] | schedules and spans of training |
 //! | [`weights`] | weights in and out: safetensors, files of torch.save read without running them, Hugging Face, timm, torchvision, and back |
@@ -39,7 +39,7 @@
 //! | [`keyed`] | random draws as functions of a key |
 //!
 //! Beside `src/`: `graphs/` holds whole recipes, `graphs/ablations/` the paper's ablations, `examples/own_loss` a crate with a stage of its own, `stages/<role>/<variant>.ron` every stage with its parameters explained, `tests/reference/` what
-//! is compared with numbers of the published method (from `tests/fixtures/`), `tests/faults.rs` what becomes of runs whose stages fail, `tests/peers/` scripts by which other programs read what a run left.
+//! is compared with numbers of the published method (from `tests/fixtures/`), `tests/faults.rs` what becomes of runs whose stages fail, `tests/peers/` scripts by which other programs read what a run left, `tests/cuda/` a stand-in for the GPU's driver that runs kernels on the CPU, and what is run where there is a GPU.
 //!
 //! # Words
 //!
@@ -54,9 +54,13 @@
 //! - [`graph`] and [`plan`] do no tensor work.
 //! - Files are touched by loading, data, weights, evaluation, checkpoint, traces, report, the doctor and ablations (these three read runs), and the
 //!   command line; by nothing else. ([`bench::memory`] asks
-//!   the system for the process's peak of memory and for the machine's whole, [`kernels`] the environment for `DINOFLOW_ISA`.)
+//!   the system for the process's peak of memory and for the machine's whole, [`kernels`] the environment for `DINOFLOW_ISA`, and keeps
+//!   the CUDA kernels that it compiled itself.)
 //! - Only [`runtime`] starts threads; kernels and evaluation use rayon's pool. No more threads work at once than the run has: a host stage
 //!   fires on a core that a thread of the pool lends it, and whoever has borrowed one waits for nothing.
+//! - A process works on one GPU, and all that it starts there goes to one stream, in order: memory may be let go as soon as the last kernel that uses it
+//!   was started. The host waits where it reads a number, and nowhere else. What a kernel makes depends on shapes alone, not on the card's size.
+//! - A tensor that is written has one handle: on a GPU there is no copy on writing.
 //! - A traced tensor never leaves its thread: stages are built on the thread that fires them, and a tape is not `Send`. The teacher is never traced.
 //! - Every random draw is keyed by what it is for (seed, epoch, picture, crop, operation). The number of workers, a resume and another order of
 //!   execution change nothing.

@@ -1,4 +1,4 @@
-//! The arithmetic of training, on plain slices.
+//! The arithmetic of training, on plain slices and in the memory of GPUs.
 //!
 //! Matrices are row-major and contiguous. `cpu` is what runs: threaded over rayon's pool, vectorised for the
 //! processor it finds. `scalar` says the same in the slowest and most obvious way, with the same signatures, and is
@@ -21,6 +21,8 @@
 //! | `figures` | first choices and effective rank, for the collapse doctor | memory, multiply-adds |
 //! | `patch`, `tokens`, `position` | pixels to tokens, parts of tensors | memory |
 //! | `peak` | nothing: a loop in registers that says what multiply-adds could reach | multiply-adds |
+//!
+//! `cuda` has the same families under the same names, for NVIDIA GPUs; `family.rs` ties all of them to dfdx's devices.
 //!
 //! The same inputs give the same bits on any number of threads: work is cut by shape alone and sums are joined in order.
 // the shapes of a kernel are its first arguments; bundling them would hide which is which
