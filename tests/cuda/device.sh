@@ -81,12 +81,21 @@ facts() {
   fi
 }
 
+# the modules of a binary's tests that a GPU is for
+modules() {
+  env LD_LIBRARY_PATH="$library_path" "$1" --list 2>/dev/null | sed -n 's/: test$//p' | grep -E "${SANITIZED:-cuda}" | sed -E 's/(::tests)?::[^:]*$//' | sort -u
+}
+
+# a module at a time: after one illegal address nothing in the same process can be judged
 tests() {
-  local binary
+  local binary module name
   [ ${#binaries[@]} -gt 0 ] || note 'none    tests: no test binary was named'
   for binary in "${binaries[@]}"; do
-    ours "tests-$(basename "$binary")" "$binary"
-    note "        $(grep '^test result' "$results/tests-$(basename "$binary").txt" | tail -n 1)"
+    for module in $(modules "$binary"); do
+      name=tests-$(basename "$binary")-${module//::/-}
+      ours "$name" "$binary" "$module"
+      note "        $(grep '^test result' "$results/$name.txt" | tail -n 1)"
+    done
   done
 }
 

@@ -1,0 +1,85 @@
+//! What a graph gets that asks for a GPU, as its user meets it: on the stand-in for the driver, whose environment says what is there.
+#![cfg(feature = "cuda")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// The program on a machine whose driver is as these variables say; nothing where it is a real one, which heeds none.
+fn dinoflow(driver: &[(&str, &str)], arguments: &[&str]) -> Option<Output> {
+    if option_env!("DINOFLOW_CUDA_STANDIN").is_none_or(str::is_empty) {
+        eprintln!("skipped: this program is not linked with the stand-in for the driver");
+        return None;
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dinoflow"));
+    command.args(arguments).envs([("STANDIN_DEVICES", "1")]).envs(driver.iter().copied());
+    Some(command.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap())
+}
+
+/// A run that is small enough for the stand-in.
+fn run(driver: &[(&str, &str)], out: &Path, more: &[&str]) -> Option<Output> {
+    let out = out.display().to_string();
+    let small = [
+        "--set",
+        "global_batch=4",
+        "--set",
+        "knn.train.count=16",
+        "--set",
+        "knn.val.count=8",
+        "--set",
+        "knn.k=[1]",
+    ];
+    dinoflow(driver, &[&["run", "graphs/quickstart.ron", "--out", &out], &small[..], more].concat())
+}
+
+fn words(output: &Output) -> String {
+    [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat()
+}
+
+/// The losses of a run's steps.
+fn losses_of(run: &Path) -> Vec<f64> {
+    let record = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let lines = record.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    lines.filter(|line| line["event"] == "step").map(|line| line["loss"].as_f64().unwrap()).collect()
+}
+
+#[test]
+fn cuda_that_is_not_there_is_refused_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    for (driver, device, said) in [
+        (&[("STANDIN_DEVICES", "0")][..], "cuda", "there is no NVIDIA GPU that the driver shows"),
+        (&[], "cuda:3", "there is no GPU 3: the driver shows one, number 0"),
+        (&[("STANDIN_LIBRARY", "13000")], "cuda", "a newer driver is needed"),
+        (&[("STANDIN_MEMORY", "700000000")], "cuda", "this GPU has too little memory"),
+    ] {
+        let Some(output) = run(driver, &folder.path().join("run"), &["--steps", "1", "--device", device])
+        else {
+            return;
+        };
+        let text = words(&output);
+        assert_eq!(output.status.code(), Some(2), "{device} with {driver:?}: {text}");
+        assert!(text.contains(said), "{device} with {driver:?}: {text}");
+        assert!(!folder.path().join("run").exists(), "nothing was begun");
+    }
+}
+
+#[test]
+fn cuda_is_taken_where_it_is_and_a_run_goes_on_without_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let Some(begun) = run(&[], &out, &["--steps", "2", "--set", "precision=F32"]) else { return };
+    assert!(begun.status.success() && words(&begun).contains("memory on cuda:0"), "{}", words(&begun));
+    let graph = std::fs::read_to_string(out.join("graph.ron")).unwrap();
+    assert!(!graph.contains("Cuda"), "the folder's graph says what was asked for: {graph}");
+    let rest = ["--steps", "3", "--resume", "--set", "precision=F32"];
+    let gone_on = run(&[("STANDIN_DEVICES", "0")], &out, &rest).unwrap();
+    assert!(gone_on.status.success() && !words(&gone_on).contains("cuda"), "{}", words(&gone_on));
+    let losses = losses_of(&out);
+    // the same three steps by the processor alone
+    let alone = folder.path().join("alone");
+    run(&[("STANDIN_DEVICES", "0")], &alone, &["--steps", "3", "--set", "precision=F32"]).unwrap();
+    let expected = losses_of(&alone);
+    assert_eq!(losses.len(), 3);
+    for (found, expected) in losses.iter().zip(&expected) {
+        assert!((found / expected - 1.0).abs() < 1e-4, "{losses:?}, not {expected:?}");
+    }
+}
