@@ -36,7 +36,10 @@ pub fn nearest(
     rows: usize,
     bank: &[f32],
 ) -> Vec<Neighbours> {
-    assert!(queries.len() >= which.end * dim && bank.len() >= rows * dim, "{which:?} and {rows} rows of {dim}");
+    assert!(
+        queries.len() >= which.end * dim && bank.len() >= rows * dim,
+        "{which:?} and {rows} rows of {dim}"
+    );
     let (count, most) = (which.len(), most.min(rows));
     let (block, bank) = (&queries[which.start * dim..which.end * dim], &bank[..rows * dim]);
     let mut found: Vec<Nearest> = (0..count).map(|_| Nearest::new(most)).collect();
@@ -47,7 +50,10 @@ pub fn nearest(
         let (block, out) = (block.into(), (&mut *similar).into());
         linear::forward(Products::F32, count, dim, columns_count, block, columns, None, out);
         let first = (part * COLUMNS) as u32;
-        found.par_iter_mut().zip(similar.par_chunks(columns_count)).for_each(|(near, row)| near.look(row, first));
+        found
+            .par_iter_mut()
+            .zip(similar.par_chunks(columns_count))
+            .for_each(|(near, row)| near.look(row, first));
     }
     found.into_par_iter().map(Nearest::sorted).collect()
 }
@@ -121,12 +127,15 @@ mod tests {
     #[test]
     fn neighbours_are_their_twins() {
         // whole numbers, whose products are exact in any order, and many of which are equal
-        let rows = |name: &str, n: usize| -> Vec<f32> {
-            values(name, n).into_iter().map(|x| x.round()).collect()
-        };
-        for (dim, most, which, bank) in
-            [(7, 20, 3..130, COLUMNS + 77), (1, 3, 0..1, 1), (3, 200, 0..5, 130), (5, 1, 2..2, 9), (4, 0, 0..2, 5)]
-        {
+        let rows =
+            |name: &str, n: usize| -> Vec<f32> { values(name, n).into_iter().map(|x| x.round()).collect() };
+        for (dim, most, which, bank) in [
+            (7, 20, 3..130, COLUMNS + 77),
+            (1, 3, 0..1, 1),
+            (3, 200, 0..5, 130),
+            (5, 1, 2..2, 9),
+            (4, 0, 0..2, 5),
+        ] {
             let (queries, rows_of_bank) = (rows("queries", which.end * dim), rows("bank", (bank + 2) * dim));
             let fast = nearest(dim, most, which.clone(), &queries, bank, &rows_of_bank);
             let slow = scalar::neighbours::nearest(dim, most, which.clone(), &queries, bank, &rows_of_bank);

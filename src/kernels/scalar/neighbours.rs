@@ -24,7 +24,8 @@ pub fn nearest(
 ) -> Vec<Neighbours> {
     let product = |q: usize, r: usize| -> f32 {
         // a sum of nothing but -0 is 0, as in fused additions to 0
-        (0..dim).fold(0.0, |sum, d| sum + f64::from(queries[q * dim + d]) * f64::from(bank[r * dim + d])) as f32
+        (0..dim).fold(0.0, |sum, d| sum + f64::from(queries[q * dim + d]) * f64::from(bank[r * dim + d]))
+            as f32
     };
     which
         .map(|q| {

@@ -101,7 +101,8 @@ fn features_have_the_processors_neighbours_but_for_rounding() {
         assert_eq!(found.len(), 20);
         for (found, wanted) in found.iter().zip(wanted) {
             let row = &bank[found.1 as usize * dim..][..dim];
-            let own: f64 = queries[q * dim..].iter().zip(row).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            let own: f64 =
+                queries[q * dim..].iter().zip(row).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
             assert!((f64::from(found.0) - own).abs() < 1e-6, "{found:?} {own}");
             assert!((found.0 - wanted.0).abs() < 1e-6, "{found:?} {wanted:?}");
         }
