@@ -63,7 +63,7 @@ impl<D: Kernels> Bank<D> {
     /// # Errors
     /// When the device has none.
     pub fn with_room(device: &D, rows: usize, dim: usize) -> Result<Self, D::Err> {
-        // no device is asked for nothing
+        // no device is asked for a tensor of nothing
         let rows = Batched::empty(device, vec![rows.max(1), dim], None)?;
         Ok(Bank { dim, rows, labels: Vec::new() })
     }

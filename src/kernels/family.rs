@@ -304,6 +304,9 @@ family! {
 /// A stretch of rows.
 pub type Stretch = Range<usize>;
 
+/// The most products with a bank that stand in a GPU's memory at once: 256 MiB.
+pub const MOST_PRODUCTS: usize = 1 << 26;
+
 /// A query's nearest rows: their products with it, and their places in the bank.
 pub type Neighbours = Vec<(f32, u32)>;
 

@@ -11,7 +11,7 @@ use crate::eval::features::{Judged, Unreadable, extract, pixels};
 use crate::eval::knn::{Accuracy, classify, classify_on};
 use crate::eval::view::View;
 use crate::graph::spec::{DeviceChoice, GraphSpec};
-use crate::kernels::Kernels;
+use crate::kernels::{Kernels, MOST_PRODUCTS};
 use crate::nn::statistics::Averages;
 use crate::nn::weights::failed;
 use crate::optim::schedule::Span;
@@ -66,9 +66,6 @@ fn temperature() -> f64 {
 fn batch() -> usize {
     64
 }
-
-/// The most similarities that a GPU's memory holds at once ([`crate::kernels`]).
-const SIMILARITIES: f64 = (1 << 26) as f64;
 
 impl Knn {
     /// The side of the centre crop for a backbone laid out for images of this side.
@@ -125,7 +122,7 @@ impl Declare for Knn {
         // a GPU compares many at once, when the features are there
         let search = match scope.graph.device {
             DeviceChoice::Cuda(_) => {
-                cost::FLOAT * (images(&self.train) * images(&self.val)).min(SIMILARITIES)
+                cost::FLOAT * (images(&self.train) * images(&self.val)).min(MOST_PRODUCTS as f64)
             }
             DeviceChoice::Auto | DeviceChoice::Cpu => 0.0,
         };
@@ -197,7 +194,7 @@ impl<D: Kernels> Running<D> {
         Ok(Running { stage, view, train, val, strict, rejections, averages, device })
     }
 
-    /// Notes which of a source's pictures can't be read, of which it may be none or not all.
+    /// Notes which of a source's pictures can't be read, unless that is the end of the evaluation.
     fn note(
         &self,
         (name, images): (&'static str, &dyn Images),
@@ -228,7 +225,7 @@ impl<D: Kernels> Running<D> {
         classify_on(&self.device, [&train, &val], k, *temperature).map_err(failed)
     }
 
-    /// By pixels, of which no device has any: they may be more than it has room for.
+    /// By pixels, on the host: they may be more than a device has room for.
     fn by_pixels(&self, left_out: &mut Reasons) -> Result<Vec<Accuracy>, StageError> {
         let mut of = |name, images: &dyn Images| {
             let (rows, unreadable) = pixels(images, self.view, self.stage.batch);

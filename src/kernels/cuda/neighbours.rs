@@ -9,13 +9,10 @@ use super::launch::{Launch, Pointer, launch};
 use super::matrix::{Factor, Target, product};
 use super::optimizer::room::Room;
 use super::view::{Kind, View, ViewMut};
-use crate::kernels::{Neighbours, Products};
+use crate::kernels::{MOST_PRODUCTS, Neighbours, Products};
 
 #[cfg(test)]
 mod tests;
-
-/// The most similarities that stand in memory at once: 256 MiB.
-const SIMILARITIES: usize = 1 << 26;
 
 /// The most neighbours that a query looks for at once; for more the bank is gone through again.
 const AT_ONCE: usize = 1024;
@@ -37,7 +34,7 @@ pub fn nearest(
     rows: usize,
     bank: View<'_>,
 ) -> Result<Vec<Neighbours>, CudaError> {
-    Search::new(gpu, dim, which, queries, (rows, bank), SIMILARITIES).nearest(most)
+    Search::new(gpu, dim, which, queries, (rows, bank), MOST_PRODUCTS).nearest(most)
 }
 
 /// Queries and the bank that they look in.
