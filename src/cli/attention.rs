@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use dfdx::prelude::Cpu;
 
 use super::eval::subject::{NumbersArg, WeightsArgs};
 use crate::data::source::Images;
@@ -109,18 +108,18 @@ impl AttentionArgs {
         ))
     }
 
-    fn look(&self, subject: &Subject<Cpu>, picture: &Rgb8) -> Result<Look, Error> {
+    fn look(&self, subject: &Subject, picture: &Rgb8) -> Result<Look, Error> {
         let usual = subject.spec.backbone.image() * 480 / 224;
         let shorter = match self.own_size {
             true => None,
             false => Some(self.size.map_or(usual, usize::from)),
         };
-        look(&Cpu::default(), subject, picture, shorter)
+        look(subject, picture, shorter)
     }
 
     /// The principal components of some pictures' patches.
-    fn fit(&self, subject: &Subject<Cpu>, pictures: &Pictures) -> Result<Pca, Error> {
-        let (count, width) = (pictures.len().min(MOST_FITTED), subject.network.width());
+    fn fit(&self, subject: &Subject, pictures: &Pictures) -> Result<Pca, Error> {
+        let (count, width) = (pictures.len().min(MOST_FITTED), subject.width());
         let mut patches = Vec::new();
         for at in 0..count {
             if let Ok(shown) = pictures.read(at * pictures.len() / count, subject) {
@@ -205,7 +204,7 @@ impl Pictures {
         }
     }
 
-    fn read(&self, index: usize, subject: &Subject<Cpu>) -> Result<Rgb8, String> {
+    fn read(&self, index: usize, subject: &Subject) -> Result<Rgb8, String> {
         match self {
             Pictures::One(path) => {
                 let bytes = std::fs::read(path).map_err(|e| e.to_string())?;

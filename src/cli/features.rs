@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use dfdx::prelude::Cpu;
 
 use super::eval::subject::{ViewArgs, WeightsArgs};
 use crate::checkpoint::atomic;
@@ -15,7 +14,6 @@ use crate::eval::features::{Shown, Wanted, each_batch};
 use crate::eval::subject::Subject;
 use crate::nn::network::Asked;
 use crate::report::count::Count;
-use crate::runtime::stage::StageError;
 
 /// The arguments of `dinoflow features`.
 #[derive(Clone, Debug, Args)]
@@ -83,7 +81,7 @@ impl FeaturesArgs {
     }
 
     /// Nothing collected yet, of what the network has to give.
-    fn start(&self, subject: &Subject<Cpu>, classes: &[String]) -> Result<Collected, Error> {
+    fn start(&self, subject: &Subject, classes: &[String]) -> Result<Collected, Error> {
         let (backbone, side) = (&subject.spec.backbone, subject.view.crop);
         let lacks = |what: &str| {
             Error::Request(format!("{}: {} has no {what}", subject.path.display(), backbone.label()))
@@ -98,7 +96,7 @@ impl FeaturesArgs {
             }
             _ => {}
         }
-        let width = subject.network.width();
+        let width = subject.width();
         let patches = self.patches.then(|| ((side / backbone.patch()).pow(2), width));
         let dim = width * usize::from(self.last_blocks);
         Collected::new(atomic::parent(&self.output), classes.to_vec(), dim, patches)
@@ -107,21 +105,19 @@ impl FeaturesArgs {
 
     fn collect(
         &self,
-        subject: &Subject<Cpu>,
+        subject: &Subject,
         images: &dyn Images,
         shown: Shown,
         collected: &mut Collected,
     ) -> Result<(), Error> {
-        let failed = |e: StageError| Error::Failed(e.to_string());
         let wanted = Wanted { last_blocks: usize::from(self.last_blocks), average_patches: false };
-        let (device, side, judged) = (Cpu::default(), subject.view.crop, subject.judged());
+        let (side, width) = (subject.view.crop, subject.width());
         let asked = Asked { patches: self.patches, ..wanted.asked() };
-        let answer = judged.answer(&device, shown.pixels, (side, side), asked).map_err(failed)?;
-        let cls = wanted.rows(&answer, subject.network.width()).map_err(failed)?;
-        let tokens = answer.tokens.first().map(|tokens| tokens.to_host()).transpose();
-        let tokens = tokens.map_err(|e| Error::Failed(format!("{e:?}")))?.unwrap_or_default();
+        let told = subject.answer(shown.pixels, (side, side), asked)?;
+        let cls = wanted.rows(&told, width);
+        let tokens = told.tokens.map_or(Vec::new(), |tokens| tokens.numbers);
         // CLS stands first among an image's tokens
-        let (width, each) = (subject.network.width(), tokens.len() / shown.indices.len().max(1));
+        let each = tokens.len() / shown.indices.len().max(1);
         for (at, &index) in shown.indices.iter().enumerate() {
             let patches = if self.patches { &tokens[at * each + width..(at + 1) * each] } else { &[] };
             let cls = &cls[at * collected.dim..][..collected.dim];

@@ -86,8 +86,8 @@ pub struct GraphArg {
     #[arg(long, value_name = "NODE")]
     pub without: Vec<String>,
     /// Where the networks live: auto, cpu, cuda or cuda:N
-    #[arg(long, value_name = "DEVICE", value_parser = device_word)]
-    pub device: Option<String>,
+    #[arg(long, value_name = "DEVICE", value_parser = device::word)]
+    pub device: Option<DeviceChoice>,
 }
 
 /// What graphs are computed with, as every subcommand that fires stages takes it.
@@ -106,21 +106,10 @@ fn interrupt() -> Result<Interrupt, Error> {
     Interrupt::from_signals().map_err(|e| Error::Failed(format!("signals can't be listened to: {e}")))
 }
 
-/// A device's word as the graph writes it.
-fn device_word(word: &str) -> Result<String, String> {
-    let ordinal = |text: &str| text.parse::<usize>().map_err(|_| format!("`{text}` is no number of a GPU"));
-    match word.split_once(':') {
-        None if word == "auto" => Ok("Auto".into()),
-        None if word == "cpu" => Ok("Cpu".into()),
-        None if word == "cuda" => Ok("Cuda(0)".into()),
-        Some(("cuda", number)) => Ok(format!("Cuda({})", ordinal(number)?)),
-        _ => Err("expected auto, cpu, cuda or cuda:N".into()),
-    }
-}
-
 impl GraphArg {
     fn load(&self) -> Result<Loaded, Error> {
-        let device = self.device.iter().map(|device| format!("device={device}"));
+        // written as a graph writes it
+        let device = self.device.iter().map(|device| format!("device={device:?}"));
         load(&Request {
             graph: self.graph.clone(),
             without: self.without.clone(),

@@ -1,11 +1,15 @@
 //! Features of a source's pictures: the evaluation view of each, through a network's backbone.
 
+use std::convert::Infallible;
+
 use rayon::prelude::*;
 
-use super::knn::Labelled;
+use super::extractor::{Tokens, Told};
+use super::knn::{Bank, Labelled};
 use super::view::View;
 use crate::data::source::{Images, Raw};
 use crate::data::{Rgb8, decode};
+use crate::kernels::Kernels;
 use crate::nn::network::{Answer, Asked, Network};
 use crate::nn::statistics::Averages;
 use crate::nn::weights::failed;
@@ -119,22 +123,15 @@ impl Wanted {
         Asked { patches: self.average_patches, last_blocks, ..Asked::default() }
     }
 
-    /// The rows of an answer to [`Wanted::asked`], for a network of this width.
-    ///
-    /// # Errors
-    /// When the device fails.
-    pub fn rows<D: Device>(self, answer: &Answer<D>, width: usize) -> Result<Vec<f32>, StageError> {
-        let host = |tensor: &Batched<D>| tensor.to_host().map_err(failed);
-        let mut parts = match answer.blocks.first().filter(|blocks| !blocks.is_empty()) {
-            Some(blocks) => blocks.iter().map(host).collect::<Result<Vec<_>, _>>()?,
-            None => vec![host(&answer.cls)?],
-        };
-        if let (true, Some(tokens)) = (self.average_patches, answer.tokens.first()) {
-            parts.push(mean_of_patches(&host(tokens)?, &tokens.dims));
-        }
+    /// The rows of an answer to [`Wanted::asked`], from a network of this width.
+    pub fn rows(self, told: &Told, width: usize) -> Vec<f32> {
+        let blocks = told.blocks.iter().map(Vec::as_slice);
+        let mut parts: Vec<&[f32]> = if told.blocks.is_empty() { vec![&told.cls] } else { blocks.collect() };
+        let means = told.tokens.as_ref().filter(|_| self.average_patches).map(mean_of_patches);
+        parts.extend(means.as_deref());
         let n = parts[0].len() / width; // the first part is there in either case above
         let row = |i: usize| parts.iter().flat_map(move |part| part[i * width..][..width].iter().copied());
-        Ok((0..n).flat_map(row).collect())
+        (0..n).flat_map(row).collect()
     }
 }
 
@@ -155,26 +152,10 @@ impl<D: Device> Judged<'_, D> {
             Batched::from_host(device, pixels, vec![1, n, 3, height, width], Some(1)).map_err(failed)?;
         self.network.evaluate(&[&pictures], asked, self.averages).map_err(failed)
     }
-
-    /// Features of square pictures (n, 3, side, side) as rows of [`Wanted::width`] numbers.
-    ///
-    /// # Errors
-    /// When the device fails.
-    pub fn features(
-        &self,
-        device: &D,
-        pixels: Vec<f32>,
-        side: usize,
-        wanted: Wanted,
-    ) -> Result<Vec<f32>, StageError> {
-        let answer = self.answer(device, pixels, (side, side), wanted.asked())?;
-        wanted.rows(&answer, self.network.width())
-    }
 }
 
-/// (views, batch, 1 + patches, W) to the means over the patches, (views · batch, W).
-fn mean_of_patches(tokens: &[f32], dims: &[usize]) -> Vec<f32> {
-    let (count, width) = (dims[2], dims[3]);
+/// (n, 1 + patches, width) to the means over the patches, (n, width).
+fn mean_of_patches(&Tokens { ref numbers, count, width }: &Tokens) -> Vec<f32> {
     let mean = |image: &[f32]| -> Vec<f32> {
         let mut sums = vec![0.0f64; width];
         for patch in image.chunks_exact(width).skip(1) {
@@ -182,7 +163,7 @@ fn mean_of_patches(tokens: &[f32], dims: &[usize]) -> Vec<f32> {
         }
         sums.into_iter().map(|sum| (sum / (count - 1).max(1) as f64) as f32).collect()
     };
-    tokens.chunks_exact(count * width).flat_map(mean).collect()
+    numbers.chunks_exact(count * width).flat_map(mean).collect()
 }
 
 /// The indices of a source's labelled pictures.
@@ -190,48 +171,43 @@ pub fn labelled(images: &dyn Images) -> Vec<usize> {
     (0..images.len()).filter(|&index| images.label(index).is_some()).collect()
 }
 
-/// What the numbers of a source's labelled pictures are: their pixels, or a network's CLS of the last layer; and the pictures that
+/// A network's CLS of the last layer for a source's labelled pictures, brought to unit length on its device; and the pictures that
 /// can't be read, in the source's order.
 ///
 /// # Errors
 /// When the device fails.
-pub fn extract<D: Device>(
+pub fn extract<D: Kernels>(
     device: &D,
     images: &dyn Images,
     view: View,
-    network: Option<Judged<'_, D>>,
+    judged: Judged<'_, D>,
     batch: usize,
-) -> Result<(Labelled, Vec<Unreadable>), StageError> {
-    extract_of(device, images, &labelled(images), view, network, batch, |_| ())
+) -> Result<(Bank<D>, Vec<Unreadable>), StageError> {
+    let (which, side) = (labelled(images), (view.crop, view.crop));
+    let mut bank = Bank::with_room(device, which.len(), judged.network.width()).map_err(failed)?;
+    let unreadable = each_batch(images, &which, view, batch, |Shown { pixels, indices }| {
+        let answer = judged.answer(device, pixels, side, Asked::default())?;
+        bank.add(&answer.cls, labels(images, &indices)).map_err(failed)
+    })?;
+    Ok((bank.normalized().map_err(failed)?, unreadable))
 }
 
-/// [`extract`] for the pictures `which` alone, of which those without a label are passed over; `done` hears how many were shown.
-///
-/// # Errors
-/// When the device fails.
-pub fn extract_of<D: Device>(
-    device: &D,
-    images: &dyn Images,
-    which: &[usize],
-    view: View,
-    network: Option<Judged<'_, D>>,
-    batch: usize,
-    mut done: impl FnMut(usize),
-) -> Result<(Labelled, Vec<Unreadable>), StageError> {
-    let dim = network.map_or(3 * view.crop * view.crop, |judged| judged.network.width());
+/// The same of the pictures' pixels, on the host.
+pub fn pixels(images: &dyn Images, view: View, batch: usize) -> (Labelled, Vec<Unreadable>) {
+    let (which, dim) = (labelled(images), 3 * view.crop * view.crop);
     // a vector that grows holds its numbers twice for a moment
-    let (mut features, mut labels) = (Vec::with_capacity(which.len() * dim), Vec::with_capacity(which.len()));
-    let which: Vec<usize> = which.iter().copied().filter(|&index| images.label(index).is_some()).collect();
-    let unreadable = each_batch(images, &which, view, batch, |shown| {
-        match network {
-            None => features.extend(shown.pixels),
-            Some(judged) => features.extend(judged.features(device, shown.pixels, view.crop, Wanted::CLS)?),
-        }
-        labels.extend(shown.indices.iter().filter_map(|&index| images.label(index)));
-        done(shown.indices.len());
-        Ok(())
-    })?;
-    Ok((Labelled::normalized(dim, features, labels), unreadable))
+    let (mut features, mut of) = (Vec::with_capacity(which.len() * dim), Vec::with_capacity(which.len()));
+    let Ok(unreadable) = each_batch(images, &which, view, batch, |shown| {
+        features.extend(shown.pixels);
+        of.extend(labels(images, &shown.indices));
+        Ok::<_, Infallible>(())
+    });
+    (Labelled::normalized(dim, features, of), unreadable)
+}
+
+/// The labels of a source's pictures, of those that have one.
+pub fn labels(images: &dyn Images, which: &[usize]) -> impl Iterator<Item = u32> {
+    which.iter().filter_map(|&index| images.label(index))
 }
 
 #[cfg(test)]

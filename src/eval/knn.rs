@@ -1,9 +1,13 @@
 //! Weighted nearest-neighbour classification (Wu et al. 2018; DINO's appendix F.1).
 
+use std::convert::Infallible;
+
 use rayon::prelude::*;
 
-use crate::kernels::Products;
-use crate::kernels::cpu::linear;
+use super::classifier::Rows;
+use crate::kernels::cpu::neighbours;
+use crate::kernels::{Kernels, Neighbours, Stretch};
+use crate::tensor::{Batched, Device};
 
 /// Labelled rows of unit length, (rows, dim).
 #[derive(Clone, Debug, PartialEq)]
@@ -14,12 +18,9 @@ pub struct Labelled {
 }
 
 impl Labelled {
-    /// Rows of any length, brought to unit length. `features` holds `labels.len()` rows.
+    /// Rows of any length, brought to unit length.
     pub fn normalized(dim: usize, mut features: Vec<f32>, labels: Vec<u32>) -> Self {
-        for row in features.chunks_exact_mut(dim) {
-            let norm = row.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt().max(1e-12) as f32;
-            row.iter_mut().for_each(|x| *x /= norm);
-        }
+        neighbours::unit(features.len() / dim.max(1), dim, &mut features);
         Labelled { dim, features, labels }
     }
 
@@ -34,6 +35,12 @@ impl Labelled {
     }
 }
 
+impl From<Rows> for Labelled {
+    fn from(Rows { dim, features, labels }: Rows) -> Self {
+        Labelled::normalized(dim, features, labels)
+    }
+}
+
 /// Accuracy in percent for one number of neighbours.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Accuracy {
@@ -42,22 +49,114 @@ pub struct Accuracy {
     pub top5: f64,
 }
 
-/// Rows classified at once, and training rows that they are compared with at once: of the sizes tried the fastest
-/// (`cargo bench --bench knn`), for 16 MiB of similarities.
-const ROWS: usize = 1024;
-const COLUMNS: usize = 4096;
+/// Labelled rows of unit length, (rows, dim), where a device searches them.
+pub struct Bank<D: Device> {
+    dim: usize,
+    /// As many rows as there are labels, and room behind them.
+    rows: Batched<D>,
+    labels: Vec<u32>,
+}
 
-/// Similarities that are passed over at once when none of them is near enough.
-const STRETCH: usize = 64;
+impl<D: Kernels> Bank<D> {
+    /// Room for so many rows, of which there are none yet.
+    ///
+    /// # Errors
+    /// When the device has none.
+    pub fn with_room(device: &D, rows: usize, dim: usize) -> Result<Self, D::Err> {
+        // no device is asked for a tensor of nothing
+        let rows = Batched::empty(device, vec![rows.max(1), dim], None)?;
+        Ok(Bank { dim, rows, labels: Vec::new() })
+    }
+
+    /// Takes rows of unit length over.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn new(device: &D, Labelled { dim, features, labels }: Labelled) -> Result<Self, D::Err> {
+        if labels.is_empty() {
+            return Bank::with_room(device, 0, dim);
+        }
+        let dims = vec![labels.len(), dim];
+        Ok(Bank { dim, rows: Batched::from_host(device, features, dims, None)?, labels })
+    }
+
+    /// Takes rows behind those that are there, one for each label.
+    ///
+    /// # Errors
+    /// When the device fails.
+    ///
+    /// # Panics
+    /// When there is no room for them.
+    pub fn add(&mut self, rows: &Batched<D>, labels: impl IntoIterator<Item = u32>) -> Result<(), D::Err> {
+        let device = rows.flat.device().clone();
+        device.copy_to(self.labels.len() * self.dim, rows.view(), self.rows.view_mut())?;
+        self.labels.extend(labels);
+        Ok(())
+    }
+
+    /// The rows brought to unit length.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn normalized(mut self) -> Result<Self, D::Err> {
+        let device = self.rows.flat.device().clone();
+        device.unit_rows(self.labels.len(), self.dim, self.rows.view_mut())?;
+        Ok(self)
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// True when there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+}
+
+/// Rows classified at once: what similarities, candidates and votes take memory for.
+const ROWS: usize = 1024;
 
 /// Classifies each row of `val` by its k nearest rows of `train`, whose votes weigh exp(similarity / temperature); for
-/// each of `ks`. Memory beyond the features is bounded by `ROWS` × (`COLUMNS` + 4 × the largest k) numbers.
+/// each of `ks`. Memory beyond the features is bounded by some thousand numbers for each of `ROWS` rows.
 pub fn classify(train: &Labelled, val: &Labelled, ks: &[usize], temperature: f64) -> Vec<Accuracy> {
+    let (dim, rows) = (train.dim, train.len());
+    let search = |which, most| {
+        Ok::<_, Infallible>(neighbours::nearest(dim, most, which, &val.features, rows, &train.features))
+    };
+    let Ok(accuracies) = judged([&train.labels, &val.labels], ks, temperature, search);
+    accuracies
+}
+
+/// The same where rows lie on a device, which looks for the neighbours; votes are the host's.
+///
+/// # Errors
+/// When the device fails.
+pub fn classify_on<D: Kernels>(
+    device: &D,
+    [train, val]: [&Bank<D>; 2],
+    ks: &[usize],
+    temperature: f64,
+) -> Result<Vec<Accuracy>, D::Err> {
+    let search =
+        |which, most| device.nearest(train.dim, most, which, val.rows.view(), train.len(), train.rows.view());
+    judged([&train.labels, &val.labels], ks, temperature, search)
+}
+
+/// How often the votes of those are right that `search` finds for a stretch of rows.
+fn judged<E>(
+    [train, val]: [&[u32]; 2],
+    ks: &[usize],
+    temperature: f64,
+    search: impl Fn(Stretch, usize) -> Result<Vec<Neighbours>, E>,
+) -> Result<Vec<Accuracy>, E> {
     let largest = ks.iter().copied().max().unwrap_or(0).min(train.len());
-    let classes = train.labels.iter().chain(&val.labels).max().map_or(0, |&c| c as usize + 1);
+    let classes = train.iter().chain(val).max().map_or(0, |&c| c as usize + 1);
     let mut hits = vec![[0usize; 2]; ks.len()];
-    for (block, labels) in val.features.chunks(ROWS * val.dim).zip(val.labels.chunks(ROWS)) {
-        let nearest = nearest(train, block, largest);
+    for (block, labels) in val.chunks(ROWS).enumerate() {
+        let first = block * ROWS;
+        let nearest = search(first..first + labels.len(), largest)?;
         let judged: Vec<Vec<[bool; 2]>> = nearest
             .par_iter()
             .zip(labels)
@@ -73,101 +172,16 @@ pub fn classify(train: &Labelled, val: &Labelled, ks: &[usize], temperature: f64
         }
     }
     let percent = |hits: usize| 100.0 * hits as f64 / val.len().max(1) as f64;
-    ks.iter()
-        .zip(hits)
-        .map(|(&k, [top1, top5])| Accuracy { k, top1: percent(top1), top5: percent(top5) })
-        .collect()
-}
-
-/// For each row of a block the `most` nearest training rows, nearest first; of equals the earlier one first.
-fn nearest(train: &Labelled, block: &[f32], most: usize) -> Vec<Vec<(f32, u32)>> {
-    let rows = block.len() / train.dim;
-    let mut found: Vec<Nearest> = (0..rows).map(|_| Nearest::new(most)).collect();
-    let mut similar = vec![0.0; rows * COLUMNS];
-    for (part, columns) in train.features.chunks(COLUMNS * train.dim).enumerate() {
-        let count = columns.len() / train.dim;
-        let similar = &mut similar[..rows * count];
-        linear::forward(
-            Products::F32,
-            rows,
-            train.dim,
-            count,
-            block.into(),
-            columns,
-            None,
-            (&mut *similar).into(),
-        );
-        let first = (part * COLUMNS) as u32;
-        found.par_iter_mut().zip(similar.par_chunks(count)).for_each(|(near, row)| near.look(row, first));
-    }
-    found.into_par_iter().map(Nearest::sorted).collect()
-}
-
-/// The nearest of the rows that were looked at, and up to as many that may be among them.
-struct Nearest {
-    most: usize,
-    kept: Vec<(f32, u32)>,
-    /// What is no nearer is none of the nearest.
-    bar: f32,
-}
-
-impl Nearest {
-    fn new(most: usize) -> Self {
-        Nearest { most, kept: Vec::with_capacity(2 * most), bar: f32::NEG_INFINITY }
-    }
-
-    /// Looks at the similarities of training rows from `first` on.
-    fn look(&mut self, similarities: &[f32], first: u32) {
-        for (at, stretch) in similarities.chunks(STRETCH).enumerate() {
-            if largest(stretch) <= self.bar {
-                continue;
-            }
-            for (column, &similarity) in stretch.iter().enumerate() {
-                if similarity > self.bar {
-                    self.kept.push((similarity, first + (at * STRETCH + column) as u32));
-                    self.raise();
-                }
-            }
-        }
-    }
-
-    /// Lets go of those that are none of the nearest, once they are as many: a choice costs less than an order kept throughout.
-    fn raise(&mut self) {
-        if self.kept.len() == 2 * self.most {
-            self.kept.select_nth_unstable_by(self.most - 1, nearer);
-            self.kept.truncate(self.most);
-            self.bar = self.kept[self.most - 1].0;
-        }
-    }
-
-    fn sorted(mut self) -> Vec<(f32, u32)> {
-        self.kept.sort_unstable_by(nearer);
-        self.kept.truncate(self.most);
-        self.kept
-    }
-}
-
-/// The nearer one first, of equals the earlier.
-fn nearer(a: &(f32, u32), b: &(f32, u32)) -> std::cmp::Ordering {
-    b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
-}
-
-/// The largest of finite numbers, by lanes that a compiler joins into vectors.
-fn largest(numbers: &[f32]) -> f32 {
-    let (lanes, rest) = numbers.as_chunks::<16>();
-    let larger = |a: f32, b: f32| if a > b { a } else { b };
-    let mut most = [f32::NEG_INFINITY; 16];
-    for lane in lanes {
-        most.iter_mut().zip(lane).for_each(|(most, &x)| *most = larger(*most, x));
-    }
-    most.iter().chain(rest).copied().fold(f32::NEG_INFINITY, larger)
+    let of =
+        |(&k, [top1, top5]): (&usize, [usize; 2])| Accuracy { k, top1: percent(top1), top5: percent(top5) };
+    Ok(ks.iter().zip(hits).map(of).collect())
 }
 
 /// Whether a label has the most votes, and whether it is among the five classes that have the most. Of equals the lower class is first, classes
 /// without votes too: where fewer than five have any, the reference's five are these and the lowest others. Votes are relative to the
 /// nearest's, which changes no order and keeps them finite.
 fn judge(
-    train: &Labelled,
+    train: &[u32],
     near: &[(f32, u32)],
     k: usize,
     temperature: f64,
@@ -178,8 +192,7 @@ fn judge(
     let nearest = near.first().map_or(0.0, |one| f64::from(one.0));
     let mut votes = vec![0.0f64; classes];
     for &(similarity, index) in near {
-        votes[train.labels[index as usize] as usize] +=
-            ((f64::from(similarity) - nearest) / temperature).exp();
+        votes[train[index as usize] as usize] += ((f64::from(similarity) - nearest) / temperature).exp();
     }
     let own = votes[label as usize];
     let before = |(class, &vote): (usize, &f64)| vote > own || (vote == own && class < label as usize);

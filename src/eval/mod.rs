@@ -4,6 +4,7 @@
 //! subject    a run's folder or a file of weights, as the network that is judged
 //! dataset    an argument as the pictures that it means
 //! view       how a picture is shown
+//! extractor  a network as protocols ask it, whatever device it lives on
 //! features   what a network makes of pictures
 //! left_out   pictures that can't be read
 //! knn        votes of nearest neighbours
@@ -22,6 +23,7 @@ pub mod augmented;
 pub mod classifier;
 pub mod copy;
 pub mod dataset;
+pub mod extractor;
 pub mod feature_file;
 pub mod features;
 pub mod finetune;

@@ -3,18 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::features::Judged;
+use super::classifier::Rows;
+use super::extractor::{Extractor, Placed, Told};
+use super::features::{Unreadable, Wanted, each_batch, labels};
 use super::view::View;
+use crate::data::source::Images;
 use crate::error::Error;
 use crate::graph::load::{Request, load};
 use crate::graph::spec::{GraphSpec, HeadSpec, NetworkSpec};
 use crate::kernels::{Kernels, Products};
 use crate::nn::architectures;
-use crate::nn::network::Lent;
+use crate::nn::network::Asked;
 use crate::nn::statistics::Averages;
 use crate::nn::weights::load as load_parameters;
 use crate::runtime::stage::StageError;
-use crate::tensor::Device;
 use crate::weights::{self, Format, Preprocessing, Which};
 
 /// How a network is to be opened and shown pictures.
@@ -28,21 +30,22 @@ pub struct Ask {
     pub products: Products,
 }
 
-/// A backbone with its weights; its head, which no evaluation asks for, is left out.
-pub struct Subject<D: Device> {
+/// A backbone with its weights; its head, which no evaluation asks for, is left out. Protocols that only ask it for features don't see
+/// where it lives; one that trains it does (`Subject<Placed<D>>`).
+pub struct Subject<N = Box<dyn Extractor>> {
     /// Where the weights come from.
     pub path: PathBuf,
     /// Which of two networks it is; none where there is one alone.
     pub which: Option<Which>,
     pub spec: NetworkSpec,
-    pub network: Lent<D>,
-    pub averages: Averages,
+    /// The network, where it lives.
+    pub placed: N,
     pub view: View,
     /// The precision of products and activations.
     pub products: Products,
 }
 
-impl<D: Kernels> Subject<D> {
+impl<D: Kernels> Subject<Placed<D>> {
     /// Reads weights, and how pictures were shown to them where that is known.
     ///
     /// # Errors
@@ -76,12 +79,65 @@ impl<D: Kernels> Subject<D> {
             .ok_or_else(|| Error::Failed("a network that was just made is shared".into()))?;
         let backbone = owned.parameters_mut().into_iter().filter(|p| p.name.starts_with("backbone."));
         load_parameters(device, backbone.collect(), &mut state, "").map_err(refused)?;
-        Ok(Subject { path: path.to_owned(), which, spec, network, averages, view, products: ask.products })
+        let placed = Placed { device: device.clone(), network, averages };
+        Ok(Subject { path: path.to_owned(), which, spec, placed, view, products: ask.products })
     }
 
-    /// The network as features are asked of it.
-    pub fn judged(&self) -> Judged<'_, D> {
-        Judged { network: &**self.network, averages: &self.averages }
+    /// The same for whoever asks for features alone.
+    pub fn anywhere(self) -> Subject {
+        let Subject { path, which, spec, placed, view, products } = self;
+        Subject { path, which, spec, placed: Box::new(placed), view, products }
+    }
+}
+
+impl<N: Extractor> Subject<N> {
+    /// Width of the features.
+    pub fn width(&self) -> usize {
+        self.placed.width()
+    }
+
+    /// What the network says of pictures (n, 3, height, width).
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn answer(&self, pixels: Vec<f32>, size: (usize, usize), asked: Asked) -> Result<Told, Error> {
+        self.placed.answer(pixels, size, asked).map_err(|e| Error::Failed(e.to_string()))
+    }
+
+    /// Features of pictures in the evaluation's view, (n, 3, crop, crop), as rows of [`Wanted::width`] numbers.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn features(&self, pixels: Vec<f32>, wanted: Wanted) -> Result<Vec<f32>, Error> {
+        let told = self.answer(pixels, (self.view.crop, self.view.crop), wanted.asked())?;
+        Ok(wanted.rows(&told, self.width()))
+    }
+
+    /// Features and labels of the pictures `which` of a source, of which those without a label are passed over, so many in the network at
+    /// once; and those that can't be read. `done` hears how many were shown.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn rows(
+        &self,
+        images: &dyn Images,
+        which: &[usize],
+        (wanted, batch): (Wanted, usize),
+        mut done: impl FnMut(usize),
+    ) -> Result<(Rows, Vec<Unreadable>), Error> {
+        let which: Vec<usize> =
+            which.iter().copied().filter(|&index| images.label(index).is_some()).collect();
+        let dim = wanted.width(self.width());
+        // a vector that grows holds its numbers twice for a moment
+        let (features, of) = (Vec::with_capacity(which.len() * dim), Vec::with_capacity(which.len()));
+        let mut rows = Rows { dim, features, labels: of };
+        let unreadable = each_batch(images, &which, self.view, batch, |shown| {
+            rows.features.extend(self.features(shown.pixels, wanted)?);
+            rows.labels.extend(labels(images, &shown.indices));
+            done(shown.indices.len());
+            Ok::<(), Error>(())
+        })?;
+        Ok((rows, unreadable))
     }
 
     /// What decides the numbers of an evaluation, for its record.
@@ -91,7 +147,7 @@ impl<D: Kernels> Subject<D> {
             "weights": self.path.display().to_string(),
             "network": self.which.map(Which::key),
             "architecture": self.spec.backbone.label(),
-            "width": self.network.width(),
+            "width": self.width(),
             "precision": format!("{:?}", self.products).to_lowercase(),
             "resize": resize, "crop": crop, "mean": mean.map(written), "deviation": deviation.map(written),
         })

@@ -1,6 +1,8 @@
 //! The kernels by family: what an operation asks of a device. One line a kernel; the CPU's implementation stands in
 //! [`super::cpu`] under the same family, its oracle in [`super::scalar`].
 
+use std::ops::Range;
+
 use dfdx::prelude::{Cpu, HasErr};
 
 use super::{AttentionDims, ConvDims, Numbers, NumbersMut, Products, Rows, cpu};
@@ -299,6 +301,26 @@ family! {
     }
 }
 
+/// A stretch of rows.
+pub type Stretch = Range<usize>;
+
+/// The most products with a bank that stand in a GPU's memory at once: 256 MiB.
+pub const MOST_PRODUCTS: usize = 1 << 26;
+
+/// A query's nearest rows: their products with it, and their places in the bank.
+pub type Neighbours = Vec<(f32, u32)>;
+
+family! {
+    /// The rows of a bank that are nearest to queries.
+    NeighbourKernels in neighbours {
+        /// Brings the first rows to unit length, each where it stands.
+        fn unit_rows = unit(rows: usize, dim: usize, x: write);
+        /// For each of the queries `which` the `most` of the bank's first `rows` rows whose products with it are largest, nearest first, of
+        /// equals the earlier one first; fewer where there are no more, or products are no numbers. Products are exact whatever TF32 is set to.
+        fn nearest = nearest(dim: usize, most: usize, which: Stretch, queries: read, rows: usize, bank: read) -> Vec<Neighbours>;
+    }
+}
+
 /// Every kernel that training needs: what a device must bring to run a graph.
 pub trait Kernels:
     LinearKernels
@@ -315,6 +337,7 @@ pub trait Kernels:
     + LossKernels
     + UpdateKernels
     + FigureKernels
+    + NeighbourKernels
 {
 }
 

@@ -19,6 +19,7 @@
 //! | `optimizer` | norms and finiteness; AdamW and the teacher's average in one pass over the weights | memory |
 //! | `pool` | the largest and the mean of positions | memory |
 //! | `figures` | first choices and effective rank, for the collapse doctor | memory, multiply-adds |
+//! | `neighbours` | a bank's rows that are nearest to queries, by `matrix` and a choice | multiply-adds |
 //! | `patch`, `tokens`, `position` | pixels to tokens, parts of tensors | memory |
 //! | `peak` | nothing: a loop in registers that says what multiply-adds could reach | multiply-adds |
 //!

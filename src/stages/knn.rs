@@ -7,11 +7,13 @@ use super::onlooker::{self, NETWORKS};
 use super::range::Ranges;
 use super::source;
 use crate::data::source::Images;
-use crate::eval::features::{Judged, extract};
-use crate::eval::knn::{Labelled, classify};
+use crate::eval::features::{Judged, Unreadable, extract, pixels};
+use crate::eval::knn::{Accuracy, classify, classify_on};
 use crate::eval::view::View;
-use crate::graph::spec::GraphSpec;
+use crate::graph::spec::{DeviceChoice, GraphSpec};
+use crate::kernels::{Kernels, MOST_PRODUCTS};
 use crate::nn::statistics::Averages;
+use crate::nn::weights::failed;
 use crate::optim::schedule::Span;
 use crate::plan::cost;
 use crate::report::rejected::{LeftOut, Rejections};
@@ -117,7 +119,15 @@ impl Declare for Knn {
         let features = (images(&self.train) + images(&self.val)) * network.backbone.width() as f64;
         let side = self.crop_side(network.backbone.image());
         let pass = self.batch as f64 * cost::crop_untraced(network, scope.graph.products(), side);
-        Cost { parameters: 0, flops: 0.0, bytes: cost::FLOAT * features + pass, resident: 0.0 }
+        // a GPU compares many at once, when the features are there
+        let search = match scope.graph.device {
+            DeviceChoice::Cuda(_) => {
+                cost::FLOAT * (images(&self.train) * images(&self.val)).min(MOST_PRODUCTS as f64)
+            }
+            DeviceChoice::Auto | DeviceChoice::Cpu => 0.0,
+        };
+        let bytes = cost::FLOAT * features + pass.max(search);
+        Cost { parameters: 0, flops: 0.0, bytes, resident: 0.0 }
     }
 
     fn reads(&self) -> Vec<(String, std::path::PathBuf)> {
@@ -163,7 +173,7 @@ fn sources(stage: &Knn) -> Result<(Arc<dyn Images>, Arc<dyn Images>), StageError
     Ok((train, val))
 }
 
-impl<D: Device> Running<D> {
+impl<D: Kernels> Running<D> {
     /// Opens both sources.
     ///
     /// # Errors
@@ -184,20 +194,46 @@ impl<D: Device> Running<D> {
         Ok(Running { stage, view, train, val, strict, rejections, averages, device })
     }
 
-    /// Features of a source's pictures, of which there must be some.
-    fn features(
+    /// Notes which of a source's pictures can't be read, unless that is the end of the evaluation.
+    fn note(
         &self,
         (name, images): (&'static str, &dyn Images),
-        network: Option<Judged<'_, D>>,
+        (read, unreadable): (usize, Vec<Unreadable>),
         left_out: &mut Reasons,
-    ) -> Result<Labelled, StageError> {
-        let (features, unreadable) = extract(&self.device, images, self.view, network, self.stage.batch)?;
-        if let Some(first) = unreadable.first().filter(|_| self.strict || features.is_empty()) {
+    ) -> Result<(), StageError> {
+        if let Some(first) = unreadable.first().filter(|_| self.strict || read == 0) {
             let why = if self.strict { "`strict` is set" } else { "no other picture can be used either" };
             return Err(StageError::Data(format!("{}: {}; {why}", images.name(first.index), first.reason)));
         }
         left_out.extend(unreadable.into_iter().map(|one| ((name, one.index), one.reason)));
-        Ok(features)
+        Ok(())
+    }
+
+    /// By a network's features, which stay where it lives.
+    fn by_features(
+        &self,
+        judged: Judged<'_, D>,
+        left_out: &mut Reasons,
+    ) -> Result<Vec<Accuracy>, StageError> {
+        let mut of = |name, images: &dyn Images| {
+            let (bank, unreadable) = extract(&self.device, images, self.view, judged, self.stage.batch)?;
+            self.note((name, images), (bank.len(), unreadable), left_out)?;
+            Ok::<_, StageError>(bank)
+        };
+        let (train, val) = (of(TRAIN, self.train.as_ref())?, of(VAL, self.val.as_ref())?);
+        let Knn { k, temperature, .. } = &self.stage;
+        classify_on(&self.device, [&train, &val], k, *temperature).map_err(failed)
+    }
+
+    /// By pixels, on the host: they may be more than a device has room for.
+    fn by_pixels(&self, left_out: &mut Reasons) -> Result<Vec<Accuracy>, StageError> {
+        let mut of = |name, images: &dyn Images| {
+            let (rows, unreadable) = pixels(images, self.view, self.stage.batch);
+            self.note((name, images), (rows.len(), unreadable), left_out)?;
+            Ok::<_, StageError>(rows)
+        };
+        let (train, val) = (of(TRAIN, self.train.as_ref())?, of(VAL, self.val.as_ref())?);
+        Ok(classify(&train, &val, &self.stage.k, self.stage.temperature))
     }
 
     /// Names the pictures that an evaluation left out.
@@ -217,9 +253,11 @@ impl<D: Device> Running<D> {
         left_out: &mut Reasons,
         events: &mut Vec<Event>,
     ) -> Result<(), StageError> {
-        let train = self.features((TRAIN, self.train.as_ref()), network, left_out)?;
-        let val = self.features((VAL, self.val.as_ref()), network, left_out)?;
-        for accuracy in classify(&train, &val, &self.stage.k, self.stage.temperature) {
+        let accuracies = match network {
+            Some(judged) => self.by_features(judged, left_out)?,
+            None => self.by_pixels(left_out)?,
+        };
+        for accuracy in accuracies {
             let fields = serde_json::json!({
                 "network": name, "k": accuracy.k, "top1": accuracy.top1, "top5": accuracy.top5,
             });
@@ -231,7 +269,7 @@ impl<D: Device> Running<D> {
     }
 }
 
-impl<D: Device> Stage<D> for Running<D> {
+impl<D: Kernels> Stage<D> for Running<D> {
     fn fire(
         &mut self,
         at: &Moment,

@@ -74,6 +74,47 @@ fn features_in_files_take_a_networks_place() {
 }
 
 #[test]
+fn networks_live_on_a_device_that_is_there() {
+    let bench = Bench::new();
+    let run = bench.at("run");
+    let data = ["--train", TRAIN, "--val", VAL];
+    let of = |protocol: &[&'static str], more: &[&'static str]| -> Vec<String> {
+        let words = [&["eval"], protocol, &data, more].concat();
+        words.into_iter().map(str::to_owned).chain([run.clone()]).collect()
+    };
+    let knn = |more: &[&'static str]| of(&["knn"], more);
+    let tune = |more: &[&'static str]| of(&["finetune", "--out", "never"], more);
+    let other = |words: &[&str]| {
+        let all = [words, &["--weights", &run, "--device", "cuda:99"]].concat();
+        all.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    for (arguments, part) in [
+        (knn(&["--device", "gpu"]), "expected auto, cpu, cuda or cuda:N"),
+        (knn(&["--device", "cuda:99"]), "--device cuda:99"),
+        (other(&["features", VAL, "-o", "never.npy"]), "--device cuda:99"),
+        (other(&["attention", VAL]), "--device cuda:99"),
+        (knn(&["--device", "cpu", "--precision", "f16"]), "16-bit IEEE floats are for GPUs"),
+        (tune(&["--device", "cuda"]), "fine-tuning trains on the CPU"),
+        (tune(&["--precision", "f16"]), "16-bit IEEE floats are for GPUs"),
+    ] {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let said = bench.refused(&arguments);
+        assert!(said.contains(part), "{arguments:?}: {said}");
+    }
+    let (_, on_cpu) = bench.judge("knn", &[&data[..], &["--device", "cpu", "--which", "teacher"]].concat());
+    let on_gpu = knn(&["--device", "cuda", "--which", "teacher", "--json"]);
+    let on_gpu = bench.program(&on_gpu.iter().map(String::as_str).collect::<Vec<_>>());
+    match on_gpu.status.code() {
+        Some(0) => {
+            let on_gpu: Value = serde_json::from_slice(&on_gpu.stdout).unwrap();
+            assert_eq!(on_gpu["results"], on_cpu["results"]);
+        }
+        // there is none
+        code => assert_eq!(code, Some(2), "{}", String::from_utf8_lossy(&on_gpu.stderr)),
+    }
+}
+
+#[test]
 fn fine_tuning_goes_on_where_it_stood() {
     let bench = Bench::new();
     let recipe = [

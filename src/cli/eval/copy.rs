@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use dfdx::prelude::Cpu;
 use serde_json::{Value, json};
 
 use super::outcome::OutcomeArgs;
@@ -108,7 +107,7 @@ impl CopyArgs {
         if let Some(data) = &self.distractors {
             database.extend(self.folder(&subject, data)?.1);
         }
-        let dim = 2 * subject.network.width();
+        let dim = 2 * subject.width();
         if let Some(data) = &self.whitening {
             let whitening = Whitening::learn(dim, &self.folder(&subject, data)?.1);
             (database, queries) = (whitening.apply(&database), whitening.apply(&queries));
@@ -121,7 +120,7 @@ impl CopyArgs {
     }
 
     /// Names and features of a folder's pictures, of which all must be readable.
-    fn folder(&self, subject: &Subject<Cpu>, data: &str) -> Result<(Vec<String>, Vec<f32>), Error> {
+    fn folder(&self, subject: &Subject, data: &str) -> Result<(Vec<String>, Vec<f32>), Error> {
         let images = dataset::open(data)?;
         let file = |index| {
             let name = images.name(index);
@@ -130,7 +129,7 @@ impl CopyArgs {
         let mut order: Vec<(String, usize)> = (0..images.len()).map(|i| (file(i), i)).collect();
         order.sort();
         let mut count = Count::new(format!("features ({data})"), images.len());
-        let mut rows = Vec::with_capacity(order.len() * 2 * subject.network.width());
+        let mut rows = Vec::with_capacity(order.len() * 2 * subject.width());
         for part in order.chunks(self.view.batch()) {
             rows.extend(self.features(subject, images.as_ref(), part)?);
             count.add(part.len());
@@ -141,7 +140,7 @@ impl CopyArgs {
     /// CLS and generalised mean of some pictures.
     fn features(
         &self,
-        subject: &Subject<Cpu>,
+        subject: &Subject,
         images: &dyn Images,
         part: &[(String, usize)],
     ) -> Result<Vec<f32>, Error> {
@@ -154,14 +153,11 @@ impl CopyArgs {
             pixels.extend(subject.view.normalized(&shown));
         }
         let asked = Asked { patches: true, ..Asked::default() };
-        let answer = subject.judged().answer(&Cpu::default(), pixels, (side, side), asked);
-        let answer = answer.map_err(|e| Error::Failed(e.to_string()))?;
-        let tokens = answer.tokens.first().ok_or_else(|| {
+        let tokens = subject.answer(pixels, (side, side), asked)?.tokens.ok_or_else(|| {
             let label = subject.spec.backbone.label();
             Error::Request(format!("{label} has no patches; expected a vision transformer"))
         })?;
-        let numbers = tokens.to_host().map_err(|e| Error::Failed(format!("{e:?}")))?;
-        Ok(cls_and_gem(&numbers, tokens.dims[2], tokens.dims[3]))
+        Ok(cls_and_gem(&tokens.numbers, tokens.count, tokens.width))
     }
 }
 

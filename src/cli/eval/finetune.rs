@@ -69,7 +69,7 @@ impl Labelled {
 impl FinetuneArgs {
     /// Trains, and says after each epoch how often it is right.
     pub fn run(&self) -> Result<(), Error> {
-        let mut recipe = self.recipe.recipe()?;
+        let (mut recipe, ask) = (self.recipe.recipe()?, self.subject.ask_trained()?);
         self.begin()?;
         let (train, val) = (dataset::open(&self.train)?, dataset::open(&self.val)?);
         dataset::same_classes(train.as_ref(), val.as_ref())?;
@@ -79,7 +79,7 @@ impl FinetuneArgs {
         }
         // where there are fewer pictures than a batch, they are the batch, which the learning rate grows with
         recipe.batch = recipe.batch.min(train.which.len());
-        let subject = self.subject.open()?;
+        let subject = self.subject.open_trained(ask)?;
         let mut record = subject.to_json();
         record["train"] = json!({"data": self.train, "pictures": train.which.len()});
         record["val"] = json!({"data": self.val, "pictures": val.which.len()});

@@ -4,21 +4,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use dfdx::prelude::Cpu;
 use serde_json::{Value, json};
 
 use super::outcome::OutcomeArgs;
 use super::subject::ViewArgs;
+use crate::cli::device::Work;
 use crate::data::source::Images;
 use crate::error::Error;
-use crate::eval::classifier::Rows;
 use crate::eval::feature_file::{Pair, pair};
-use crate::eval::features::extract_of;
-use crate::eval::knn::{Accuracy, Labelled, classify};
+use crate::eval::features::Wanted;
+use crate::eval::knn::{Accuracy, Bank, Labelled, classify_on};
 use crate::eval::subject::Subject;
 use crate::eval::{dataset, low_shot};
 use crate::report::count::Count;
-use crate::runtime::stage::StageError;
+use crate::stages::registry::Registered;
 use crate::weights::Which;
 
 /// The arguments of `dinoflow eval knn`.
@@ -74,6 +73,25 @@ struct Judgement {
     record: Value,
 }
 
+/// A classification on whatever device.
+struct Classifying<'a> {
+    rows: [Labelled; 2],
+    ks: &'a [usize],
+    temperature: f64,
+}
+
+impl Work for Classifying<'_> {
+    type Done = Result<Vec<Accuracy>, Error>;
+
+    fn on<D: Registered>(self, device: &D) -> Self::Done {
+        let failed = |e: D::Err| Error::Failed(e.to_string());
+        let [train, val] = self.rows;
+        let (train, val) =
+            (Bank::new(device, train).map_err(failed)?, Bank::new(device, val).map_err(failed)?);
+        classify_on(device, [&train, &val], self.ks, self.temperature).map_err(failed)
+    }
+}
+
 impl KnnArgs {
     /// Classifies, and says how many rightly.
     pub fn run(&self) -> Result<(), Error> {
@@ -112,29 +130,29 @@ impl KnnArgs {
     fn judgement(
         &self,
         name: Option<&str>,
-        train: &Labelled,
-        val: &Labelled,
+        rows: [Labelled; 2],
         mut record: Value,
     ) -> Result<Judgement, Error> {
-        if train.is_empty() || val.is_empty() {
+        let [train, val] = [rows[0].len(), rows[1].len()];
+        if train == 0 || val == 0 {
             return Err(Error::Request("there is no labelled picture that can be read".into()));
         }
-        let accuracies = classify(train, val, &self.k, self.temperature);
+        let classifying = Classifying { rows, ks: &self.k, temperature: self.temperature };
+        let accuracies = self.view.device()?.work(classifying)?;
         let mut lines: Vec<String> = name.iter().map(|name| format!("{name}:")).collect();
         lines.extend(accuracies.iter().map(|Accuracy { k, top1, top5 }| {
             format!("{k}-NN classifier result: Top1: {top1:.2}, Top5: {top5:.2}")
         }));
         let accuracy = |a: &Accuracy| json!({"k": a.k, "top1": a.top1, "top5": a.top5});
-        record["train"] = json!(train.len());
-        record["val"] = json!(val.len());
+        record["train"] = json!(train);
+        record["val"] = json!(val);
         record["accuracy"] = accuracies.iter().map(accuracy).collect();
         Ok(Judgement { lines, record })
     }
 
     fn judge_features(&self, train: &Path, val: &Path) -> Result<Judgement, Error> {
         let Pair { first, second, .. } = pair(train, val)?;
-        let unit = |rows: Rows| Labelled::normalized(rows.dim, rows.features, rows.labels);
-        self.judgement(None, &unit(first), &unit(second), json!({}))
+        self.judgement(None, [first.into(), second.into()], json!({}))
     }
 
     fn judge_networks(&self) -> Result<Vec<Judgement>, Error> {
@@ -157,7 +175,7 @@ impl KnnArgs {
             let what = name.unwrap_or("weights");
             let train = self.features(&subject, &train, &chosen, &format!("{what}, train"))?;
             let val = self.features(&subject, &val, &all, &format!("{what}, val"))?;
-            judgements.push(self.judgement(name, &train, &val, subject.to_json())?);
+            judgements.push(self.judgement(name, [train, val], subject.to_json())?);
             if name.is_none() {
                 // a file of one network has no other
                 break;
@@ -169,26 +187,17 @@ impl KnnArgs {
     /// Features of some of a source's pictures; those that can't be read are named.
     fn features(
         &self,
-        subject: &Subject<Cpu>,
+        subject: &Subject,
         images: &Arc<dyn Images>,
         which: &[usize],
         what: &str,
     ) -> Result<Labelled, Error> {
         let mut count = Count::new(format!("features ({what})"), which.len());
-        let judged = Some(subject.judged());
-        let extracted = extract_of(
-            &Cpu::default(),
-            images.as_ref(),
-            which,
-            subject.view,
-            judged,
-            self.view.batch(),
-            |n| count.add(n),
-        );
-        let (features, unreadable) = extracted.map_err(|e: StageError| Error::Failed(e.to_string()))?;
+        let wanted = (Wanted::CLS, self.view.batch());
+        let (rows, unreadable) = subject.rows(images.as_ref(), which, wanted, |n| count.add(n))?;
         for one in unreadable {
             count.say(&format!("left out {}: {}", images.name(one.index), one.reason));
         }
-        Ok(features)
+        Ok(rows.into())
     }
 }

@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use dfdx::prelude::Cpu;
 use serde_json::{Value, json};
 
 use super::outcome::OutcomeArgs;
 use super::subject::ViewArgs;
 use crate::data::{Rgb8, decode};
 use crate::error::Error;
-use crate::eval::features::extract_of;
+use crate::eval::features::Wanted;
 use crate::eval::knn::Labelled;
 use crate::eval::retrieval::ground_truth::GroundTruth;
 use crate::eval::retrieval::pictures::{SCALES, features, fitted, fitted_part};
@@ -154,21 +153,17 @@ impl RetrievalArgs {
         }
         let subject = self.subject()?;
         let mut count = Count::new("features", which.len());
-        let (view, batch) = (subject.view, self.view.batch());
-        let seen =
-            extract_of(&Cpu::default(), images.as_ref(), &which, view, Some(subject.judged()), batch, |n| {
-                count.add(n)
-            });
-        let (rows, unreadable) = seen.map_err(|e| Error::Failed(e.to_string()))?;
+        let wanted = (Wanted::CLS, self.view.batch());
+        let (rows, unreadable) = subject.rows(images.as_ref(), &which, wanted, |n| count.add(n))?;
         for one in unreadable {
             count.say(&format!("left out {}: {}", images.name(one.index), one.reason));
         }
         let mut record = subject.to_json();
         record["data"] = json!(data);
-        Ok((rows, record))
+        Ok((rows.into(), record))
     }
 
-    fn subject(&self) -> Result<Subject<Cpu>, Error> {
+    fn subject(&self) -> Result<Subject, Error> {
         self.view.open(&self.weights.clone().unwrap_or_default(), self.which)
     }
 
@@ -207,12 +202,12 @@ impl RetrievalArgs {
         record["size"] = json!(size);
         record["scales"] = json!(scales);
         record["whole_queries"] = json!(self.whole_queries);
-        Ok(Both { dim: subject.network.width(), database, queries, record })
+        Ok(Both { dim: subject.width(), database, queries, record })
     }
 }
 
 /// A picture of the ground truth's, which can't do without any.
-fn read(path: &Path, subject: &Subject<Cpu>) -> Result<Rgb8, Error> {
+fn read(path: &Path, subject: &Subject) -> Result<Rgb8, Error> {
     let bytes =
         std::fs::read(path).map_err(|cause| Error::File { doing: "read", path: path.to_owned(), cause })?;
     decode(&bytes, &subject.view.decode).map_err(|e| Error::Request(format!("{}: {e}", path.display())))

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use dfdx::prelude::Cpu;
 use serde_json::{Value, json};
 
 use super::subject::ViewArgs;
@@ -13,7 +12,7 @@ use crate::error::Error;
 use crate::eval::classifier::Rows;
 use crate::eval::dataset;
 use crate::eval::feature_file::{Pair, pair};
-use crate::eval::features::{Wanted, each_batch, labelled};
+use crate::eval::features::{Wanted, labelled};
 use crate::eval::subject::Subject;
 use crate::graph::spec::Backbone;
 use crate::report::count::Count;
@@ -52,7 +51,7 @@ pub struct RowsArgs {
 
 /// A network with the pictures that are to be seen through it.
 pub struct Sources {
-    pub subject: Subject<Cpu>,
+    pub subject: Subject,
     pub wanted: Wanted,
     pub train: Arc<dyn Images>,
     pub val: Arc<dyn Images>,
@@ -131,19 +130,9 @@ impl Sources {
     /// # Errors
     /// When the device fails.
     pub fn rows(&self, images: &dyn Images, batch: usize, what: &str) -> Result<Rows, Error> {
-        let (subject, which) = (&self.subject, labelled(images));
+        let which = labelled(images);
         let mut count = Count::new(format!("features ({what})"), which.len());
-        let dim = self.wanted.width(subject.network.width());
-        let (features, labels) = (Vec::with_capacity(which.len() * dim), Vec::with_capacity(which.len()));
-        let mut rows = Rows { dim, features, labels };
-        let unreadable = each_batch(images, &which, subject.view, batch, |shown| {
-            let side = subject.view.crop;
-            let seen = subject.judged().features(&Cpu::default(), shown.pixels, side, self.wanted);
-            rows.features.extend(seen.map_err(|e| Error::Failed(e.to_string()))?);
-            rows.labels.extend(shown.indices.iter().filter_map(|&index| images.label(index)));
-            count.add(shown.indices.len());
-            Ok::<(), Error>(())
-        })?;
+        let (rows, unreadable) = self.subject.rows(images, &which, (self.wanted, batch), |n| count.add(n))?;
         for one in unreadable {
             count.say(&format!("left out {}: {}", images.name(one.index), one.reason));
         }

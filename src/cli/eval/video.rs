@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use dfdx::prelude::Cpu;
 use serde_json::{Value, json};
 
 use super::outcome::OutcomeArgs;
@@ -158,7 +157,7 @@ impl VideoArgs {
     }
 
     /// What decides the masks.
-    fn settings(&self, subject: &Subject<Cpu>) -> Value {
+    fn settings(&self, subject: &Subject) -> Value {
         let mut record = subject.to_json();
         record["data"] = json!(self.data);
         for (key, value) in

@@ -11,13 +11,12 @@ pub mod mass;
 pub mod pca;
 pub mod sheet;
 
+use super::extractor::Tokens;
 use super::subject::Subject;
 use crate::data::Rgb8;
 use crate::data::augment::{Interpolation, Scratch, resized};
 use crate::error::Error;
-use crate::kernels::Kernels;
 use crate::nn::network::Asked;
-use crate::runtime::stage::StageError;
 
 /// What a network saw in a picture.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,12 +72,7 @@ pub fn sides(own: (usize, usize), shorter: Option<usize>, patch: usize) -> Resul
 ///
 /// # Errors
 /// [`Error::Request`] for a network that attends to nothing, or a picture that is too large.
-pub fn look<D: Kernels>(
-    device: &D,
-    subject: &Subject<D>,
-    picture: &Rgb8,
-    shorter: Option<usize>,
-) -> Result<Look, Error> {
+pub fn look(subject: &Subject, picture: &Rgb8, shorter: Option<usize>) -> Result<Look, Error> {
     let Some((vit, shape)) = subject.spec.backbone.vit() else {
         let name = subject.spec.backbone.name();
         return Err(Error::Request(format!(
@@ -89,16 +83,10 @@ pub fn look<D: Kernels>(
     let (height, width) = sides((picture.height, picture.width), shorter, vit.patch)?;
     let picture = resized(picture, (height, width), Interpolation::Bicubic, &mut Scratch::default());
     let asked = Asked { patches: true, attention: true, ..Asked::default() };
-    let failed = |e: StageError| Error::Failed(e.to_string());
-    let answer = subject
-        .judged()
-        .answer(device, subject.view.normalized(&picture), (height, width), asked)
-        .map_err(failed)?;
-    let host = |tensor: Option<&crate::tensor::Batched<D>>| {
-        let tensor = tensor.ok_or_else(|| Error::Failed("the network gave no maps".into()))?;
-        tensor.to_host().map_err(|e| Error::Failed(format!("{e:?}")))
+    let told = subject.answer(subject.view.normalized(&picture), (height, width), asked)?;
+    let (Some(attention), Some(Tokens { numbers: tokens, .. })) = (told.attention, told.tokens) else {
+        return Err(Error::Failed("the network gave no maps".into()));
     };
-    let (attention, tokens) = (host(answer.attention.first())?, host(answer.tokens.first())?);
     let grid = (height / vit.patch, width / vit.patch);
     // CLS stands first, and is no place in the picture
     let maps = attention.chunks_exact(1 + grid.0 * grid.1).flat_map(|head| head[1..].to_vec()).collect();

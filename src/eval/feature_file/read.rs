@@ -19,8 +19,7 @@ const LARGEST_HEADER: u64 = 16 << 20;
 /// # Errors
 /// As [`rows`].
 pub fn labelled(path: &Path) -> Result<Labelled, Error> {
-    let Rows { dim, features, labels } = rows(path)?;
-    Ok(Labelled::normalized(dim, features, labels))
+    rows(path).map(Labelled::from)
 }
 
 /// Labelled features of a file as they are. Memory is the features' own: the file is read straight into it.

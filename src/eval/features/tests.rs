@@ -2,16 +2,17 @@ use dfdx::prelude::Cpu;
 
 use super::*;
 use crate::data::source::{Synthetic, SyntheticParams};
+use crate::eval::extractor::{Extractor, Placed};
 use crate::graph::spec::{Backbone, HeadSpec, NetworkSpec, Stem, VitSpec};
 use crate::kernels::Products;
 use crate::nn::architectures::build;
 use crate::nn::network::Lent;
 
-fn network() -> Lent<Cpu> {
+fn network<D: Kernels>(device: &D) -> Lent<D> {
     let vit = VitSpec { patch: 8, image: 16, stem: Stem::Patch, registers: 1 };
     let head = HeadSpec { layers: 1, bottleneck: 1, prototypes: false, ..HeadSpec::default() };
     let spec = NetworkSpec::new(Backbone::VitMicro(vit), head);
-    build(&Cpu::default(), &spec, Products::F32, 3).unwrap()
+    build(device, &spec, Products::F32, 3).unwrap()
 }
 
 fn images() -> Synthetic {
@@ -20,11 +21,17 @@ fn images() -> Synthetic {
 }
 
 fn rows(batch: usize, wanted: Wanted) -> Vec<f32> {
-    let (network, averages) = (network(), Averages::default());
-    let (judged, view) = (Judged { network: &**network, averages: &averages }, View::plain(None, 16));
+    rows_on(&Cpu::default(), batch, wanted)
+}
+
+/// On whatever device, which the host does not see.
+fn rows_on<D: Kernels>(device: &D, batch: usize, wanted: Wanted) -> Vec<f32> {
+    let placed = Placed { device: device.clone(), network: network(device), averages: Averages::default() };
+    let placed: Box<dyn Extractor> = Box::new(placed);
+    let view = View::plain(None, 16);
     let mut rows = Vec::new();
     let unreadable = each_batch(&images(), &[4, 0, 2], view, batch, |shown| {
-        rows.extend(judged.features(&Cpu::default(), shown.pixels, 16, wanted)?);
+        rows.extend(wanted.rows(&placed.answer(shown.pixels, (16, 16), wanted.asked())?, 128));
         Ok::<_, StageError>(())
     });
     assert_eq!(unreadable.unwrap(), []);
@@ -69,9 +76,24 @@ fn blocks_are_what_a_shallower_network_would_say() {
     }
 }
 
+#[cfg(feature = "cuda")]
+#[test]
+fn a_gpu_makes_the_same_features() {
+    let Ok(gpu) = crate::kernels::cuda::open(0) else {
+        eprintln!("skipped, for want of a GPU");
+        return;
+    };
+    for (last_blocks, average_patches) in [(1, false), (4, true)] {
+        let wanted = Wanted { last_blocks, average_patches };
+        let (found, expected) = (rows_on(&gpu, 2, wanted), rows(2, wanted));
+        let far = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(found.len() == expected.len() && far < 1e-4, "{wanted:?}: {far}");
+    }
+}
+
 #[test]
 fn averages_are_of_patches_alone() {
-    // (1, 2, 1 + 2, 2): CLS does not count
-    let tokens = [9.0, 9.0, 1.0, 2.0, 3.0, 6.0, 7.0, 7.0, 0.0, 1.0, 0.0, 3.0];
-    assert_eq!(mean_of_patches(&tokens, &[1, 2, 3, 2]), [2.0, 4.0, 0.0, 2.0]);
+    // (2, 1 + 2, 2): CLS does not count
+    let numbers = vec![9.0, 9.0, 1.0, 2.0, 3.0, 6.0, 7.0, 7.0, 0.0, 1.0, 0.0, 3.0];
+    assert_eq!(mean_of_patches(&Tokens { numbers, count: 3, width: 2 }), [2.0, 4.0, 0.0, 2.0]);
 }

@@ -27,7 +27,7 @@ const SECOND: &str = "second moment/";
 impl Trainer {
     /// Names and shapes of all that is trained, in the order of the moments.
     fn names(&self) -> Vec<(String, Vec<usize>)> {
-        let parameters = self.subject.network.parameters();
+        let parameters = self.subject.placed.network.parameters();
         let backbone = parameters.into_iter().filter(|p| p.name.starts_with("backbone."));
         let mut names: Vec<_> = backbone.map(|p| (p.name, p.dims)).collect();
         let (classes, dim) = (self.classifier.classes, self.classifier.dim);
@@ -38,7 +38,7 @@ impl Trainer {
     /// The weights alone.
     fn weights(&self) -> TensorFile {
         let mut file = TensorFile::default();
-        for parameter in self.subject.network.parameters() {
+        for parameter in self.subject.placed.network.parameters() {
             if parameter.name.starts_with("backbone.") {
                 file.tensors.insert(parameter.name, Tensor::new(parameter.dims, parameter.tensor.view()));
             }
@@ -98,7 +98,7 @@ impl Trainer {
             moments.first = take(format!("{FIRST}{name}"), dims)?;
             moments.second = take(format!("{SECOND}{name}"), dims)?;
         }
-        let network = Arc::get_mut(&mut self.subject.network)
+        let network = Arc::get_mut(&mut self.subject.placed.network)
             .ok_or_else(|| Error::Failed("the network's weights are still lent".into()))?;
         for parameter in network.parameters_mut() {
             if parameter.name.starts_with("backbone.") {

@@ -9,7 +9,8 @@ use super::{Line, Recipe};
 use crate::data::source::Images;
 use crate::error::Error;
 use crate::eval::classifier::{Accuracy, Classifier, Target, cross_entropy};
-use crate::eval::features::{Unreadable, Wanted, each_batch};
+use crate::eval::extractor::Placed;
+use crate::eval::features::{Unreadable, Wanted};
 use crate::eval::subject::Subject;
 use crate::kernels::Products;
 use crate::kernels::cpu::{linear, optimizer};
@@ -56,7 +57,7 @@ pub struct Judged {
 /// Everything that training changes.
 pub struct Trainer {
     pub recipe: Recipe,
-    pub subject: Subject<Cpu>,
+    pub subject: Subject<Placed<Cpu>>,
     pub classifier: Classifier,
     /// Of the backbone's parameters in their order, then of the linear layer's weights and biases.
     pub moments: Vec<Moments>,
@@ -73,18 +74,18 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::Request`] when it is no vision transformer.
-    pub fn new(recipe: Recipe, subject: Subject<Cpu>, classes: usize) -> Result<Self, Error> {
+    pub fn new(recipe: Recipe, subject: Subject<Placed<Cpu>>, classes: usize) -> Result<Self, Error> {
         let Some((_, shape)) = subject.spec.backbone.vit() else {
             let label = subject.spec.backbone.label();
             return Err(Error::Request(format!(
                 "{label}: expected a vision transformer, which the recipe is for"
             )));
         };
-        let (depth, dim) = (shape.depth, subject.network.width());
+        let (depth, dim) = (shape.depth, subject.width());
         let mut draws = Key::new(recipe.seed).named("finetune head").draws();
         let weights = (0..classes * dim).map(|_| (DEVIATION * draws.normal()) as f32).collect();
         let classifier = Classifier { weights, ..Classifier::zeros(dim, classes) };
-        let parameters = subject.network.parameters();
+        let parameters = subject.placed.network.parameters();
         let trained = parameters.iter().filter(|p| p.name.starts_with("backbone."));
         let mut moments: Vec<Moments> = trained.map(|p| Moments::zeros(p.tensor.len())).collect();
         moments.extend([Moments::zeros(classes * dim), Moments::zeros(classes)]);
@@ -106,7 +107,7 @@ impl Trainer {
         let (side, each) = (self.subject.view.crop, at_once.max(1));
         let Classifier { dim, classes, .. } = self.classifier;
         let mut slopes = Slopes {
-            backbone: self.subject.network.zero_gradients().map_err(device)?,
+            backbone: self.subject.placed.network.zero_gradients().map_err(device)?,
             weights: vec![0.0; classes * dim],
             bias: vec![0.0; classes],
         };
@@ -138,7 +139,7 @@ impl Trainer {
         let Classifier { dim, classes, ref weights, .. } = self.classifier;
         let dims = vec![1, rows, 3, side, side];
         let shown = Batched::from_host(&Cpu::default(), pixels.to_vec(), dims, Some(1)).map_err(device)?;
-        let network = &self.subject.network;
+        let network = &self.subject.placed.network;
         let traced = network.forward_traced(&[&shown], Asked::default(), Some(drop_path));
         let (answer, backward) = traced.map_err(device)?;
         let cls = answer.cls.to_host().map_err(device)?;
@@ -165,7 +166,7 @@ impl Trainer {
             let (m, v) = (&mut moments.first, &mut moments.second);
             optimizer::adamw(p, g, m, v, lr, decay, BETAS.0, BETAS.1, EPSILON, step, 1.0, None, 0.0);
         };
-        let network = Arc::get_mut(&mut self.subject.network)
+        let network = Arc::get_mut(&mut self.subject.placed.network)
             .ok_or_else(|| Error::Failed("the network's weights are still lent".into()))?;
         let mut moments = self.moments.iter_mut();
         let trained = network.parameters_mut().into_iter().zip(&slopes.backbone.buffers);
@@ -188,17 +189,9 @@ impl Trainer {
     /// # Errors
     /// When the device fails.
     pub fn judge(&self, images: &dyn Images, which: &[usize], at_once: usize) -> Result<Judged, Error> {
-        let (mut features, mut labels) = (Vec::new(), Vec::new());
-        let subject = &self.subject;
-        let unreadable = each_batch(images, which, subject.view, at_once, |shown| {
-            let seen =
-                subject.judged().features(&Cpu::default(), shown.pixels, subject.view.crop, Wanted::CLS);
-            features.extend(seen.map_err(|e| Error::Failed(e.to_string()))?);
-            labels.extend(shown.indices.iter().filter_map(|&index| images.label(index)));
-            Ok::<(), Error>(())
-        })?;
-        let accuracy = self.classifier.accuracy(&features, &labels);
-        Ok(Judged { accuracy, pictures: labels.len(), unreadable })
+        let (rows, unreadable) = self.subject.rows(images, which, (Wanted::CLS, at_once), |_| ())?;
+        let accuracy = self.classifier.accuracy(&rows.features, &rows.labels);
+        Ok(Judged { accuracy, pictures: rows.len(), unreadable })
     }
 }
 

@@ -1,5 +1,47 @@
+use dfdx::prelude::Cpu;
+
 use super::*;
 use crate::keyed::Key;
+
+/// Accuracies by rows on a device: those that vote come in two parts and of any length, and leave room.
+fn on<D: Kernels>(
+    device: &D,
+    (features, labels): (&[f32], &[u32]),
+    val: &Labelled,
+    ks: &[usize],
+) -> Vec<Accuracy> {
+    let dim = val.dim;
+    let mut train = Bank::with_room(device, labels.len() + 3, dim).unwrap();
+    let half = labels.len().div_ceil(2);
+    for (features, labels) in features.chunks(half * dim).zip(labels.chunks(half)) {
+        let rows =
+            Batched::from_host(device, features.to_vec(), vec![1, labels.len(), dim], Some(1)).unwrap();
+        train.add(&rows, labels.iter().copied()).unwrap();
+    }
+    let (train, val) = (train.normalized().unwrap(), Bank::new(device, val.clone()).unwrap());
+    assert_eq!((train.len(), val.is_empty()), (labels.len(), false));
+    classify_on(device, [&train, &val], ks, 0.07).unwrap()
+}
+
+#[test]
+fn rows_on_a_device_vote_as_the_hosts_do() {
+    let mut draws = Key::new(4).draws();
+    let mut rows = |n: usize, dim: usize| -> (Vec<f32>, Vec<u32>) {
+        let features = (0..n * dim).map(|_| draws.normal() as f32).collect();
+        (features, (0..n).map(|_| draws.below(9) as u32).collect())
+    };
+    for (count, val, dim) in [(300, 71, 7), (5, 1, 3), (1, 2, 1), (40, ROWS + 3, 2)] {
+        let ((features, labels), (of_val, labels_of_val)) = (rows(count, dim), rows(val, dim));
+        let val = Labelled::normalized(dim, of_val, labels_of_val);
+        let (ks, train) = ([1, 20, 200], Labelled::normalized(dim, features.clone(), labels.clone()));
+        let expected = classify(&train, &val, &ks, 0.07);
+        assert_eq!(on(&Cpu::default(), (&features, &labels), &val, &ks), expected, "{count}");
+        #[cfg(feature = "cuda")]
+        if let Ok(gpu) = crate::kernels::cuda::open(0) {
+            assert_eq!(on(&gpu, (&features, &labels), &val, &ks), expected, "{count}");
+        }
+    }
+}
 
 #[test]
 fn blocks_agree_with_the_obvious_way() {
@@ -9,7 +51,7 @@ fn blocks_agree_with_the_obvious_way() {
         let labels = (0..n).map(|_| draws.below(6) as u32).collect();
         Labelled::normalized(7, features, labels)
     };
-    let (train, val) = (rows(COLUMNS + 77), rows(ROWS + 5));
+    let (train, val) = (rows(4096 + 77), rows(ROWS + 5));
     let found = classify(&train, &val, &[1, 20], 0.07);
     let mut hits = 0;
     for (row, &label) in val.features.chunks(7).zip(&val.labels) {
@@ -52,20 +94,9 @@ fn of_equals_the_earlier_ones_vote() {
     let rows = 300;
     let labels = (0..rows).map(|row| u32::from(row < 10)).collect();
     let train = Labelled::normalized(2, [3.0, 4.0].repeat(rows), labels);
-    let near = nearest(&train, &[0.6, 0.8], 10);
-    assert_eq!(near[0].iter().map(|one| one.1).collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
     let val = Labelled::normalized(2, vec![1.0, 1.0], vec![1]);
     let accuracies = classify(&train, &val, &[10, 200], 0.07);
     assert_eq!(accuracies.iter().map(|a| a.top1).collect::<Vec<_>>(), [100.0, 0.0]);
-}
-
-#[test]
-fn the_largest_of_any_number_of_numbers_is_found() {
-    for count in [1, 15, 16, 17, 64] {
-        let numbers: Vec<f32> = (0..count).map(|i| ((i * 7) % count) as f32 - 100.0).collect();
-        let expected = numbers.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        assert_eq!(largest(&numbers), expected, "{count}");
-    }
 }
 
 #[test]

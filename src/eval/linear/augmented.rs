@@ -1,8 +1,6 @@
 //! Features of augmented training pictures: what a frozen network makes of them is new in every epoch. Crops are bilinear, which is
 //! torchvision's default for `RandomResizedCrop` and so what the published script does; the validation view is bicubic.
 
-use dfdx::prelude::Cpu;
-
 use crate::data::augment::Interpolation;
 use crate::data::source::Images;
 use crate::error::Error;
@@ -19,7 +17,7 @@ use crate::keyed::Key;
 /// # Errors
 /// When the device fails.
 pub fn batch(
-    subject: &Subject<Cpu>,
+    subject: &Subject,
     images: &dyn Images,
     (wanted, at_once): (Wanted, usize),
     (seed, epoch): (u64, u64),
@@ -29,13 +27,12 @@ pub fn batch(
     let side = subject.view.crop;
     let (spec, key) =
         (spec(side, Interpolation::Bilinear, 0.0), Key::new(seed).named("linear crop").with(epoch));
-    let mut rows = Rows { dim: wanted.width(subject.network.width()), ..Rows::default() };
+    let mut rows = Rows { dim: wanted.width(subject.width()), ..Rows::default() };
     for part in which.chunks(at_once.max(1)) {
         let Augmented { pixels, labels, unreadable } = shown(images, subject.view, &spec, key, part);
         left_out.met(images, unreadable);
         if !labels.is_empty() {
-            let seen = subject.judged().features(&Cpu::default(), pixels, side, wanted);
-            rows.features.extend(seen.map_err(|e| Error::Failed(e.to_string()))?);
+            rows.features.extend(subject.features(pixels, wanted)?);
             rows.labels.extend(labels);
         }
     }

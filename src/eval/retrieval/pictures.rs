@@ -1,8 +1,6 @@
 //! Features of pictures in their own proportions, as `eval_image_retrieval.py` takes them: the longer side brought down to a size, one picture
 //! in the network at once, CLS of the last layer; optionally the mean over three scales.
 
-use dfdx::prelude::Cpu;
-
 use crate::data::Rgb8;
 use crate::data::augment::{Interpolation, Scratch, resized};
 use crate::error::Error;
@@ -102,18 +100,16 @@ impl Planes {
 ///
 /// # Errors
 /// When the device fails.
-pub fn features(subject: &Subject<Cpu>, picture: &Rgb8, scales: &[f64]) -> Result<Vec<f32>, Error> {
+pub fn features(subject: &Subject, picture: &Rgb8, scales: &[f64]) -> Result<Vec<f32>, Error> {
     let patch = subject.spec.backbone.patch().max(1);
     let whole = Planes { numbers: subject.view.normalized(picture), size: (picture.height, picture.width) };
-    let mut sums = vec![0.0f64; subject.network.width()];
+    let mut sums = vec![0.0f64; subject.width()];
     for &scale in scales {
         let shown = match scale == 1.0 {
             true => whole.whole_patches(patch),
             false => whole.scaled(scale).whole_patches(patch),
         };
-        let answer = subject.judged().answer(&Cpu::default(), shown.numbers, shown.size, Asked::default());
-        let cls = answer.map_err(|e| Error::Failed(e.to_string()))?.cls;
-        let cls = cls.to_host().map_err(|e| Error::Failed(format!("{e:?}")))?;
+        let cls = subject.answer(shown.numbers, shown.size, Asked::default())?.cls;
         sums.iter_mut().zip(cls).for_each(|(sum, x)| *sum += f64::from(x));
     }
     let norm = sums.iter().map(|x| x * x).sum::<f64>().sqrt().max(1e-12);

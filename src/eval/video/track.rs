@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use dfdx::prelude::Cpu;
-
 use super::davis::Sequence;
 use super::mask::Objects;
 use super::propagate::{Grid, Propagation, Settings};
@@ -27,7 +25,7 @@ pub struct Tracking {
 /// # Errors
 /// When a frame or the mask can't be read, or what `told` answers.
 pub fn track(
-    subject: &Subject<Cpu>,
+    subject: &Subject,
     sequence: &Sequence,
     tracking: Tracking,
     mut told: impl FnMut(usize, &Objects) -> Result<(), Error>,
@@ -61,24 +59,22 @@ pub fn track(
     Ok(())
 }
 
-fn read(path: &Path, subject: &Subject<Cpu>) -> Result<Rgb8, Error> {
+fn read(path: &Path, subject: &Subject) -> Result<Rgb8, Error> {
     let bytes =
         std::fs::read(path).map_err(|cause| Error::File { doing: "read", path: path.to_owned(), cause })?;
     decode(&bytes, &subject.view.decode).map_err(|e| Error::Request(format!("{}: {e}", path.display())))
 }
 
 /// The last layer's patches, (patches, width).
-fn patches(subject: &Subject<Cpu>, picture: &Rgb8) -> Result<Vec<f32>, Error> {
+fn patches(subject: &Subject, picture: &Rgb8) -> Result<Vec<f32>, Error> {
     let asked = Asked { patches: true, ..Asked::default() };
     let size = (picture.height, picture.width);
-    let answer = subject.judged().answer(&Cpu::default(), subject.view.normalized(picture), size, asked);
-    let answer = answer.map_err(|e| Error::Failed(e.to_string()))?;
-    let tokens = answer.tokens.first().ok_or_else(|| {
+    let told = subject.answer(subject.view.normalized(picture), size, asked)?;
+    let mut tokens = told.tokens.ok_or_else(|| {
         let label = subject.spec.backbone.label();
         Error::Request(format!("{label} has no patches; expected a vision transformer"))
     })?;
-    let mut tokens = tokens.to_host().map_err(|e| Error::Failed(format!("{e:?}")))?;
     // the CLS token stands first
-    tokens.drain(..subject.network.width());
-    Ok(tokens)
+    tokens.numbers.drain(..tokens.width);
+    Ok(tokens.numbers)
 }

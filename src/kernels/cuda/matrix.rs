@@ -72,6 +72,8 @@ pub struct Target<'a, 'b> {
     pub bias: Option<View<'b>>,
     /// What is added: what stands there, or other numbers of the same shape.
     pub plus: Plus<'b>,
+    /// Whether f32 factors are never rounded, also where TF32 is allowed.
+    pub exact: bool,
 }
 
 /// What is added to a product.
@@ -87,7 +89,7 @@ pub enum Plus<'a> {
 impl<'a, 'b> Target<'a, 'b> {
     /// Overwrites the numbers there.
     pub fn new(out: impl Into<AnyMut<'a>>, width: usize) -> Self {
-        Target { out: out.into(), width, scale: 1.0, bias: None, plus: Plus::Nothing }
+        Target { out: out.into(), width, scale: 1.0, bias: None, plus: Plus::Nothing, exact: false }
     }
 
     pub fn biased(self, bias: Option<View<'b>>) -> Self {
@@ -100,6 +102,10 @@ impl<'a, 'b> Target<'a, 'b> {
 
     pub fn plus(self, plus: Plus<'b>) -> Self {
         Target { plus, ..self }
+    }
+
+    pub fn exact(self) -> Self {
+        Target { exact: true, ..self }
     }
 }
 
@@ -132,13 +138,13 @@ pub fn product(
         return multiply(gpu, (rows, cols, depth), a, b, target);
     }
     // the library writes f32 or what the factors are: anything else goes through f32
-    let Target { mut out, width, scale, bias, plus } = target;
+    let Target { mut out, width, scale, bias, plus, exact } = target;
     assert!(
         matches!(plus, Plus::Nothing) && width == cols,
         "a whole matrix in another precision than its factors'"
     );
     let mut wide = gpu.unwritten(Kind::F32, rows * cols)?;
-    let to = Target::new(wide.any_mut(), cols).scaled(scale).biased(bias);
+    let to = Target { exact, ..Target::new(wide.any_mut(), cols).scaled(scale).biased(bias) };
     multiply(gpu, (rows, cols, depth), a, b, to)?;
     convert(gpu, wide.any(), out.lend())
 }
@@ -215,7 +221,7 @@ fn multiply(
         transposed: [b.transposed, a.transposed],
         kinds: [b.data.kind(), a.data.kind(), target.out.kind()],
         bias: target.bias.is_some(),
-        tf32: gpu.tf32(),
+        tf32: gpu.tf32() && !target.exact,
         alignment: factors.map(|pointer| 1 << pointer.trailing_zeros().min(8)),
     };
     gpu.bind()?;

@@ -17,6 +17,7 @@ pub mod layer_norm;
 pub mod linear;
 pub mod loss;
 mod matrix;
+pub mod neighbours;
 pub mod normalize;
 pub mod normed_linear;
 pub mod optimizer;

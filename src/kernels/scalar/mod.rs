@@ -10,6 +10,7 @@ pub mod layer_norm;
 pub mod linear;
 pub mod loss;
 pub mod matrix;
+pub mod neighbours;
 pub mod normalize;
 pub mod normed_linear;
 mod numbers;

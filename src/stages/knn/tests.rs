@@ -4,17 +4,29 @@ use dfdx::prelude::Cpu;
 
 use super::*;
 use crate::graph::load::{Request, load_text};
+use crate::kernels::Products;
+use crate::nn::architectures;
 use crate::optim::schedule::Horizon;
 
-/// The quickstart's evaluation with these edits.
-fn running(sets: &[&str], rejections: &Arc<Rejections>) -> Running<Cpu> {
+/// The quickstart with these edits.
+fn graph(sets: &[&str]) -> GraphSpec {
     let sets = sets.iter().map(|set| (*set).to_owned()).collect();
     let request = Request { graph: "graphs/quickstart.ron".into(), sets, ..Request::default() };
     let loaded = load_text(include_str!("../../../graphs/quickstart.ron"), &request);
     assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
-    let graph = loaded.spec.unwrap();
+    loaded.spec.unwrap()
+}
+
+/// Its evaluation on the CPU.
+fn running(sets: &[&str], rejections: &Arc<Rejections>) -> Running<Cpu> {
+    on(&Cpu::default(), sets, rejections)
+}
+
+/// Its evaluation.
+fn on<D: Kernels>(device: &D, sets: &[&str], rejections: &Arc<Rejections>) -> Running<D> {
+    let graph = graph(sets);
     let StageSpec::Knn(stage) = &graph.nodes["knn"].stage else { panic!("knn is no Knn") };
-    Running::new(stage, &graph, rejections.clone(), Default::default(), &Cpu::default()).unwrap()
+    Running::new(stage, &graph, rejections.clone(), Default::default(), device).unwrap()
 }
 
 #[test]
@@ -91,4 +103,38 @@ fn pictures_over_the_graphs_limit_are_no_pictures() {
     assert_eq!((large.count(), lines.len()), (2, 6));
     let (events, _) = judged(&["decode.max_pixels=1599"]);
     assert!(events.unwrap_err().contains("no other picture can be used either"));
+}
+
+/// The lines of an evaluation of a network with weights of a seed.
+fn of_network<D: Kernels>(device: &D) -> Vec<serde_json::Value> {
+    let sets = [
+        "network.backbone=VitMicro(patch: 8, image: 16, stem: Patch)",
+        "knn.train=Synthetic(count: 23, size: 16, classes: 3)",
+        "knn.val=Synthetic(count: 10, size: 16, classes: 3, split: Val)",
+        "knn.k=[1, 5, 20]",
+        "knn.resize=16",
+        "knn.batch=9",
+    ];
+    let mut stage = on(device, &sets, &Arc::default());
+    let weights = architectures::build(device, &graph(&sets).network, Products::F32, 1).unwrap();
+    let (mut events, inputs) = (Vec::new(), [None, Some(Value::Weights(weights))]);
+    let horizon = Horizon { steps_per_epoch: 1, total_steps: 9 };
+    let moment = Moment { step: 5, micro: 0, micros: 1, horizon };
+    let mut outputs = Outputs { values: &mut [], wanted: &[], metrics: &mut Vec::new(), events: &mut events };
+    stage.fire(&moment, &mut Inputs { values: &inputs }, &mut outputs).unwrap();
+    events.into_iter().map(|event| serde_json::Value::Object(event.fields)).collect()
+}
+
+#[test]
+fn a_network_is_judged_where_it_lives() {
+    let lines = of_network(&Cpu::default());
+    assert_eq!(lines.len(), 3);
+    for (line, k) in lines.iter().zip([1, 5, 20]) {
+        assert_eq!((line["network"].as_str(), line["k"].as_u64()), (Some("teacher"), Some(k)));
+        assert!(line["top1"].as_f64().unwrap() <= line["top5"].as_f64().unwrap(), "{line}");
+    }
+    #[cfg(feature = "cuda")]
+    if let Ok(gpu) = crate::kernels::cuda::open(0) {
+        assert_eq!(of_network(&gpu), lines);
+    }
 }

@@ -14,9 +14,9 @@ fn trainer(recipe: Recipe) -> Trainer {
     let head = HeadSpec { layers: 1, bottleneck: 1, prototypes: false, ..HeadSpec::default() };
     let spec = NetworkSpec::new(backbone, head);
     let network = architectures::build(&Cpu::default(), &spec, Products::F32, 1).unwrap();
-    let (averages, view) = (Averages::default(), View::plain(None, SIDE));
-    let products = Products::F32;
-    let subject = Subject { path: "seed".into(), which: None, spec, network, averages, view, products };
+    let placed = Placed { device: Cpu::default(), network, averages: Averages::default() };
+    let (view, products) = (View::plain(None, SIDE), Products::F32);
+    let subject = Subject { path: "seed".into(), which: None, spec, placed, view, products };
     Trainer::new(recipe, subject, 3).unwrap()
 }
 
@@ -47,7 +47,7 @@ fn train(trainer: &mut Trainer, steps: std::ops::Range<u64>, at_once: usize) -> 
 }
 
 fn weights(trainer: &Trainer) -> Vec<Vec<f32>> {
-    let parameters = trainer.subject.network.parameters();
+    let parameters = trainer.subject.placed.network.parameters();
     let all = parameters.iter().map(|p| p.tensor.view().to_vec());
     all.chain([trainer.classifier.weights.clone(), trainer.classifier.bias.clone()]).collect()
 }
@@ -63,13 +63,13 @@ fn a_slope_is_the_loss_s_and_reaches_the_first_layer() {
     let slopes: Vec<Vec<f64>> =
         one.moments.iter().map(|m| m.first.iter().map(|&x| f64::from(x) * 10.0).collect()).collect();
     let squares: f64 = slopes.iter().flatten().map(|x| x * x).sum();
-    let names: Vec<String> = one.subject.network.parameters().iter().map(|p| p.name.clone()).collect();
+    let names: Vec<String> = one.subject.placed.network.parameters().iter().map(|p| p.name.clone()).collect();
     let step = 0.01 / squares;
     let mut moved = trainer(one.recipe.clone());
     let shift = |to: &mut [f32], from: &[f32], slope: &[f64]| {
         to.iter_mut().zip(from).zip(slope).for_each(|((x, from), g)| *x = from - (step * g) as f32);
     };
-    let network = Arc::get_mut(&mut moved.subject.network).unwrap();
+    let network = Arc::get_mut(&mut moved.subject.placed.network).unwrap();
     let trained =
         network.parameters_mut().into_iter().zip(&before).filter(|(p, _)| p.name.starts_with("backbone."));
     for ((p, from), slope) in trained.zip(&slopes) {
