@@ -1,6 +1,8 @@
 //! What a graph gets that asks for a GPU, as its user meets it: on the stand-in for the driver, whose environment says what is there.
 #![cfg(feature = "cuda")]
 
+use dinoflow::kernels::{NeighbourKernels, cuda};
+use dinoflow::tensor::{Batched, Device};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -81,5 +83,35 @@ fn cuda_is_taken_where_it_is_and_a_run_goes_on_without_it() {
     assert_eq!(losses.len(), 3);
     for (found, expected) in losses.iter().zip(&expected) {
         assert!((found / expected - 1.0).abs() < 1e-4, "{losses:?}, not {expected:?}");
+    }
+}
+
+/// In a process of its own kind: the switch is for all that the process multiplies.
+#[test]
+fn cuda_neighbours_are_told_apart_in_exact_products_whatever_is_allowed() {
+    let Ok(device) = cuda::open(0) else {
+        eprintln!("skipped, for want of a GPU");
+        return;
+    };
+    let (dim, rows) = (40, 50);
+    // rows of unit length that differ in what 10 bits of mantissa don't hold
+    let angle = |row: usize| 0.5 + 1e-5 * row as f32;
+    let bank: Vec<f32> = (0..rows)
+        .flat_map(|row| {
+            let mut numbers = vec![0.0; dim];
+            (numbers[0], numbers[1]) = (angle(row).cos(), angle(row).sin());
+            numbers
+        })
+        .collect();
+    let tensor = |values: &[f32]| {
+        Batched::from_host(&device, values.to_vec(), vec![values.len() / dim, dim], Some(0)).unwrap()
+    };
+    let (queries, bank) = (tensor(&bank[49 * dim..]), tensor(&bank));
+    device.allow_tf32(true);
+    let found = device.nearest(dim, 3, 0..1, queries.view(), rows, bank.view()).unwrap();
+    device.allow_tf32(false);
+    let similarity = |row: usize| (angle(49) - angle(row)).cos();
+    for (similar, row) in &found[0] {
+        assert!((similar - similarity(*row as usize)).abs() < 1e-6, "{found:?}");
     }
 }

@@ -64,7 +64,15 @@ pub fn time<D: Kernels>(
     let within = |span: &Span| timings.iter().position(|t| t.start <= span.start && span.end <= t.end);
     let spans = run.trace.spans().into_iter().filter_map(|span| Some((within(&span)?, span))).collect();
     let (fused, peak_memory) = (Vec::new(), memory::peak());
-    Ok(Measured { spans, fused, threads, peak_memory, peaks: Peaks::measure::<D>(parts.device), timings })
+    Ok(Measured {
+        kernels: Vec::new(),
+        spans,
+        fused,
+        threads,
+        peak_memory,
+        peaks: Peaks::measure::<D>(parts.device),
+        timings,
+    })
 }
 
 fn work<D: Kernels>(

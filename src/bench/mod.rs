@@ -16,8 +16,8 @@ use std::time::Instant;
 
 use crate::graph::problem::nearest;
 use crate::kernels::Kernels;
-use crate::kernels::Products;
 use crate::kernels::cpu::peak;
+use crate::kernels::{KernelTime, Products};
 use crate::plan::{NodeId, Place, Plan};
 use crate::runtime::build::{Build, Workshop};
 use crate::runtime::execute::Parts;
@@ -47,11 +47,21 @@ pub struct Request {
     pub threads: Option<usize>,
     /// Each stage in a pass over memory of its own.
     pub no_fuse: bool,
+    /// Times the kernels of one step more, where the graph runs on a GPU.
+    pub kernels: bool,
 }
 
 impl Default for Request {
     fn default() -> Self {
-        Request { steps: 10, warmup: 4, stages: Vec::new(), no_data: false, threads: None, no_fuse: false }
+        Request {
+            steps: 10,
+            warmup: 4,
+            stages: Vec::new(),
+            no_data: false,
+            threads: None,
+            no_fuse: false,
+            kernels: false,
+        }
     }
 }
 
@@ -103,6 +113,8 @@ pub struct Measured {
     pub peaks: Peaks,
     /// The most memory that the process had while it worked.
     pub peak_memory: Option<u64>,
+    /// Of one step more, where they were asked for.
+    pub kernels: Vec<KernelTime>,
 }
 
 /// Times a plan's steps, or those of its stages that the request names, on a device.

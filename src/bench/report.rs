@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::tally::{self, median};
 use super::{Measured, Peaks, Request};
-use crate::graph::spec::Precision;
+use crate::graph::spec::{DeviceChoice, Precision};
+use crate::kernels::KernelTime;
 use crate::plan::{NodeId, Place, Plan};
 
 /// What was timed.
@@ -66,6 +67,8 @@ pub struct Report {
     pub allocated_bytes: f64,
     pub peaks: Peaks,
     pub peak_memory: Option<u64>,
+    /// On a GPU, of one step more, where they were asked for.
+    pub kernels: Vec<KernelTime>,
 }
 
 impl Report {
@@ -77,6 +80,8 @@ impl Report {
             None => Timed::Steps,
         };
         let timings = &measured.timings;
+        // a GPU multiplies while the host goes on: its products are no part of the host's time
+        let on_gpu = matches!(plan.graph.device, DeviceChoice::Cuda(_));
         Report {
             graph: plan.graph.name.clone(),
             timed,
@@ -91,11 +96,13 @@ impl Report {
             },
             stages: stages(plan, measured),
             waiting: timings.iter().map(|t| t.waited).sum::<f64>() / timings.len().max(1) as f64,
-            products: (timed != Timed::HostStages).then(|| median(timings.iter().map(|t| t.products))),
+            products: (timed != Timed::HostStages && !on_gpu)
+                .then(|| median(timings.iter().map(|t| t.products))),
             allocations: median(timings.iter().map(|t| t.allocated.count as f64)),
             allocated_bytes: median(timings.iter().map(|t| t.allocated.bytes as f64)),
             peaks: measured.peaks,
             peak_memory: measured.peak_memory,
+            kernels: measured.kernels.clone(),
         }
     }
 
@@ -149,6 +156,7 @@ impl Report {
             "matrix_peaks_gflops": {"F32": self.peaks.f32, "Bf16": self.peaks.bf16},
             "allocations_per_step": self.allocations,
             "allocated_bytes_per_step": self.allocated_bytes,
+            "kernels": self.kernels.iter().map(kernel).collect::<Vec<_>>(),
             "stages": self.stages.iter().map(|stage| self.stage(stage)).collect::<Vec<_>>(),
             "warmup": self.warmup,
             "steps": self.steps,
@@ -176,6 +184,10 @@ impl Report {
             "allocated_bytes": cost.allocated_bytes,
         })
     }
+}
+
+fn kernel(time: &KernelTime) -> Value {
+    json!({ "name": time.kernel, "starts": time.starts, "seconds": time.seconds })
 }
 
 /// What every stage that fired cost.

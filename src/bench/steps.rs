@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::{Measured, Peaks, Request, Timing, memory, replay::Replay};
-use crate::kernels::Kernels;
 use crate::kernels::cpu::matrix;
+use crate::kernels::{KernelTime, Kernels};
 use crate::plan::NodeId;
 use crate::report::progress::{Progress, Show};
 use crate::runtime::arrivals::feeders;
@@ -38,19 +38,19 @@ pub fn time<D: Kernels>(
     // nobody makes pictures beside steps that are fed with old ones
     let replayed = request.no_data || !alone.is_empty();
     let layout = Layout { sequential: replayed, threads: request.threads };
-    let (timings, threads, peaks, peak_memory) = launch(&run, parts, layout, |mut island, feed| {
+    let (timings, kernels, threads, peaks, peak_memory) = launch(&run, parts, layout, |mut island, feed| {
         let feed = if replayed { Box::new(Replay::new(feed, per_step(&run))) } else { feed };
         island.first()?;
         let peaks = Peaks::measure::<D>(parts.device);
         parts.device.forget_peak();
-        let timings = match alone {
-            [] => whole(&run, island, feed, request, interrupt)?,
-            nodes => some(&run, island, feed, nodes, request, interrupt)?,
+        let (timings, kernels) = match alone {
+            [] => whole::<D>(&run, parts.device, island, feed, request, interrupt)?,
+            nodes => (some(&run, island, feed, nodes, request, interrupt)?, Vec::new()),
         };
         let peak_memory = parts.device.peak_memory().or_else(memory::peak);
         // the better of two, for a shared machine is slow at times
         let peaks = peaks.or_better(Peaks::measure::<D>(parts.device));
-        Ok((timings, rayon::current_num_threads(), peaks, peak_memory))
+        Ok((timings, kernels, rayon::current_num_threads(), peaks, peak_memory))
     })?;
     let timed = |span: &Span| {
         let index = span.step.checked_sub(request.warmup)? as usize;
@@ -60,7 +60,7 @@ pub fn time<D: Kernels>(
     let timed = |node: &NodeId| alone.is_empty() || alone.contains(node);
     let nodes = (0..run.plan.nodes.len()).map(NodeId).filter(timed);
     let fused = nodes.filter_map(|node| Some((node, follower(&run, node).filter(timed)?))).collect();
-    Ok(Measured { timings, spans, fused, threads, peaks, peak_memory })
+    Ok(Measured { timings, spans, fused, threads, peaks, peak_memory, kernels })
 }
 
 /// How often each feeding host node fires in a step.
@@ -68,14 +68,23 @@ fn per_step(run: &Run<'_>) -> Vec<u64> {
     feeders(run).iter().map(|node| run.per_step(run.plan.nodes[node.0].rate) as u64).collect()
 }
 
+/// Whole steps, and the kernels of one more.
 fn whole<'a, D: Kernels>(
     run: &Run<'_>,
+    device: &D,
     mut island: Island<'a, D>,
     mut feed: Box<dyn Feed<D> + 'a>,
     request: &Request,
     interrupt: &Interrupt,
-) -> Result<Vec<Timing>, Stopped> {
-    timed(run, request, interrupt, |step| island.step(step, feed.as_mut()).map(|done| done.data_wait))
+) -> Result<(Vec<Timing>, Vec<KernelTime>), Stopped> {
+    let timings =
+        timed(run, request, interrupt, |step| island.step(step, feed.as_mut()).map(|done| done.data_wait))?;
+    if !request.kernels || interrupt.status().is_some() {
+        return Ok((timings, Vec::new()));
+    }
+    device.time_kernels();
+    island.step(request.warmup + request.steps, feed.as_mut())?;
+    Ok((timings, device.kernel_times()))
 }
 
 /// The first of the steps is whole: what it hands the stages is kept. It is one more than the request's and not timed.

@@ -40,6 +40,7 @@ impl fmt::Display for Report {
         }
         right(&mut rows);
         writeln!(f, "{rows}")?;
+        self.kernels(f)?;
         let memory = self.peak_memory.map(|bytes| format!("peak memory {:.2} GiB, ", bytes as f64 / GIB));
         writeln!(
             f,
@@ -54,6 +55,21 @@ impl fmt::Display for Report {
 const GIB: f64 = (1u64 << 30) as f64;
 
 impl Report {
+    /// Kernels by time, against all of theirs together.
+    fn kernels(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.kernels.is_empty() {
+            return Ok(());
+        }
+        let all: f64 = self.kernels.iter().map(|time| time.seconds).sum();
+        let mut rows = table(&["kernel", "starts", "ms a step", "share"]);
+        for time in &self.kernels {
+            let share = format!("{:.1} %", 100.0 * time.seconds / all.max(1e-12));
+            rows.add_row([time.kernel.clone(), time.starts.to_string(), ms(time.seconds), share]);
+        }
+        right(&mut rows);
+        writeln!(f, "{rows}")
+    }
+
     fn speed(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (least, most) =
             self.steps.iter().fold((f64::INFINITY, 0.0f64), |(a, b), &s| (a.min(s), b.max(s)));

@@ -36,6 +36,9 @@ pub struct BenchArgs {
     /// Makes the first step's crops once and feeds them again: the step alone is timed
     #[arg(long)]
     no_data: bool,
+    /// Times every kernel of one step more, where the graph runs on a GPU
+    #[arg(long, conflicts_with = "stage")]
+    kernels: bool,
     /// Prints one JSON object
     #[arg(long)]
     json: bool,
@@ -74,6 +77,7 @@ impl BenchArgs {
             no_data: self.no_data,
             threads: self.compute.threads.map(NonZeroUsize::get),
             no_fuse: self.compute.no_fuse,
+            kernels: self.kernels,
         };
         let timing = Timing { plan: &plan, registry, request: &request, interrupt: &interrupt };
         let found = device.work(timing)?;

@@ -46,3 +46,11 @@ pub use cpu::conv::Dims as ConvDims;
 pub use family::*;
 pub use numbers::{Numbers, NumbersMut, Products};
 pub use rows::Rows;
+
+/// How long a kernel of a device of its own took, over all its starts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KernelTime {
+    pub kernel: String,
+    pub starts: u64,
+    pub seconds: f64,
+}

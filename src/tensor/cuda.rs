@@ -7,8 +7,8 @@ use cudarc::driver::DevicePtr;
 use dfdx::prelude::{Cuda, CudaError, HasShape, Shape, Tensor, ZerosTensor};
 
 use super::device::{Buffer, Device, Float};
-use crate::kernels::Products;
 use crate::kernels::cuda::{Any, AnyMut, Gpu, Kind, Memory, View, ViewMut, peak};
+use crate::kernels::{KernelTime, Products};
 
 impl Device for Cuda {
     type View<'a> = View<'a>;
@@ -35,6 +35,16 @@ impl Device for Cuda {
 
     fn matrix_peak(&self, products: Products) -> Option<f64> {
         peak::gflops(Gpu::of(self).ok()?, products).ok()
+    }
+
+    fn time_kernels(&self) {
+        if let Ok(gpu) = Gpu::of(self) {
+            gpu.time_kernels();
+        }
+    }
+
+    fn kernel_times(&self) -> Vec<KernelTime> {
+        Gpu::of(self).and_then(Gpu::kernel_times).unwrap_or_default()
     }
 
     fn forget_peak(&self) {

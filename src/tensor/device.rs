@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use dfdx::prelude::{Shape, Storage, Tensor};
 
-use crate::kernels::Products;
+use crate::kernels::{KernelTime, Products};
 
 /// The number type of weights and of all sums.
 pub type Float = f32;
@@ -50,6 +50,14 @@ pub trait Device: dfdx::tensor_ops::Device<Float> + Storage<Float, Vec: Send + S
     fn matrix_peak(&self, products: Products) -> Option<f64> {
         let _ = products;
         None
+    }
+
+    /// Times every kernel from now on, where the device works beside the processor.
+    fn time_kernels(&self) {}
+
+    /// The time of each kernel since [`Device::time_kernels`], the longest first.
+    fn kernel_times(&self) -> Vec<KernelTime> {
+        Vec::new()
     }
 
     /// Lets the peak of memory be what is in use now.

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use cudarc::driver::{CudaDevice, result, sys};
 use dfdx::prelude::{Cuda, CudaError, Storage};
 
+use super::clock::Clock;
 use super::failure::judged;
 use super::image;
 use super::kept::Kept;
@@ -34,6 +35,7 @@ pub struct Gpu {
     functions: RwLock<HashMap<&'static str, Function>>,
     library: Mutex<Library>,
     kept: Mutex<Kept>,
+    clock: Clock,
     lists: Mutex<Lists>,
     tf32: std::sync::atomic::AtomicBool,
 }
@@ -63,6 +65,7 @@ impl Gpu {
             functions: RwLock::default(),
             library,
             kept: Mutex::default(),
+            clock: Clock::default(),
             lists: Mutex::default(),
             tf32: false.into(),
         })
@@ -127,6 +130,10 @@ impl Gpu {
     /// So many zeros.
     pub fn zeros(&self, kind: Kind, len: usize) -> Result<Memory, CudaError> {
         Memory::zeros(&self.device, kind, len)
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Lends what is kept of weights.

@@ -160,10 +160,10 @@ impl Gpu {
         self.bind()?;
         let threads = (launch.threads, 1, 1);
         // SAFETY: the caller vouches for the arguments; the function belongs to a module that is never unloaded
-        let started = unsafe {
+        let mut start = || unsafe {
             result::launch_kernel(function, launch.blocks, threads, launch.shared, self.stream(), arguments)
         };
-        judged(kernel, started)
+        self.between_marks(kernel, || judged(kernel, start()))
     }
 }
 

@@ -228,7 +228,13 @@ fn multiply(
     gpu.bind()?;
     let scales = (target.scale, if matches!(target.plus, Plus::Nothing) { 0.0 } else { 1.0 });
     let pointers = Pointers { bias, factors };
-    match gpu.with_library(|library| library.multiply(gpu.stream(), &key, pointers, scales))? {
+    let name = match b.data.kind() {
+        Kind::F32 => "a product of f32",
+        Kind::Bf16 => "a product of bf16",
+        Kind::F16 => "a product of f16",
+    };
+    let start = || gpu.with_library(|library| library.multiply(gpu.stream(), &key, pointers, scales));
+    match gpu.between_marks(name, start)? {
         true => Ok(()),
         false => plain(gpu, (rows, cols, depth), a, b, target),
     }

@@ -4,6 +4,7 @@
 
 pub mod attention;
 pub mod batch_norm;
+mod clock;
 pub mod conv;
 mod convert;
 pub mod crops;

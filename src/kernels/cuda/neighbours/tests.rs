@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use super::{AT_ONCE, Gpu, Search, nearest, unit};
+use super::{AT_ONCE, Search, nearest, unit};
 use crate::kernels::cuda::probe;
 use crate::kernels::probe::values;
 use crate::kernels::{Neighbours, cpu, scalar};
@@ -87,19 +87,6 @@ fn what_is_no_number_is_nobodys() {
 #[test]
 fn features_have_the_processors_neighbours_but_for_rounding() {
     let Some(gpu) = probe::gpu() else { return };
-    check_features(gpu);
-}
-
-#[test]
-#[ignore = "rounds the factors of every test that runs beside it"]
-fn tf32_rounds_none_of_their_numbers() {
-    let Some(gpu) = probe::gpu() else { return };
-    gpu.allow_tf32(true);
-    check_features(gpu);
-    gpu.allow_tf32(false);
-}
-
-fn check_features(gpu: &Gpu) {
     let (dim, count, rows) = (67, 33, 4777);
     let (mut queries, mut bank) = (values("queries", count * dim), values("bank", rows * dim));
     cpu::neighbours::unit(count, dim, &mut queries);
