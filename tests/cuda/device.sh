@@ -126,7 +126,7 @@ each_case() {
 
 # the step alone, with what PyTorch's does as well: brain floats, no drop path, a last layer that is trained
 bench_ours() {
-  ours "ours-$2-$3" "$program" bench "graphs/$1.ron" --json --no-data --steps "$steps" --warmup 6 \
+  ours "ours-$2-$3" "$program" bench "graphs/$1.ron" --json --kernels --no-data --steps "$steps" --warmup 6 \
     --swap 'source=Synthetic(count: 1024, size: 256)' --set "device=$device" --set precision=Bf16 \
     --set "global_batch=$3" --set network.drop_path=0.0 --set 'optimizer.freeze_last_layer=Steps(0)'
 }
