@@ -9,7 +9,7 @@ mod resnet;
 
 pub use recompute::{CropKept, widest};
 
-use crate::graph::spec::{Backbone, HeadSpec, NetworkSpec, Stem, VitShape, VitSpec};
+use crate::graph::spec::{Backbone, DeviceChoice, GraphSpec, HeadSpec, NetworkSpec, Stem, VitShape, VitSpec};
 use crate::kernels::Products;
 
 /// Bytes of a weight, of a gradient, and of a token between two halves of a block.
@@ -58,6 +58,30 @@ pub mod kept {
     pub const PROCESS: f64 = 48e6;
     /// Bytes of a GPU's memory before it holds any tensor: the driver's context, kernels, the library's workspace.
     pub const CONTEXT: f64 = 640e6;
+    /// Bytes of a decoded picture on a GPU, where crops are cut: 500 x 375 pixels, as many data sets have them, of 3 bytes.
+    pub const PICTURE: f64 = 500.0 * 375.0 * 3.0;
+    /// Bytes there of pictures that were resized one way, at most.
+    pub const RESIZED: f64 = 268e6;
+}
+
+/// Bytes of weights that a GPU keeps in the precision of products, beside the weights themselves.
+pub fn rounded_weights(graph: &GraphSpec, parameters: u64) -> f64 {
+    match (graph.device, graph.products()) {
+        (DeviceChoice::Cuda(_), products) if products != Products::F32 => {
+            activation(products) * parameters as f64
+        }
+        _ => 0.0,
+    }
+}
+
+/// Bytes that a GPU needs beside the crops of a micro-batch to cut them: pictures, some resized one way, and crops in 8 bits.
+/// `crops` are views and their sides.
+pub fn cutting(batch: usize, crops: &[(usize, usize)]) -> f64 {
+    let batch = batch as f64;
+    let of = |pixels: fn(f64) -> f64| -> f64 {
+        crops.iter().map(|&(views, side)| batch * views as f64 * pixels(side as f64)).sum()
+    };
+    batch * kept::PICTURE + of(|side| 3.0 * side * 500.0).min(kept::RESIZED) + of(|side| 3.0 * side * side)
 }
 
 /// Parameters of the backbone.

@@ -11,6 +11,8 @@ use super::registry::Registered;
 use super::types::Types;
 use crate::data::Rgb8;
 use crate::data::augment::{Crops, normalize_into};
+use crate::graph::spec::DeviceChoice;
+use crate::plan::cost;
 use crate::runtime::stage::{Inputs, Moment, Outputs, Stage, StageError, Value};
 use crate::tensor::{Batched, Device};
 use on_device::Arrived;
@@ -87,8 +89,15 @@ impl Declare for Collate {
         types.finish(vec![tensor(*global, *global_size), tensor(*local, *local_size)])
     }
 
-    fn cost(&self, _scope: &Scope, _given: &Given) -> Cost {
-        Cost::default()
+    fn cost(&self, scope: &Scope, given: &Given) -> Cost {
+        let (DeviceChoice::Cuda(_), Some(EdgeType::Crops { global, global_size, local, local_size })) =
+            (scope.graph.device, given.get("crops"))
+        else {
+            return Cost::default();
+        };
+        let crops = [(*global, *global_size), (*local, *local_size)];
+        let resident = cost::cutting(scope.micro_batch, &crops);
+        Cost { bytes: resident, resident, ..Cost::default() }
     }
 }
 

@@ -96,8 +96,9 @@ impl Declare for Student {
                 kept.push((views * scope.micro_batch as f64, crop));
             }
         }
-        let bytes = cost::FLOAT * parameters as f64 + cost::widest(&kept);
-        Cost { parameters, flops, bytes, resident: 0.0 }
+        let resident = cost::rounded_weights(scope.graph, parameters);
+        let bytes = resident + cost::FLOAT * parameters as f64 + cost::widest(&kept);
+        Cost { parameters, flops, bytes, resident }
     }
 }
 

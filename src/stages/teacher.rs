@@ -60,8 +60,11 @@ impl Declare for Teacher {
         if let Some(crops) = Types::new(given).crops("global", network.backbone.patch()) {
             let (views, side) = (crops.dims[0] as f64, crops.dims[3]);
             cost.flops = views * scope.global_batch as f64 * cost::crop_flops(network, side).forward();
-            cost.bytes =
-                views * scope.micro_batch as f64 * cost::crop_untraced(network, scope.graph.products(), side);
+            cost.resident = cost::rounded_weights(scope.graph, cost.parameters);
+            cost.bytes = cost.resident
+                + views
+                    * scope.micro_batch as f64
+                    * cost::crop_untraced(network, scope.graph.products(), side);
         }
         cost
     }

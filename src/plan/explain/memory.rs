@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::words;
+use crate::plan::Plan;
 use crate::plan::cost::kept;
-use crate::plan::{Place, Plan};
 
 /// A line a part, largest first, against the memory that there is.
 pub fn plan(plan: &Plan, memory: u64) -> String {
@@ -31,8 +31,7 @@ pub fn plan(plan: &Plan, memory: u64) -> String {
 type Parts = (Vec<(String, f64)>, Vec<(String, f64)>);
 
 fn parts(plan: &Plan) -> Parts {
-    let island = || plan.nodes.iter().filter(|node| node.place == Place::Island);
-    let held = island().map(|node| (format!("{}: held", node.name), node.cost.resident)).collect();
+    let held = plan.nodes.iter().map(|node| (format!("{}: held", node.name), node.cost.resident)).collect();
     let of_phase = |phase: &crate::plan::Phase| -> Vec<(String, f64)> {
         let mut nodes: Vec<_> = phase.actors.iter().map(|actor| actor.node.0).collect();
         nodes.sort_unstable();
@@ -44,4 +43,32 @@ fn parts(plan: &Plan) -> Parts {
     let sum = |parts: &Vec<(String, f64)>| parts.iter().map(|(_, bytes)| bytes).sum::<f64>();
     let widest = plan.phases.iter().map(of_phase).max_by(|a, b| sum(a).total_cmp(&sum(b)));
     (held, widest.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::graph::load::{Request, load};
+    use crate::plan::build;
+    use crate::stages::Registry;
+
+    #[test]
+    fn the_parts_are_the_whole() {
+        let graph = format!("{}/graphs/vits16.ron", env!("CARGO_MANIFEST_DIR")).into();
+        let sets = ["micro_batch=32", "device=Cuda(0)", "precision=Bf16"].map(String::from).into();
+        let loaded = load(&Request { graph, sets, ..Request::default() }).unwrap();
+        let (plan, _) = build::plan(&loaded, &Registry::default()).unwrap();
+        let text = super::plan(&plan, 80_000_000_000);
+        let number = |line: &str| -> Option<f64> {
+            let mut words = line.split_whitespace().rev();
+            let (unit, value) = (words.next()?, words.next()?.parse::<f64>().ok()?);
+            Some(value * if unit == "GB" { 1e9 } else { 1e6 })
+        };
+        let parts: f64 = text.lines().skip(1).map(|line| number(line).expect(line)).sum();
+        let off = parts / plan.cost.peak_bytes - 1.0;
+        // parts below a megabyte are left out, and each is rounded
+        assert!(off.abs() < 0.01, "{off}: {text}");
+        for word in ["student: in use", "optimizer: held", "collate: held", "driver, kernels, workspace"] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+    }
 }
