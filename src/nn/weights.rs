@@ -100,7 +100,15 @@ fn fitted(path: &Path, spec: &NetworkSpec) -> Result<Opened, StageError> {
 
 /// A device's failure as a stage's.
 pub fn failed<E: std::fmt::Display>(error: E) -> StageError {
-    StageError::Device(error.to_string())
+    let text = error.to_string();
+    // the drivers' words for it, which dfdx passes on
+    if ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"].iter().any(|word| text.contains(word)) {
+        return StageError::Device(format!(
+            "its memory is full ({text}). A smaller micro_batch, or --set network.recompute=Blocks, takes less for the same step; \
+             other programs on the card take their part too"
+        ));
+    }
+    StageError::Device(text)
 }
 
 fn is_statistic(key: &str) -> bool {

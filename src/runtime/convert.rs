@@ -8,12 +8,8 @@ use dfdx::prelude::{HasShape, Storage};
 use super::stage::{StageError, Value};
 use crate::kernels::Kernels;
 use crate::nn::network::Gradients;
+use crate::nn::weights::failed;
 use crate::tensor::{Batched, Float};
-
-/// A device's failure as a stage's.
-fn failed<E: std::fmt::Display>(error: E) -> StageError {
-    StageError::Device(error.to_string())
-}
 
 fn wrong<D: Kernels>(value: &Value<D>, wanted: &str) -> StageError {
     StageError::Bug(format!("a wire that is {wanted} between two rates carries {}", value.kind()))

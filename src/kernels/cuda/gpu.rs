@@ -172,5 +172,6 @@ impl Gpu {
 /// The driver's word for an error, and what it means.
 pub(super) fn words(error: result::DriverError) -> String {
     let text = error.error_string().map(|text| text.to_string_lossy().into_owned());
-    text.unwrap_or_else(|_| format!("{error:?}"))
+    // cudarc asks the driver once more for its own text, and takes no for impossible
+    text.unwrap_or_else(|_| format!("{:?}", error.0))
 }

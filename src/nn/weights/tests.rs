@@ -97,3 +97,10 @@ fn a_file_of_another_network_is_refused_by_key_and_shapes() {
     }
     assert!(started(&vit(8, 32, small()), Path::new("nowhere.pth")).unwrap_err().contains("nowhere.pth"));
 }
+
+#[test]
+fn a_full_card_is_told_with_what_takes_less() {
+    let full = failed("Driver(DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\"))").to_string();
+    assert!(full.contains("its memory is full") && full.contains("network.recompute=Blocks"), "{full}");
+    assert_eq!(failed("lost").to_string(), "the device failed: lost");
+}
