@@ -242,3 +242,6 @@ impl<D: Kernels> Stage<D> for Running<D> {
 fn no_scale() -> StageError {
     StageError::Restore("the loss's scale is misshapen".into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -161,3 +161,39 @@ fn a_clip_bounds_each_parameter_or_all_together() {
     let parameters = network().parameters().iter().filter(|p| !p.fixed).count();
     assert!((each - (parameters as f64).sqrt()).abs() < 1e-2 * each, "{each} with {parameters} parameters");
 }
+
+/// The same gradients under a scale, as 16-bit IEEE floats need one.
+fn scaled(step: u64, scale: f32) -> Gradients<Cpu> {
+    let mut gradients = Gradients { scale, ..gradients(step) };
+    gradients
+        .buffers
+        .iter_mut()
+        .for_each(|buffer| Cpu::buffer_mut(buffer).iter_mut().for_each(|g| *g *= scale));
+    gradients
+}
+
+#[test]
+fn a_scale_changes_no_update_and_an_overflow_moves_nothing() {
+    let stage = AdamW { lr: 0.01, lr_course: LrCourse::Constant, ..AdamW::default() };
+    let (mut plain, mut under_scale) = (running(&stage), running(&stage));
+    for step in 0..3 {
+        fire(&mut plain, step, gradients(step), None).unwrap();
+        // a scale that was too large for one number: no error, and nothing moves, an average beside it neither
+        let mut overflown = scaled(step, 1024.0);
+        *Cpu::buffer_mut(&mut overflown.buffers[3]).first_mut().unwrap() = f32::INFINITY;
+        let before = under_scale.save().unwrap();
+        let weights = network().fresh_copy().unwrap();
+        let mut beside = Average { weights, momentum: MOMENTUM, moved: false };
+        fire(&mut under_scale, step, overflown, Some(&mut beside)).unwrap();
+        assert!(
+            under_scale.save().unwrap() == before && !beside.moved,
+            "step {step}: an overflow reached the state"
+        );
+        // a power of two is no rounding: the same bits, clipped as the gradients themselves would be
+        fire(&mut under_scale, step, scaled(step, 1024.0), None).unwrap();
+        assert!(
+            under_scale.save().unwrap() == plain.save().unwrap(),
+            "step {step}: another update under a scale"
+        );
+    }
+}
