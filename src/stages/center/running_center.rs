@@ -57,10 +57,14 @@ impl<D: Kernels> RunningCenter<D> {
         let mut mean = Batched::empty(&self.device, vec![k], None)?;
         self.device.column_mean(rows, k, logits.view(), mean.view_mut())?;
         // a copy: until the step commits, the centre is where it was
-        let mut moved = Batched::from_host(&self.device, vec![0.0; k], vec![k], None)?;
-        if let Some(center) = &self.center {
-            self.device.copy_to(0, center.view(), moved.view_mut())?;
-        }
+        let mut moved = match &self.center {
+            Some(center) => {
+                let mut copy = Batched::empty(&self.device, vec![k], None)?;
+                self.device.copy_to(0, center.view(), copy.view_mut())?;
+                copy
+            }
+            None => Batched::from_host(&self.device, vec![0.0; k], vec![k], None)?,
+        };
         self.device.lerp(moved.view_mut(), mean.view(), self.momentum)?;
         let length = self.device.sum_of_squares(moved.view())?.sqrt();
         self.pending = Some(moved);
