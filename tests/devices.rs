@@ -76,6 +76,10 @@ fn cuda_is_taken_where_it_is_and_a_run_goes_on_without_it() {
     let gone_on = run(&[("STANDIN_DEVICES", "0")], &out, &rest).unwrap();
     assert!(gone_on.status.success() && !words(&gone_on).contains("cuda"), "{}", words(&gone_on));
     let losses = losses_of(&out);
+    // crops cut by the processor are the same
+    let host = folder.path().join("host");
+    run(&[], &host, &["--steps", "2", "--set", "precision=F32", "--set", "multi_crop.cut_on=Host"]).unwrap();
+    assert_eq!(losses_of(&host), losses[..2], "crops of another place");
     // the same three steps by the processor alone
     let alone = folder.path().join("alone");
     run(&[("STANDIN_DEVICES", "0")], &alone, &["--steps", "3", "--set", "precision=F32"]).unwrap();

@@ -30,8 +30,10 @@ pub fn graph_keys(graph: &GraphSpec) -> Result<GraphKeys, serde_json::Error> {
     }
     let mut keys = GraphKeys::new();
     flatten("", &tree, &mut keys);
-    // what is computed again is what was kept
-    keys.retain(|key, _| !key.ends_with(".workers") && key != "network.recompute");
+    // what is computed again is what was kept, and pixels are the same whoever cuts them
+    let free =
+        |key: &str| key.ends_with(".workers") || key.ends_with(".cut_on") || key == "network.recompute";
+    keys.retain(|key, _| !free(key));
     Ok(keys)
 }
 

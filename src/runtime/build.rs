@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::stage::{Stage, StageError};
 use super::watch::{Several, Watch};
+use crate::data::augment::CutOn;
 use crate::doctor::Figures;
 use crate::graph::spec::GraphSpec;
 use crate::nn::predictor::Predictor;
@@ -170,12 +171,15 @@ impl<D: Registered> Workshop<'_, D> {
         Ok(Box::new(running.map_err(failed)?))
     }
 
-    /// Whether the device itself makes a node's crops: where it can, and only `collate` takes them.
+    /// Whether the device itself makes a node's crops: where it can and may, and only `collate` takes them.
     fn crops_on_device(&self, node: NodeId, stage: &multi_crop::MultiCrop) -> bool {
         let mut takers = self.plan.edges.iter().filter(|edge| edge.from.node == node);
         let to_collate =
             takers.all(|edge| matches!(self.plan.nodes[edge.to.node.0].stage, StageSpec::Collate(_)));
-        to_collate && self.device.cropper().is_some_and(|cropper| stage.largest() <= cropper.largest())
+        let asked = stage.cut_on == CutOn::Auto;
+        asked
+            && to_collate
+            && self.device.cropper().is_some_and(|cropper| stage.largest() <= cropper.largest())
     }
 
     /// The first weights of a node that an optimizer trains.

@@ -26,4 +26,4 @@ pub use flip::horizontal_flip;
 pub use multi_crop::{Crops, Cuts, draws, multi_crop};
 pub use normalize::{IMAGENET_DEVIATION, IMAGENET_MEAN, normalize_into};
 pub use solarize::solarize;
-pub use spec::{MultiCropSpec, SpecFault, ViewSpec};
+pub use spec::{CutOn, MultiCropSpec, SpecFault, ViewSpec};

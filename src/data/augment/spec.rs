@@ -47,6 +47,18 @@ pub struct MultiCropSpec {
     pub solarize_threshold: u8,
     /// At most this many of the run's threads cut and augment at once; any where none is given.
     pub workers: Option<usize>,
+    /// Who cuts and augments, where the networks live on a GPU.
+    pub cut_on: CutOn,
+}
+
+/// Who cuts crops and augments them. The pixels are the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CutOn {
+    /// The GPU, where the networks live on one; else the processor.
+    #[default]
+    Auto,
+    /// The processor, which then sends crops in place of whole pictures.
+    Host,
 }
 
 impl Default for MultiCropSpec {
@@ -71,6 +83,7 @@ impl Default for MultiCropSpec {
             solarize: (0.0, 0.2, 0.0),
             solarize_threshold: 128,
             workers: None,
+            cut_on: CutOn::Auto,
         }
     }
 }
