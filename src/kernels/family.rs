@@ -284,8 +284,6 @@ family! {
             average: maybe_write, momentum: f64);
         /// target = momentum · target + (1 - momentum) · source
         fn lerp = lerp(target: write, source: read, momentum: f64);
-        /// y = by · y
-        fn scale = scale(y: write, by: f32);
         /// y += a x
         fn axpy = axpy(y: write, a: f32, x: read);
     }

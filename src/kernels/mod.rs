@@ -33,6 +33,7 @@
 #[macro_use]
 mod probe;
 
+mod adamw;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;

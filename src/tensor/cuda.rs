@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::ops::Range;
 
 use cudarc::driver::DevicePtr;
-use dfdx::prelude::{Cuda, CudaError, HasShape, Shape, Tensor, ZerosTensor};
+use dfdx::prelude::{Const, Cuda, CudaError, HasShape, Shape, Tensor, TensorFromVec, ZerosTensor};
 
 use super::device::{Buffer, Device, Float};
 use crate::kernels::cuda::{Any, AnyMut, Gpu, Kind, Memory, View, ViewMut, peak};
@@ -132,18 +132,37 @@ struct Place {
 /// len: 12, …`. The text is cut off right there: what follows is long.
 ///
 /// # Panics
-/// For a permuted or broadcast tensor whose memory has another size than its shape, and for a text of another form (judged whenever
-/// a GPU is opened, and by the tests).
+/// For a permuted or broadcast tensor whose memory has another size than its shape.
 fn place<S: Shape>(tensor: &Tensor<S, Float, Cuda>) -> Place {
-    let len = tensor.shape().num_elements();
+    // every GPU that is opened is tried with `seam_holds` first
+    let place = find(tensor).expect("dfdx's text of a tensor says where its numbers are");
+    let shape = tensor.shape();
+    assert_eq!(place.len, shape.num_elements(), "numbers of {shape:?}: the tensor must be contiguous");
+    place
+}
+
+/// What a tensor's text says; nothing where it has another form.
+fn find<S: Shape>(tensor: &Tensor<S, Float, Cuda>) -> Option<Place> {
     let mut reader = Reader::default();
     // the end of the reading is an error on purpose
     let _ = write!(reader, "{tensor:?}");
-    let Reader { pointer, len: physical, id, .. } = reader;
-    assert_eq!(physical, Some(len as u64), "numbers of {:?}: the tensor must be contiguous", tensor.shape());
-    let pointer = pointer.expect("dfdx's text of a tensor names its place");
     // numbers are counted from 0, and 0 means none here
-    Place { pointer, len, id: id.map_or(0, |id| id + 1) }
+    Some(Place { pointer: reader.pointer?, len: reader.len? as usize, id: reader.id.map_or(0, |id| id + 1) })
+}
+
+/// Whether a tensor's numbers are found where its text says: tried by a round trip when a GPU is opened, before anything relies on it.
+///
+/// # Errors
+/// When the driver refuses to make the tensor.
+pub fn seam_holds(device: &Cuda, gpu: &Gpu) -> Result<bool, CudaError> {
+    let values: Vec<Float> = (0..77).map(|i| i as Float * 0.37 - 11.0).collect();
+    let tensor = device.try_tensor_from_vec(values.clone(), (7usize, Const::<11>))?;
+    let Some(Place { pointer, len, .. }) = find(&tensor).filter(|place| place.len == values.len()) else {
+        return Ok(false);
+    };
+    // SAFETY: the tensor lives until the numbers are read; an address that is none the driver refuses
+    let found = gpu.read(unsafe { View::new(pointer, len) });
+    Ok(found.is_ok_and(|found| found == values))
 }
 
 /// Reads a tensor's text as it is written, word by word, and ends it where nothing more is wanted.

@@ -7,7 +7,7 @@ mod batched;
 mod cpu;
 mod crossing;
 #[cfg(feature = "cuda")]
-mod cuda;
+pub(crate) mod cuda;
 mod device;
 mod retention;
 mod tape;

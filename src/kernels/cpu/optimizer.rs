@@ -2,6 +2,7 @@
 
 use super::lanes::mul_add;
 use super::split::{TASK, each_part, each_part2, each_part3};
+use crate::kernels::adamw::Factors;
 use rayon::prelude::*;
 
 /// Σ x², accumulated in f64 over a fixed partition.
@@ -45,16 +46,7 @@ pub fn adamw(
     momentum: f64,
 ) {
     assert_eq!([g.len(), m.len(), v.len()], [p.len(); 3], "gradient and moments of a parameter");
-    let power = |beta: f64| beta.powf(step as f64);
-    let factors = Factors {
-        decay: (lr * decay) as f32,
-        rate: (lr / (1.0 - power(beta1))) as f32,
-        root: (1.0 / (1.0 - power(beta2)).sqrt()) as f32,
-        eps: eps as f32,
-        new1: (1.0 - beta1) as f32,
-        new2: (1.0 - beta2) as f32,
-        grad: grad_scale,
-    };
+    let factors = Factors::new(lr, decay, beta1, beta2, eps, step, grad_scale);
     let gradient = |i: usize, len: usize| &g[i * TASK..][..len];
     let Some(average) = average else {
         return each_part3((TASK, p), (TASK, m), (TASK, v), |i, p, m, v| {
@@ -70,18 +62,6 @@ pub fn adamw(
             lerp_part(average, p, share);
         }
     });
-}
-
-/// AdamW's hyper-parameters after the arithmetic that needs f64.
-#[derive(Clone, Copy)]
-struct Factors {
-    decay: f32,
-    rate: f32,
-    root: f32,
-    eps: f32,
-    new1: f32,
-    new2: f32,
-    grad: f32,
 }
 
 /// One step of SGD with momentum as PyTorch defines it: b = velocity · b + g + decay · p, p -= lr · b, with b 0 at first.

@@ -21,7 +21,7 @@ pub fn convert(gpu: &Gpu, from: Any<'_>, to: AnyMut<'_>) -> Result<(), CudaError
         (Kind::F16, Kind::F16) => "convert_f16_f16",
     };
     let len = from.len() as i64;
-    launch!(gpu, kernel, Launch::each(from.len().div_ceil(4), 256); from, to, len)
+    launch!(gpu, kernel, Launch::pass(from.len()); from, to, len)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use super::kept::Kept;
 use super::matrix::Library;
 use super::scratch::Memory;
 use super::view::Kind;
+use crate::tensor::cuda::seam_holds;
 use functions::Function;
 use lists::Lists;
 pub use open::{OpenError, count, memory, open};
@@ -57,7 +58,7 @@ impl Gpu {
         keep_freed_memory(&device).map_err(|e| refused(e.into()))?;
         let modules = image::load_all(&device)?;
         let library = Mutex::new(Library::new(&device).map_err(refused)?);
-        Ok(Gpu {
+        let gpu = Gpu {
             own: own.clone(),
             device,
             generation,
@@ -68,7 +69,11 @@ impl Gpu {
             clock: Clock::default(),
             lists: Mutex::default(),
             tf32: false.into(),
-        })
+        };
+        match seam_holds(own, &gpu).map_err(refused)? {
+            true => Ok(gpu),
+            false => Err(OpenError::Seam),
+        }
     }
 
     pub fn ordinal(&self) -> usize {
@@ -105,12 +110,6 @@ impl Gpu {
     pub fn memory(&self) -> Result<(usize, usize), CudaError> {
         self.bind()?;
         Ok(result::mem_get_info()?)
-    }
-
-    /// Streaming multiprocessors: how many blocks it takes to give each something to do.
-    pub fn multiprocessors(&self) -> usize {
-        let many = sys::CUdevice_attribute_enum::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
-        self.device.attribute(many).map_or(1, |count| count.max(1) as usize)
     }
 
     /// Whether f32 factors of products may be rounded to 10 bits of mantissa, for tensor cores.

@@ -36,6 +36,11 @@ impl Launch {
         Launch::blocks(work.div_ceil(threads as usize), threads)
     }
 
+    /// A pass over so many numbers, of which a thread takes eight (`each_number` in common.cuh).
+    pub fn pass(numbers: usize) -> Launch {
+        Launch::each(numbers.div_ceil(8), 256)
+    }
+
     /// A warp for each of so many pieces of work.
     pub fn warps(work: usize, threads: u32) -> Launch {
         Launch::blocks(work.div_ceil(threads as usize / 32), threads)

@@ -109,13 +109,8 @@ pub fn forward_residual(
 /// scale · x
 fn times(gpu: &Gpu, scale: f32, x: View<'_>) -> Result<Memory, CudaError> {
     let y = gpu.unwritten(Kind::F32, x.len())?;
-    launch!(gpu, "linear_scaled", passes(x.len()); x, y, scale, x.len() as i64)?;
+    launch!(gpu, "linear_scaled", Launch::pass(x.len()); x, y, scale, x.len() as i64)?;
     Ok(y)
-}
-
-/// A pass over numbers, of which a thread takes eight.
-fn passes(len: usize) -> Launch {
-    Launch::each(len.div_ceil(8), 256)
 }
 
 /// dx = dy w.
@@ -222,26 +217,26 @@ pub fn gelu_backward(gpu: &Gpu, pre: Any<'_>, dy: ViewMut<'_>) -> Result<(), Cud
 
 fn times_slope(gpu: &Gpu, pre: Any<'_>, dy: AnyMut<'_>) -> Result<(), CudaError> {
     let kernel = pairs!("linear_gelu_backward")[pre.kind() as usize][dy.kind() as usize];
-    launch!(gpu, kernel, passes(pre.len()); pre, dy, pre.len() as i64)
+    launch!(gpu, kernel, Launch::pass(pre.len()); pre, dy, pre.len() as i64)
 }
 
 /// y = gelu(x).
 pub fn gelu_forward(gpu: &Gpu, x: Any<'_>, y: AnyMut<'_>) -> Result<(), CudaError> {
     assert_eq!(x.len(), y.len(), "x and y of a GELU");
     let kernel = pairs!("linear_gelu")[x.kind() as usize][y.kind() as usize];
-    launch!(gpu, kernel, passes(x.len()); x, y, x.len() as i64)
+    launch!(gpu, kernel, Launch::pass(x.len()); x, y, x.len() as i64)
 }
 
 /// y = max(x, 0), NaN where x is.
 pub fn relu_forward(gpu: &Gpu, x: View<'_>, y: ViewMut<'_>) -> Result<(), CudaError> {
     assert_eq!(x.len(), y.len(), "x and y of a ReLU");
-    launch!(gpu, "linear_relu", passes(x.len()); x, y, x.len() as i64)
+    launch!(gpu, "linear_relu", Launch::pass(x.len()); x, y, x.len() as i64)
 }
 
 /// dy = 0 where pre is not above 0, in place.
 pub fn relu_backward(gpu: &Gpu, pre: View<'_>, dy: ViewMut<'_>) -> Result<(), CudaError> {
     assert_eq!(pre.len(), dy.len(), "pre and dy of a ReLU");
-    launch!(gpu, "linear_relu_backward", passes(pre.len()); pre, dy, pre.len() as i64)
+    launch!(gpu, "linear_relu_backward", Launch::pass(pre.len()); pre, dy, pre.len() as i64)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use dfdx::prelude::CudaError;
 use super::gpu::Gpu;
 use super::launch::{Argument, Given, Launch, Pointer, launch};
 use super::view::{Kind, View, ViewMut};
+use crate::kernels::adamw::Factors;
 
 mod lists;
 #[cfg(test)]
@@ -34,19 +35,6 @@ pub fn sum_of_squares(gpu: &Gpu, x: View<'_>) -> Result<f64, CudaError> {
 /// Whether no value is infinite or NaN.
 pub fn all_finite(gpu: &Gpu, x: View<'_>) -> Result<bool, CudaError> {
     Ok(each_finite(gpu, &[x])?.into_iter().all(|finite| finite))
-}
-
-/// AdamW's hyper-parameters after the arithmetic that needs f64 (`Factors` in optimizer.cu).
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Factors {
-    decay: f32,
-    rate: f32,
-    root: f32,
-    eps: f32,
-    new1: f32,
-    new2: f32,
-    grad: f32,
 }
 
 // SAFETY: laid out as C lays it out, with the kernel's own types
@@ -87,16 +75,7 @@ pub fn adamw(
 ) -> Result<(), CudaError> {
     assert_eq!([g.len(), m.len(), v.len()], [p.len(); 3], "gradient and moments of a parameter");
     assert_followed(average.as_ref(), &p);
-    let power = |beta: f64| beta.powf(step as f64);
-    let factors = Factors {
-        decay: (lr * decay) as f32,
-        rate: (lr / (1.0 - power(beta1))) as f32,
-        root: (1.0 / (1.0 - power(beta2)).sqrt()) as f32,
-        eps: eps as f32,
-        new1: (1.0 - beta1) as f32,
-        new2: (1.0 - beta2) as f32,
-        grad: grad_scale,
-    };
+    let factors = Factors::new(lr, decay, beta1, beta2, eps, step, grad_scale);
     let (len, share) = (p.len() as i64, (1.0 - momentum) as f32);
     launch!(gpu, "optimizer_adamw", fours(p.len()); len, factors, p, g, m, v, average, share)
 }
@@ -188,9 +167,4 @@ pub fn lerp(gpu: &Gpu, target: ViewMut<'_>, source: View<'_>, momentum: f64) -> 
 pub fn axpy(gpu: &Gpu, y: ViewMut<'_>, a: f32, x: View<'_>) -> Result<(), CudaError> {
     assert_eq!(y.len(), x.len(), "a sum of arrays of one length");
     launch!(gpu, "optimizer_axpy", fours(y.len()); y.len() as i64, a, x, y)
-}
-
-/// y *= by.
-pub fn scale(gpu: &Gpu, y: ViewMut<'_>, by: f32) -> Result<(), CudaError> {
-    launch!(gpu, "optimizer_scale", fours(y.len()); y.len() as i64, by, y)
 }

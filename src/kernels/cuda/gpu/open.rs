@@ -21,6 +21,10 @@ pub enum OpenError {
     NoDevice,
     #[error("there is no GPU {asked}: the driver shows {}", shown(*.found))]
     NoSuchDevice { asked: usize, found: usize },
+    #[error(
+        "this program's dfdx says in another form where a tensor's numbers are: it was built with a version that it does not know"
+    )]
+    Seam,
     #[error(transparent)]
     Compile(#[from] CompileError),
     #[error("GPU {ordinal} can't be opened: {cause}")]

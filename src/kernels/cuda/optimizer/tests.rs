@@ -114,7 +114,6 @@ fn check_plain(gpu: &Gpu, n: usize) {
         |[p]| axpy(gpu, p, 0.7, lent.view()).unwrap(),
         |[p]| scalar::optimizer::axpy(p, 0.7, &x),
     );
-    check("scale", gpu, [&p], |[p]| scale(gpu, p, 0.7).unwrap(), |[p]| scalar::optimizer::scale(p, 0.7));
 }
 
 #[test]

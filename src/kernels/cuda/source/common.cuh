@@ -99,6 +99,8 @@ template <class T> DEVICE void store_four(T* to, Four v) {
 
 // whether numbers start on a boundary of four of them, as load_four and store_four want it; so does nothing at all
 template <class T> DEVICE bool on_fours(const T* at) { return u64(at) % (4 * sizeof(T)) == 0; }
+// The same for every row of so many.
+template <class T> DEVICE bool on_fours(const T* at, int width) { return width % 4 == 0 && on_fours(at); }
 // Numbers at, …, at + 3 of a row of `dim`, zeros beyond its end; `fours`: the row starts on a boundary and dim % 4 is 0.
 template <class T> DEVICE Four row_four(const T* row, int at, int dim, bool fours) {
     if (fours) return at < dim ? load_four(row + at) : Four{0.0f, 0.0f, 0.0f, 0.0f};
@@ -119,6 +121,33 @@ template <class T> DEVICE void set_row_four(T* row, int at, int dim, bool fours,
     if (at + 1 < dim) row[at + 1] = narrow<T>(v.y);
     if (at + 2 < dim) row[at + 2] = narrow<T>(v.z);
     if (at + 3 < dim) row[at + 3] = narrow<T>(v.w);
+}
+
+// ---- a pass over numbers, one kind to another; a thread for every eight (launch.rs, `Launch::pass`)
+
+// Fours that one thread handles, a block's worth of them apart.
+constexpr int PASS_FOURS = 2;
+
+// to[i] = one(from[i], to[i]), where to[i] is looked at only if `added`
+template <bool added, class X, class Y, class F> DEVICE void each_number(const X* __restrict__ from, Y* __restrict__ to, i64 len, F one) {
+    i64 first = (i64(blockIdx.x) * PASS_FOURS * blockDim.x + threadIdx.x) * 4;
+    int apart = blockDim.x * 4;
+    from += first;
+    to += first;
+    len -= first;
+    if (on_fours(from) && on_fours(to) && len >= (PASS_FOURS - 1) * apart + 4) {
+        Four x[PASS_FOURS];
+#pragma unroll
+        for (int part = 0; part < PASS_FOURS; part++) x[part] = load_four(from + part * apart);
+#pragma unroll
+        for (int part = 0; part < PASS_FOURS; part++) {
+            Four a = x[part], b = added ? load_four(to + part * apart) : Four{0.0f, 0.0f, 0.0f, 0.0f};
+            store_four(to + part * apart, Four{one(a.x, b.x), one(a.y, b.y), one(a.z, b.z), one(a.w, b.w)});
+        }
+        return;
+    }
+#pragma unroll 1
+    for (int i = 0; i < PASS_FOURS * apart && i < len; i += i % 4 == 3 ? apart - 3 : 1) to[i] = narrow<Y>(one(wide(from[i]), added ? wide(to[i]) : 0.0f));
 }
 
 // ---- sums, always in the same order

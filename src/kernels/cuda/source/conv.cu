@@ -22,7 +22,6 @@ template <class T, class Find> DEVICE void lay_out(T* row, int width, int places
         row[k] = narrow<T>(from ? from[k % channels] : 0.0f);
     }
 }
-DEVICE bool fours(const float* at, int channels) { return channels % 4 == 0 && u64(at) % 16 == 0; }
 
 // A row for each position of the output: (side, side, inp) of x around it.
 template <class T> DEVICE void windows(const float* __restrict__ x, T* __restrict__ to, i64 rows, int row_width, int inp, Grid grid) {
@@ -31,7 +30,7 @@ template <class T> DEVICE void windows(const float* __restrict__ x, T* __restric
     int image = int(row / (grid.down * grid.across)), position = int(row % (grid.down * grid.across));
     int top = position / grid.across * grid.stride - grid.side / 2, left = position % grid.across * grid.stride - grid.side / 2;
     x += i64(image) * grid.height * grid.width * inp;
-    lay_out(to + row * row_width, row_width, grid.side * grid.side, inp, fours(x, inp), [&](int place) -> const float* {
+    lay_out(to + row * row_width, row_width, grid.side * grid.side, inp, on_fours(x, inp), [&](int place) -> const float* {
         int r = top + place / grid.side, c = left + place % grid.side;
         if (r < 0 || r >= grid.height || c < 0 || c >= grid.width) return nullptr;
         return x + (i64(r) * grid.width + c) * inp;
@@ -45,7 +44,7 @@ template <class T> DEVICE void windows_back(const float* __restrict__ dy, T* __r
     int image = int(row / (grid.height * grid.width)), position = int(row % (grid.height * grid.width));
     int below = position / grid.width + grid.side / 2, right = position % grid.width + grid.side / 2;
     dy += i64(image) * grid.down * grid.across * out;
-    lay_out(to + row * row_width, row_width, grid.side * grid.side, out, fours(dy, out), [&](int place) -> const float* {
+    lay_out(to + row * row_width, row_width, grid.side * grid.side, out, on_fours(dy, out), [&](int place) -> const float* {
         int r = below - place / grid.side, c = right - place % grid.side;
         if (r < 0 || c < 0 || r % grid.stride || c % grid.stride) return nullptr;
         r /= grid.stride;

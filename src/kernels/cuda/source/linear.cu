@@ -1,34 +1,6 @@
 // What is done around a linear layer's products: GELU and ReLU, residuals in some rows, sums of columns.
 #include "common.cuh"
 
-// whether four numbers at a time can be fetched from here
-template <class T> DEVICE bool fours(const T* at) { return u64(at) % (4 * sizeof(T)) == 0; }
-
-// Fours that one thread handles, a block's worth of them apart.
-constexpr int PARTS = 2;
-
-// to[i] = one(from[i], to[i]), where to[i] is looked at only if `added`
-template <bool added, class X, class Y, class F> DEVICE void each_number(const X* __restrict__ from, Y* __restrict__ to, i64 len, F one) {
-    i64 first = (i64(blockIdx.x) * PARTS * blockDim.x + threadIdx.x) * 4;
-    int apart = blockDim.x * 4;
-    from += first;
-    to += first;
-    len -= first;
-    if (fours(from) && fours(to) && len >= (PARTS - 1) * apart + 4) {
-        Four x[PARTS];
-#pragma unroll
-        for (int part = 0; part < PARTS; part++) x[part] = load_four(from + part * apart);
-#pragma unroll
-        for (int part = 0; part < PARTS; part++) {
-            Four a = x[part], b = added ? load_four(to + part * apart) : Four{0.0f, 0.0f, 0.0f, 0.0f};
-            store_four(to + part * apart, Four{one(a.x, b.x), one(a.y, b.y), one(a.z, b.z), one(a.w, b.w)});
-        }
-        return;
-    }
-#pragma unroll 1
-    for (int i = 0; i < PARTS * apart && i < len; i += i % 4 == 3 ? apart - 3 : 1) to[i] = narrow<Y>(one(wide(from[i]), added ? wide(to[i]) : 0.0f));
-}
-
 #define GELU(X, x_word, Y, y_word)                                                                                   \
     KERNEL(linear_gelu_##x_word##_##y_word, 256, (const X* x, Y* y, i64 len)) {                                      \
         each_number<false>(x, y, len, [](float x, float) { return gelu(x); });                                       \
@@ -68,7 +40,7 @@ KERNEL(linear_residual, 256, (Rows rows, int out, float scale, const float* __re
     sums += row * out;
     residual += at;
     y += at;
-    if (fours(sums) && fours(residual) && fours(y) && out % 4 == 0) {
+    if (on_fours(sums) && on_fours(residual) && on_fours(y) && out % 4 == 0) {
         for (int i = lane * 4; i < out; i += 128) {
             Four s = load_four(sums + i), r = load_four(residual + i);
             store_four(y + i, Four{r.x + scale * s.x, r.y + scale * s.y, r.z + scale * s.z, r.w + scale * s.w});
@@ -84,7 +56,7 @@ template <class T> DEVICE void column_sums(const T* __restrict__ dy, i64 rows, i
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, column = (blockIdx.x * 32 + lane) * 4;
     i64 first = blockIdx.y * each, end = first + each < rows ? first + each : rows;
     float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    if (fours(dy) && out % 4 == 0) {
+    if (on_fours(dy) && out % 4 == 0) {
         if (column < out) {
 #pragma unroll 4
             for (i64 row = first + warp; row < end; row += 8) {

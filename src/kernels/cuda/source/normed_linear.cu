@@ -1,7 +1,6 @@
 // The head's last layer: weights of unit directions, made from v, and their gradient; a warp for each row.
 #include "common.cuh"
 
-template <class T> DEVICE bool fours(const T* at) { return u64(at) % (4 * sizeof(T)) == 0; }
 
 // calls `four(place)`, or `one(place)` where four at a time do not go, for all of a row, by one warp
 template <class Fours, class One> DEVICE void each_of_row(bool together, int width, Fours four, One one) {
@@ -22,7 +21,7 @@ DEVICE void weights(int rows, int inp, const float* __restrict__ v, const float*
     if (row >= rows) return;
     v += row * inp;
     w += row * inp;
-    bool together = inp % 4 == 0 && fours(v) && fours(w);
+    bool together = inp % 4 == 0 && on_fours(v) && on_fours(w);
     double squares = 0.0;
     each_of_row(
         together, inp,
@@ -62,7 +61,7 @@ DEVICE void weights_again(int rows, int inp, const float* __restrict__ v, const 
     w += row * inp;
     float scale = (g ? g[row] : 1.0f) / norms[row];
     each_of_row(
-        inp % 4 == 0 && fours(v) && fours(w), inp,
+        inp % 4 == 0 && on_fours(v) && on_fours(w), inp,
         [&](int i) {
             Four x = load_four(v + i);
             store_four(w + i, Four{scale * x.x, scale * x.y, scale * x.z, scale * x.w});
@@ -88,7 +87,7 @@ KERNEL(normed_linear_gradients, 256,
     dw += row * inp;
     v += row * inp;
     dv += row * inp;
-    bool together = inp % 4 == 0 && fours(dw) && fours(v) && fours(dv);
+    bool together = inp % 4 == 0 && on_fours(dw) && on_fours(v) && on_fours(dv);
     double sum = 0.0;
     each_of_row(
         together, inp,

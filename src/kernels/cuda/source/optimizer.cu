@@ -228,11 +228,3 @@ KERNEL(optimizer_axpy, 256, (i64 len, float a, const float* x, float* y)) {
     for (int j = 0; j < 4; j++) ys[j] = fmaf(a, xs[j], ys[j]);
     store(ys, at, y);
 }
-KERNEL(optimizer_scale, 256, (i64 len, float by, float* y)) {
-    Span at = span(len, place(y));
-    float ys[4];
-    load(ys, at, y);
-#pragma unroll
-    for (int j = 0; j < 4; j++) ys[j] *= by;
-    store(ys, at, y);
-}

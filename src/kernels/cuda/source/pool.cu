@@ -13,7 +13,6 @@ DEVICE void store_some(float* to, Four v, int count, bool together) {
     if (count > 2) to[2] = v.z;
     if (count > 3) to[3] = v.w;
 }
-DEVICE bool fours(const float* at, int channels) { return channels % 4 == 0 && u64(at) % 16 == 0; }
 
 // NaN is larger than any number, and stays
 DEVICE void keep_larger(float place, float x, float& most, float& at) {
@@ -29,7 +28,7 @@ KERNEL(pool_max, 256, (int pieces, int height, int width, int channels, const fl
     int item = (blockIdx.x % pieces) * blockDim.x + threadIdx.x, position = item / groups, channel = item % groups * 4;
     if (position >= down * across) return;
     int row = position / across, column = position % across, count = channels - channel;
-    bool together = fours(x, channels) && fours(y, channels) && fours(places, channels);
+    bool together = on_fours(x, channels) && on_fours(y, channels) && on_fours(places, channels);
     x += i64(image) * height * width * channels + channel;
     float least = __uint_as_float(0xff800000u);  // less than any number
     Four most{least, least, least, least}, at{0.0f, 0.0f, 0.0f, 0.0f};
@@ -54,7 +53,7 @@ KERNEL(pool_max_backward, 256, (int pieces, int height, int width, int channels,
     int item = (blockIdx.x % pieces) * blockDim.x + threadIdx.x, position = item / groups, channel = item % groups * 4;
     if (position >= height * width) return;
     int row = position / width, column = position % width, count = channels - channel;
-    bool together = fours(dy, channels) && fours(places, channels) && fours(dx, channels);
+    bool together = on_fours(dy, channels) && on_fours(places, channels) && on_fours(dx, channels);
     i64 windows = i64(image) * down * across;
     dx += (i64(image) * height * width + position) * channels + channel;
     Four sum = load_some(dx, count, together);
@@ -77,7 +76,7 @@ KERNEL(pool_average, 256, (int groups, int positions, int channels, const float*
     SHARED float4 sums[8][32];
     int image = blockIdx.x / groups, first = (blockIdx.x % groups) * 128;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, channel = first + lane * 4, count = channels - channel;
-    bool together = fours(x, channels);
+    bool together = on_fours(x, channels);
     x += i64(image) * positions * channels + channel;
     float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
     if (count > 0) {
@@ -103,7 +102,7 @@ KERNEL(pool_average_backward, 256, (int pieces, int positions, int channels, con
     int item = (blockIdx.x % pieces) * blockDim.x + threadIdx.x, position = item / groups, channel = item % groups * 4;
     if (position >= positions) return;
     int count = channels - channel;
-    bool together = fours(dy, channels) && fours(dx, channels);
+    bool together = on_fours(dy, channels) && on_fours(dx, channels);
     float share = 1.0f / float(positions);
     dx += (i64(image) * positions + position) * channels + channel;
     Four d = load_some(dx, count, together), own = load_some(dy + i64(image) * channels + channel, count, together);
