@@ -72,6 +72,9 @@ fn cuda_is_taken_where_it_is_and_a_run_goes_on_without_it() {
     assert!(begun.status.success() && words(&begun).contains("memory on cuda:0"), "{}", words(&begun));
     let graph = std::fs::read_to_string(out.join("graph.ron")).unwrap();
     assert!(!graph.contains("Cuda"), "the folder's graph says what was asked for: {graph}");
+    let timings: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(out.join("timings.json")).unwrap()).unwrap();
+    assert_eq!(timings["environment"]["device"], "cuda:0, stand-in", "the report says what it ran on");
     let rest = ["--steps", "3", "--resume", "--set", "precision=F32"];
     let gone_on = run(&[("STANDIN_DEVICES", "0")], &out, &rest).unwrap();
     assert!(gone_on.status.success() && !words(&gone_on).contains("cuda"), "{}", words(&gone_on));

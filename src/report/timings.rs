@@ -92,7 +92,10 @@ pub struct Environment {
     pub version: String,
     /// `linux x86_64`.
     pub system: String,
-    /// The instruction set that kernels used.
+    /// Where the networks lived: `cpu`, or `cuda:0` and the card's name. Runs of earlier versions knew the processor alone.
+    #[serde(default = "cpu")]
+    pub device: String,
+    /// The instruction set that the processor's kernels used.
     pub instructions: String,
     /// The number type of products and activations.
     pub precision: String,
@@ -105,6 +108,10 @@ pub struct Environment {
     pub total_steps: u64,
     /// When this life of the run began, in seconds since 1970 (UTC).
     pub started: u64,
+}
+
+fn cpu() -> String {
+    "cpu".into()
 }
 
 impl Timings {

@@ -125,6 +125,7 @@ fn environment<D: Kernels>(parts: &Parts<'_, D>, options: &Options) -> Environme
     Environment {
         version: env!("CARGO_PKG_VERSION").into(),
         system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        device: parts.device.name(),
         // judged when the program started: a test that did not has no word for it
         instructions: instructions().map(|isa| isa.word().into()).unwrap_or_default(),
         precision: format!("{:?}", parts.plan.precision()).to_lowercase(),

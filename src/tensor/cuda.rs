@@ -23,6 +23,11 @@ impl Device for Cuda {
         Gpu::of(self).map_or("cuda".into(), |gpu| format!("cuda:{}", gpu.ordinal()))
     }
 
+    fn name(&self) -> String {
+        let card = Gpu::of(self).ok().and_then(Gpu::name);
+        card.map_or_else(|| self.word(), |card| format!("{}, {card}", self.word()))
+    }
+
     fn allow_tf32(&self, allowed: bool) {
         if let Ok(gpu) = Gpu::of(self) {
             gpu.allow_tf32(allowed);

@@ -35,6 +35,11 @@ pub trait Device: dfdx::tensor_ops::Device<Float> + Storage<Float, Vec: Send + S
     /// The word on the command line: `cpu`, `cuda:0`.
     fn word(&self) -> String;
 
+    /// The device in words: the word on the command line, and whose make it is where that is known.
+    fn name(&self) -> String {
+        self.word()
+    }
+
     /// Whether f32 factors of products may be rounded to 10 bits of mantissa; of no meaning where nothing gains by it.
     fn allow_tf32(&self, allowed: bool) {
         let _ = allowed;

@@ -148,10 +148,7 @@ impl Judge<'_> {
         match graph.precision {
             Precision::F16 => {
                 let problem = self.unfit("precision", on_cpu, "F16");
-                Self::help(
-                    problem,
-                    "16-bit IEEE floats with loss scaling are for GPUs: --set 'device=Cuda(0)'",
-                );
+                Self::help(problem, "16-bit IEEE floats with loss scaling are for GPUs: --device cuda");
             }
             Precision::F32 | Precision::Bf16 | Precision::Auto => {}
         }

@@ -106,6 +106,17 @@ impl Gpu {
         judged("a wait for its work", self.device.synchronize())
     }
 
+    /// What the maker calls the card.
+    pub fn name(&self) -> Option<String> {
+        let mut name = [0u8; 128];
+        // SAFETY: the call writes at most so many bytes, with a 0 at their end
+        let known = unsafe {
+            sys::cuDeviceGetName(name.as_mut_ptr().cast(), name.len() as i32, *self.device.cu_device())
+        };
+        known.result().ok()?;
+        Some(std::ffi::CStr::from_bytes_until_nul(&name).ok()?.to_string_lossy().into_owned())
+    }
+
     /// Free and whole memory in bytes.
     pub fn memory(&self) -> Result<(usize, usize), CudaError> {
         self.bind()?;

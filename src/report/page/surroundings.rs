@@ -41,6 +41,7 @@ fn facts(run: &Run) -> Vec<(&'static str, String)> {
         facts.extend([
             ("program", format!("dinoflow {}", own.version)),
             ("system", own.system.clone()),
+            ("device", own.device.clone()),
             ("instructions", own.instructions.clone()),
             ("precision", own.precision.clone()),
             ("threads", format!("{} of {} cores", own.threads, own.cores)),
@@ -51,7 +52,10 @@ fn facts(run: &Run) -> Vec<(&'static str, String)> {
             ("steps planned", count(own.total_steps)),
             ("began", format!("{}, at step {}", date(own.started), steps.from)),
             ("took", format!("{}, to step {}", duration(timings.wall_seconds), steps.to)),
-            ("peak of memory", timings.peak_memory_bytes.map_or("–".into(), |peak| bytes(peak as f64))),
+            (
+                "peak of the process's memory",
+                timings.peak_memory_bytes.map_or("–".into(), |peak| bytes(peak as f64)),
+            ),
         ]);
     }
     let rejected = match run.rejected {
