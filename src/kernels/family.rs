@@ -46,6 +46,7 @@ macro_rules! family {
     (@trait rows) => { Rows<'_> };
     (@trait any) => { Self::AnyView<'_> };
     (@trait any_write) => { Self::AnyViewMut<'_> };
+    (@trait maybe_any_write) => { Option<Self::AnyViewMut<'_>> };
     (@trait maybe_write) => { Option<Self::ViewMut<'_>> };
     (@trait reads) => { &[Self::View<'_>] };
     (@trait $kind:ty) => { $kind };
@@ -55,6 +56,7 @@ macro_rules! family {
     (@cpu rows) => { Rows<'_> };
     (@cpu any) => { Numbers<'_> };
     (@cpu any_write) => { NumbersMut<'_> };
+    (@cpu maybe_any_write) => { Option<NumbersMut<'_>> };
     (@cpu maybe_write) => { Option<&mut [f32]> };
     (@cpu reads) => { &[&[f32]] };
     (@cpu $kind:ty) => { $kind };
@@ -64,6 +66,7 @@ macro_rules! family {
     (@cuda rows) => { Rows<'_> };
     (@cuda any) => { super::cuda::Any<'_> };
     (@cuda any_write) => { super::cuda::AnyMut<'_> };
+    (@cuda maybe_any_write) => { Option<super::cuda::AnyMut<'_>> };
     (@cuda maybe_write) => { Option<super::cuda::ViewMut<'_>> };
     (@cuda reads) => { &[super::cuda::View<'_>] };
     (@cuda $kind:ty) => { $kind };
@@ -74,9 +77,9 @@ family! {
     LinearKernels in linear {
         /// y = x wᵀ + b
         fn linear = forward(products: Products, rows: usize, inp: usize, out: usize, x: any, w: read, bias: maybe, y: any_write);
-        /// pre = x wᵀ + b, y = gelu(pre)
+        /// pre = x wᵀ + b, where there is room for it, and y = gelu(pre)
         fn linear_gelu = forward_gelu(products: Products, rows: usize, inp: usize, out: usize, x: any, w: read, bias: maybe,
-            pre: any_write, y: any_write);
+            pre: maybe_any_write, y: any_write);
         /// y = residual + scale · (x wᵀ + b), in those `rows` of residual and y that are named
         fn linear_residual = forward_residual(products: Products, rows: rows, inp: usize, out: usize, scale: f32, x: any, w: read,
             bias: maybe, residual: read, y: write);
@@ -86,9 +89,9 @@ family! {
         /// dx += dy w
         fn linear_backward_input_add = backward_input_add(products: Products, rows: usize, inp: usize, out: usize, dy: any,
             w: read, dx: write);
-        /// dpre = (dy w) · gelu'(pre)
+        /// dpre = (dy w) · gelu'(pre), pre becomes gelu(pre), db += column sums of dpre
         fn linear_backward_gelu = backward_gelu(products: Products, rows: usize, inp: usize, out: usize, dy: any, w: read,
-            pre: any, dpre: any_write);
+            pre: any_write, dpre: any_write, db: write);
         /// dw += dyᵀ x
         fn linear_backward_weight = backward_weight(products: Products, rows: usize, inp: usize, out: usize, dy: any, x: any,
             dw: write);
@@ -110,9 +113,9 @@ family! {
     LayerNormKernels in layer_norm {
         fn layer_norm = forward(rows: rows, dim: usize, eps: f32, x: read, gain: read, bias: read, y: any_write,
             mean: write, rstd: write);
-        /// dx, dgain, dbias +=; what came around the norm, `around`, is added to dx in the same pass, in the same rows
+        /// dx (in those rows), dgain, dbias +=
         fn layer_norm_backward = backward(rows: rows, dim: usize, dy: any, x: read, gain: read, mean: read, rstd: read,
-            around: maybe, dx: write, dgain: write, dbias: write);
+            dx: write, dgain: write, dbias: write);
     }
 }
 
@@ -188,8 +191,6 @@ family! {
         fn gather_rows = gather(rows: rows, dim: usize, scale: f32, src: read, dst: any_write);
         /// dst = src in all rows but those that are named
         fn copy_others = copy_others(rows: rows, dim: usize, src: read, dst: write);
-        /// dst += src in the same
-        fn add_others = add_others(rows: rows, dim: usize, src: read, dst: write);
         fn copy_to = copy_to(offset: usize, src: read, dst: write);
         fn add_from = add_from(offset: usize, src: read, dst: write);
     }

@@ -61,6 +61,14 @@ impl NumbersMut<'_> {
         self.len() == 0
     }
 
+    /// The same numbers, to read.
+    pub fn as_numbers(&self) -> Numbers<'_> {
+        match self {
+            NumbersMut::F32(x) => Numbers::F32(x),
+            NumbersMut::Bf16(x) => Numbers::Bf16(x),
+        }
+    }
+
     /// The same numbers, lent on.
     pub fn lend(&mut self) -> NumbersMut<'_> {
         match self {

@@ -107,7 +107,7 @@ pub struct Stored<'a> {
 
 impl<'a> Stored<'a> {
     pub fn new(products: Products, to: &'a mut Vec<f32>) -> Self {
-        let half = (products == Products::Bf16).then(|| vec![bf16::NAN; to.len()]);
+        let half = (products == Products::Bf16).then(|| half(to));
         Stored { to, half }
     }
 

@@ -9,7 +9,7 @@ use super::parameter::{Mut, Parameter, Parameters, Ref};
 use super::stem::Stem;
 use crate::graph::spec::{Recompute, VitSpec};
 use crate::kernels::{Kernels, Products};
-use crate::ops::{self, BlockPass, Grid, Survivors};
+use crate::ops::{self, BlockPass, Grid, Survivors, Trunk};
 use crate::tensor::{Batched, Device, Float};
 
 /// Pixels to tokens. Keys: `cls_token`, `pos_embed`, `register_tokens`, `patch_embed.…` for the stem.
@@ -63,22 +63,30 @@ impl<const W: usize, const P: usize, D: Device> Parameters<D> for PatchEmbed<W, 
 ///
 /// ```
 /// use dfdx::prelude::{Const, Cpu, Tensor, ZerosTensor};
-/// use dinoflow::{kernels::Products, nn::layers::Block, ops::mlp_residual};
+/// use dinoflow::{nn::layers::Block, ops::Trunk};
 /// let cpu = Cpu::default();
-/// let small: Block<384, 6, Cpu> = Block::zeros(&cpu).unwrap();
 /// let tokens: Tensor<(usize, usize, Const<384>), f32, Cpu> = cpu.zeros_like(&(1, 1, Const));
-/// assert!(mlp_residual(tokens, &small.norm2, &small.mlp, None, Products::F32, true).is_ok());
+/// let (mut trunk, _) = Trunk::enter(tokens);
+/// let small: Block<384, 6, Cpu> = Block::zeros(&cpu).unwrap();
+/// # use dinoflow::{graph::spec::Recompute, kernels::Products, ops::BlockPass};
+/// # let (products, recompute) = (Products::F32, Recompute::Nothing);
+/// # let pass = BlockPass { queries: 1, survivors: [None, None], products, recompute };
+/// assert!(trunk.pass(&small, pass).is_ok());
 /// ```
 ///
 /// and those of width 192 do not compile:
 ///
 /// ```compile_fail,E0308
 /// use dfdx::prelude::{Const, Cpu, Tensor, ZerosTensor};
-/// use dinoflow::{kernels::Products, nn::layers::Block, ops::mlp_residual};
+/// use dinoflow::{nn::layers::Block, ops::Trunk};
 /// let cpu = Cpu::default();
-/// let small: Block<384, 6, Cpu> = Block::zeros(&cpu).unwrap();
 /// let tokens: Tensor<(usize, usize, Const<192>), f32, Cpu> = cpu.zeros_like(&(1, 1, Const));
-/// assert!(mlp_residual(tokens, &small.norm2, &small.mlp, None, Products::F32, true).is_ok());
+/// let (mut trunk, _) = Trunk::enter(tokens);
+/// let small: Block<384, 6, Cpu> = Block::zeros(&cpu).unwrap();
+/// # use dinoflow::{graph::spec::Recompute, kernels::Products, ops::BlockPass};
+/// # let (products, recompute) = (Products::F32, Recompute::Nothing);
+/// # let pass = BlockPass { queries: 1, survivors: [None, None], products, recompute };
+/// assert!(trunk.pass(&small, pass).is_ok());
 /// ```
 #[derive(Clone, Debug)]
 pub struct Vit<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: Device> {
@@ -145,9 +153,10 @@ impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: 
     /// The CLS row of a block's tokens after the last norm, as if no block followed; never traced.
     fn normed_cls(
         &self,
-        x: Tensor<(usize, usize, Const<W>), Float, D>,
+        device: &D,
+        x: &ops::Stream<W, D>,
     ) -> Result<Tensor<(usize, Const<W>), Float, D>, D::Err> {
-        let cls = ops::first_token(x)?;
+        let cls = x.first_tokens(device)?;
         let images = cls.shape().0;
         let normed = ops::layer_norm(cls.try_reshape_like(&(images, 1, Const::<W>))?, &self.norm)?;
         normed.try_reshape_like(&(images, Const::<W>))
@@ -178,30 +187,29 @@ impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: 
     ) -> Result<Features<W, D, T>, D::Err> {
         let (asked, size) = (pass.asked, (images.dims[0], images.dims[1]));
         let drops = Self::drops(pass.drop_path, pass.first_view, size);
-        let mut x = ops::embed(images, &self.embed, self.grid, self.products, tape)?;
+        let x = ops::embed(images, &self.embed, self.grid, self.products, tape)?;
+        let device = x.device().clone();
+        let (mut trunk, tape) = Trunk::enter(x);
         let (mut attention, mut blocks, registers) = (None, Vec::new(), self.embed.registers());
         for (i, block) in self.blocks.iter().enumerate() {
             let last = i + 1 == DEPTH;
             if last && asked.attention {
-                let (plain, tape) = x.split_tape();
-                let all = ops::cls_attention(&plain, &block.norm1, &block.attn, self.products)?;
-                let (tokens, images) = (plain.shape().1, plain.shape().0);
+                let x = trunk.stream();
+                let all = ops::cls_attention(&device, x, &block.norm1, &block.attn, self.products)?;
+                let (tokens, images) = (x.tokens(), x.images());
                 let flat = ops::without_tokens(all, (images * HEADS, tokens, 1), 1, registers)?;
                 let dims = vec![size.0, size.1, HEADS, tokens - registers];
                 attention = Some(Batched { flat, dims, batch: Some(1) });
-                x = plain.put_tape(tape);
             }
-            let queries = if last && !asked.patches { 1 } else { x.shape().1 };
+            let queries = if last && !asked.patches { 1 } else { trunk.stream().tokens() };
             let survivors = drops.get(i).map_or([None, None], |d| [d[0].as_ref(), d[1].as_ref()]);
             let (products, recompute) = (self.products, self.recompute);
-            x = ops::block(x, block, BlockPass { queries, survivors, products, recompute })?;
+            trunk.pass(block, BlockPass { queries, survivors, products, recompute })?;
             if i + asked.last_blocks >= DEPTH {
-                let (plain, tape) = x.split_tape();
-                blocks.push(self.normed_cls(plain.clone())?);
-                x = plain.put_tape(tape);
+                blocks.push(self.normed_cls(&device, trunk.stream())?);
             }
         }
-        let x = ops::layer_norm(x, &self.norm)?;
+        let x = ops::layer_norm(trunk.leave(tape)?, &self.norm)?;
         if !asked.patches {
             return Ok(Features { cls: ops::first_token(x)?, tokens: None, attention, blocks });
         }

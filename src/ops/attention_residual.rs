@@ -1,22 +1,20 @@
-//! The first half of a block as one operation: x + s · proj(attention(qkv(norm1(x)))).
+//! The first half of a block: x + s · proj(attention(qkv(norm1(x)))).
 
-use dfdx::prelude::{Const, HasShape, PutTape, SplitTape, Tape, Tensor};
+use dfdx::prelude::{Gradients, Tensor};
 
-use super::mlp_residual::{NormBackward, normalized};
+use super::mlp_residual::{NormBackward, Normalized, normalized};
 use super::survivors::{branch_gradient, rows, scale};
-use super::{Survivors, take, with_gradients};
+use super::{Stream, Survivors, with_gradients};
 use crate::kernels::{AttentionDims, Kernels, Products, Rows};
 use crate::nn::layers::{Attention, LayerNorm};
 use crate::tensor::{Buffer, Float};
 
-type Tokens<const W: usize, D, T = dfdx::prelude::NoneTape> = Tensor<(usize, usize, Const<W>), Float, D, T>;
-
-/// What the backward step needs; the normalised input is computed again.
-struct Kept<const W: usize, const HEADS: usize, D: Kernels> {
-    x: Tokens<W, D>,
+/// What the way back needs; the normalised input is computed again.
+pub(super) struct Kept<const W: usize, const HEADS: usize, D: Kernels> {
+    x: Stream<W, D>,
     qkv: D::Activations,
     out: D::Activations,
-    lse: Tensor<(usize,), Float, D>,
+    lse: D::Activations,
     /// Of the images that the branch worked on.
     sizes: AttentionDims,
     survivors: Option<Survivors>,
@@ -34,81 +32,68 @@ fn temperature<const W: usize, const HEADS: usize>() -> f32 {
     ((W / HEADS) as f32).powf(-0.5)
 }
 
-/// (batch, tokens, W) to (batch, queries, W): the first `queries` tokens (1 for CLS alone) attend to all.
-/// The branch works on the `survivors` alone, where some are dropped.
-pub fn attention_residual<const W: usize, const HEADS: usize, D: Kernels, T: Tape<Float, D>>(
-    x: Tokens<W, D, T>,
+/// (images, tokens, W) to (images, queries, W): the first `queries` tokens (1 for CLS alone) attend to all.
+/// The branch works on the `survivors` alone, where some are dropped; `keeps` says whether there is a way back.
+pub(super) fn forward<const W: usize, const HEADS: usize, D: Kernels>(
+    device: &D,
+    x: &Stream<W, D>,
     norm: &LayerNorm<W, D>,
     attn: &Attention<W, HEADS, D>,
     queries: usize,
     survivors: Option<&Survivors>,
     products: Products,
-) -> Result<Tokens<W, D, T>, D::Err> {
-    let (x, mut tape) = x.split_tape();
-    let (device, ghost) = (x.device().clone(), x.ghost());
-    let (batch, tokens, _) = *x.shape();
-    let sizes = dims::<W, HEADS>(survivors.map_or(batch, |s| s.images.len()), tokens, queries);
+    keeps: bool,
+) -> Result<(Stream<W, D>, Option<Kept<W, HEADS, D>>), D::Err> {
+    let (images, tokens) = (x.images(), x.tokens());
+    let sizes = dims::<W, HEADS>(survivors.map_or(images, |s| s.images.len()), tokens, queries);
     let asked = sizes.batch * queries;
-    let qkv = packed(&device, &x, rows(survivors, batch, tokens), sizes, norm, attn, products)?;
+    let qkv = packed(device, x, rows(survivors, images, tokens), sizes, norm, attn, products)?;
     let mut out = device.activations(products, asked * W)?;
-    let mut lse = device.empty((asked * HEADS,))?;
-    let (out_view, lse_view) = (D::kept_mut(&mut out), D::view_mut(&mut lse));
+    let mut lse = device.activations(Products::F32, asked * HEADS)?;
+    let (out_view, lse_view) = (D::kept_mut(&mut out), D::wide_mut(&mut lse));
     device.attention(products, sizes, temperature::<W, HEADS>(), D::kept(&qkv), out_view, lse_view)?;
-    let y = project(&device, &x, &out, attn, queries, survivors, products)?;
-    if T::OWNS_TAPE {
-        let (norm, attn, survivors) = (norm.clone(), attn.clone(), survivors.cloned());
-        let kept = Kept { x, qkv, out, lse, sizes, survivors, products, norm, attn };
-        let y = y.ghost();
-        tape.add_backward_op(move |grads| {
-            let dy = take(&device, grads.get_or_alloc_mut(&y)?)?;
-            let end = backward(&device, grads, kept, &dy)?;
-            with_gradients!(&device, grads; dx = &ghost, dgain = &end.norm.gain, dbias = &end.norm.bias => {
-                if queries < tokens {
-                    let to = D::buffer_mut(&mut dx);
-                    device.add_first_tokens(batch, tokens, queries, W, D::buffer(&dy), to)?;
-                }
-                let around = (queries == tokens).then_some(&dy);
-                end.run(&device, around, &mut dx, &mut dgain, &mut dbias)?;
-            });
-            Ok(())
-        });
-    }
-    Ok(y.put_tape(tape))
+    let y = project(device, x, &out, attn, queries, survivors, products)?;
+    let kept = keeps.then(|| {
+        let (x, norm, attn, survivors) = (x.clone(), norm.clone(), attn.clone(), survivors.cloned());
+        Kept { x, qkv, out, lse, sizes, survivors, products, norm, attn }
+    });
+    Ok((y, kept))
 }
 
 /// The first `queries` tokens of x plus the projection of what they attended to.
 fn project<const W: usize, const HEADS: usize, D: Kernels>(
     device: &D,
-    x: &Tokens<W, D>,
+    x: &Stream<W, D>,
     out: &D::Activations,
     attn: &Attention<W, HEADS, D>,
     queries: usize,
     survivors: Option<&Survivors>,
     products: Products,
-) -> Result<Tokens<W, D>, D::Err> {
-    let batch = x.shape().0;
+) -> Result<Stream<W, D>, D::Err> {
+    let images = x.images();
     let (weight, bias) = (D::view(&attn.proj), Some(D::view(&attn.proj_bias)));
-    let mut y = device.empty((batch, queries, Const))?;
     let first = first_rows(device, x, queries)?;
-    let (residual, to) = (D::view(first.as_ref().unwrap_or(x)), D::view_mut(&mut y));
-    let (rows, scale) = (rows(survivors, batch, queries), scale(survivors));
-    device.linear_residual(products, rows, W, W, scale, D::kept(out), weight, bias, residual, to)?;
-    device.copy_others(rows, W, residual, D::view_mut(&mut y))?;
-    Ok(y)
+    let residual = first.as_ref().unwrap_or(x).view();
+    let (rows, scale) = (rows(survivors, images, queries), scale(survivors));
+    Stream::written(device, images, queries, |y| {
+        let to = D::wide_mut(y);
+        device.linear_residual(products, rows, W, W, scale, D::kept(out), weight, bias, residual, to)?;
+        device.copy_others(rows, W, residual, D::wide_mut(y))
+    })
 }
 
 /// The CLS token's attention to every token, (batch, heads, 1, tokens) in a flat tensor. Never traced.
 pub fn cls_attention<const W: usize, const HEADS: usize, D: Kernels>(
-    x: &Tokens<W, D>,
+    device: &D,
+    x: &Stream<W, D>,
     norm: &LayerNorm<W, D>,
     attn: &Attention<W, HEADS, D>,
     products: Products,
 ) -> Result<Tensor<(usize,), Float, D>, D::Err> {
-    let (batch, tokens, _) = *x.shape();
-    let device = x.device();
-    let (sizes, scale) = (dims::<W, HEADS>(batch, tokens, 1), temperature::<W, HEADS>());
-    let qkv = packed(device, x, Rows::All(batch * tokens), sizes, norm, attn, products)?;
-    let mut probs = device.empty((batch * HEADS * tokens,))?;
+    let (images, tokens) = (x.images(), x.tokens());
+    let (sizes, scale) = (dims::<W, HEADS>(images, tokens, 1), temperature::<W, HEADS>());
+    let qkv = packed(device, x, Rows::All(images * tokens), sizes, norm, attn, products)?;
+    let mut probs = device.empty((images * HEADS * tokens,))?;
     device.attention_probabilities(products, sizes, scale, D::kept(&qkv), D::view_mut(&mut probs))?;
     Ok(probs)
 }
@@ -116,14 +101,14 @@ pub fn cls_attention<const W: usize, const HEADS: usize, D: Kernels>(
 /// Keys and values of every token and queries of those that ask, (batch, tokens, 3, heads, head_dim).
 fn packed<const W: usize, const HEADS: usize, D: Kernels>(
     device: &D,
-    x: &Tokens<W, D>,
+    x: &Stream<W, D>,
     rows: Rows<'_>,
     sizes: AttentionDims,
     norm: &LayerNorm<W, D>,
     attn: &Attention<W, HEADS, D>,
     products: Products,
 ) -> Result<D::Activations, D::Err> {
-    let h = normalized(device, x, rows, norm, products)?.0;
+    let h = normalized(device, x, rows, norm, products)?.numbers;
     let mut qkv = device.activations(products, rows.len() * 3 * W)?;
     let (weight, bias, qkv_out) = (D::view(&attn.qkv), D::view(&attn.qkv_bias), D::kept_mut(&mut qkv));
     device.qkv(products, sizes, D::kept(&h), weight, bias, qkv_out)?;
@@ -133,21 +118,44 @@ fn packed<const W: usize, const HEADS: usize, D: Kernels>(
 /// The first tokens of each image apart, or nothing where all are asked.
 fn first_rows<const W: usize, D: Kernels>(
     device: &D,
-    x: &Tokens<W, D>,
+    x: &Stream<W, D>,
     queries: usize,
-) -> Result<Option<Tokens<W, D>>, D::Err> {
-    let (batch, tokens, _) = *x.shape();
+) -> Result<Option<Stream<W, D>>, D::Err> {
+    let (images, tokens) = (x.images(), x.tokens());
     if queries == tokens {
         return Ok(None);
     }
-    let mut first = device.empty((batch, queries, Const))?;
-    device.first_tokens(batch, tokens, queries, W, D::view(x), D::view_mut(&mut first))?;
+    let first = Stream::written(device, images, queries, |first| {
+        device.first_tokens(images, tokens, queries, W, x.view(), D::wide_mut(first))
+    })?;
     Ok(Some(first))
+}
+
+impl<const W: usize, const HEADS: usize, D: Kernels> Kept<W, HEADS, D> {
+    /// The gradient of x, from that of the half's output.
+    pub fn back(
+        self,
+        device: &D,
+        grads: &mut Gradients<Float, D>,
+        gradient: Buffer<D>,
+    ) -> Result<Buffer<D>, D::Err> {
+        let (images, tokens, queries) = (self.x.images(), self.x.tokens(), self.sizes.queries);
+        let end = backward(device, grads, self, &gradient)?;
+        let mut dx = gradient;
+        if queries < tokens {
+            // what came around the branch goes to the tokens that asked
+            let asked = std::mem::replace(&mut dx, device.zeroed(images * tokens * W)?);
+            let to = D::buffer_mut(&mut dx);
+            device.add_first_tokens(images, tokens, queries, W, D::buffer(&asked), to)?;
+        }
+        end.add_to(device, grads, &mut dx)?;
+        Ok(dx)
+    }
 }
 
 fn backward<const W: usize, const HEADS: usize, D: Kernels>(
     device: &D,
-    grads: &mut dfdx::prelude::Gradients<Float, D>,
+    grads: &mut Gradients<Float, D>,
     kept: Kept<W, HEADS, D>,
     dy: &Buffer<D>,
 ) -> Result<NormBackward<W, D>, D::Err> {
@@ -162,14 +170,14 @@ fn backward<const W: usize, const HEADS: usize, D: Kernels>(
     let mut dout = device.activations(products, asked * W)?;
     let (proj, dout_out) = (D::view(&attn.proj), D::kept_mut(&mut dout));
     device.linear_backward_input(products, asked, W, W, branch, proj, dout_out)?;
-    let rows = rows(survivors.as_ref(), x.shape().0, x.shape().1);
+    let rows = rows(survivors.as_ref(), x.images(), x.tokens());
     let mut dqkv = device.activations(products, rows.len() * 3 * W)?;
     let scores = temperature::<W, HEADS>();
     let (qkv_in, out_in, dout_in) = (D::kept(&qkv), D::kept(&out), D::kept(&dout));
     let dqkv_out = D::kept_mut(&mut dqkv);
-    device.attention_backward(products, sizes, scores, qkv_in, out_in, D::view(&lse), dout_in, dqkv_out)?;
+    device.attention_backward(products, sizes, scores, qkv_in, out_in, D::wide(&lse), dout_in, dqkv_out)?;
     drop((qkv, out, lse, dout, scaled));
-    let (h, mean, rstd) = normalized(device, &x, rows, &norm, products)?;
+    let Normalized { numbers: h, mean, rstd } = normalized(device, &x, rows, &norm, products)?;
     with_gradients!(device, grads; dw = &attn.qkv, db = &attn.qkv_bias => {
         let (dqkv, h) = (D::kept(&dqkv), D::kept(&h));
         device.qkv_backward_weight(products, sizes, dqkv, h, D::buffer_mut(&mut dw))?;

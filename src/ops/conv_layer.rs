@@ -65,7 +65,7 @@ pub fn conv_layer<D: Kernels, T: Tape<Float, D>>(
             let mut dpre = device.zeroed(rows * out)?;
             with_gradients!(&device, grads; dgain = &layer.gain, dbias = &layer.bias => {
                 device.layer_norm_backward(
-                    Rows::All(rows), out, D::buffer(&dz).into(), D::view(&pre), D::view(&layer.gain), D::view(&mean), D::view(&rstd), None,
+                    Rows::All(rows), out, D::buffer(&dz).into(), D::view(&pre), D::view(&layer.gain), D::view(&mean), D::view(&rstd),
                     D::buffer_mut(&mut dpre), D::buffer_mut(&mut dgain), D::buffer_mut(&mut dbias),
                 )?;
             });

@@ -37,7 +37,7 @@ pub fn layer_norm<const W: usize, D: Kernels, T: Tape<Float, D>>(
             let dy = take(&device, grads.get_or_alloc_mut(&y)?)?;
             with_gradients!(&device, grads; dx = &x, dgain = &norm.gain, dbias = &norm.bias => {
                 device.layer_norm_backward(
-                    Rows::All(rows), W, D::buffer(&dy).into(), D::view(&x), D::view(&norm.gain), D::view(&mean), D::view(&rstd), None,
+                    Rows::All(rows), W, D::buffer(&dy).into(), D::view(&x), D::view(&norm.gain), D::view(&mean), D::view(&rstd),
                     D::buffer_mut(&mut dx), D::buffer_mut(&mut dgain), D::buffer_mut(&mut dbias),
                 )?;
             });

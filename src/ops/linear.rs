@@ -46,11 +46,12 @@ pub fn linear_gelu<I: Dim, O: Dim, D: Kernels, T: Tape<Float, D>>(
     let device = x.device().clone();
     let (rows, inp, out) = (x.shape().0, x.shape().1.size(), weight.shape().0.size());
     let shape = (rows, weight.shape().0);
-    let (mut pre, mut y) = (device.empty(shape)?, device.empty(shape)?);
+    let mut pre = if T::OWNS_TAPE { Some(device.empty(shape)?) } else { None };
+    let mut y = device.empty(shape)?;
     let (w, b) = (D::view(weight), Some(D::view(bias)));
-    let (pre_out, y_out) = (D::view_mut(&mut pre).into(), D::view_mut(&mut y).into());
+    let (pre_out, y_out) = (pre.as_mut().map(|pre| D::view_mut(pre).into()), D::view_mut(&mut y).into());
     device.linear_gelu(products, rows, inp, out, D::view(&x).into(), w, b, pre_out, y_out)?;
-    if T::OWNS_TAPE {
+    if let Some(pre) = pre {
         let (weight, bias, y) = (weight.clone(), bias.clone(), y.ghost());
         tape.add_backward_op(move |grads| {
             let mut dy = take(&device, grads.get_or_alloc_mut(&y)?)?;

@@ -5,7 +5,6 @@
 //! gradient of its own output away (nothing else ever reads it) and recomputes what is cheaper to compute than to keep.
 
 mod attention_residual;
-mod block;
 mod conv;
 mod conv_layer;
 mod embed;
@@ -15,20 +14,22 @@ mod linear;
 mod mlp_residual;
 mod pool;
 mod rows;
+mod stream;
 mod survivors;
+mod trunk;
 
-pub use attention_residual::{attention_residual, cls_attention};
-pub use block::{BlockPass, block};
+pub use attention_residual::cls_attention;
 pub use conv::{Weights, conv};
 pub use conv_layer::{Extent, Maps, conv_layer};
 pub use embed::{Grid, embed};
 pub use head::{BATCH_NORM_EPSILON, Statistics, batch_norm, batch_norm_by, l2_normalize, weight_normed};
 pub use layer_norm::layer_norm;
 pub use linear::{gelu, linear, linear_gelu, relu};
-pub use mlp_residual::mlp_residual;
 pub use pool::{average_pool, max_pool};
 pub use rows::{concat_rows, first_token, without_tokens};
+pub use stream::Stream;
 pub use survivors::Survivors;
+pub use trunk::{BlockPass, Trunk};
 
 use crate::tensor::{Buffer, Device};
 

@@ -78,7 +78,9 @@ fn through(
 fn passed(weights: &Block<128, 2, Cpu>, x: &Tokens, pass: BlockPass<'_>) -> (Vec<f32>, Vec<Vec<f32>>) {
     let images = x.shape().0;
     let y = x.clone().put_tape(GradTape::default());
-    let (y, tape) = block(y, weights, pass).unwrap().split_tape();
+    let (mut trunk, tape) = Trunk::enter(y);
+    trunk.pass(weights, pass).unwrap();
+    let (y, tape) = trunk.leave(tape).unwrap().split_tape();
     let mut gradients = Gradients::leaky();
     let seed = Cpu::buffer_mut(gradients.get_or_alloc_mut(&y).unwrap());
     let per_image = seed.len() / images;

@@ -48,10 +48,10 @@ pub mod kept {
     pub const HEAD_HIDDEN: f64 = 2.0;
     /// For backward, a row of the head, in bottleneck widths: before and after normalisation.
     pub const HEAD_BOTTLENECK: f64 = 2.0;
-    /// Without backward, a token, in widths: a block's input and output; and, in the precision of products, the hidden layer
-    /// before and after its GELU.
+    /// Without backward, a token, in widths: a half block's input and output; and, in the precision of products, the normalised input
+    /// and the hidden layer after its GELU.
     pub const UNTRACED_INPUTS: f64 = 2.0;
-    pub const UNTRACED: f64 = 8.0;
+    pub const UNTRACED: f64 = 5.0;
     /// While the loss is computed, in logits of the student: their gradient.
     pub const LOSS: f64 = 1.0;
     /// Bytes of the process before it holds any tensor: code, thread stacks, buffers of the libraries.

@@ -93,6 +93,20 @@ impl Device for Cpu {
         }
     }
 
+    fn wide(activations: &Activations) -> &[Float] {
+        match activations {
+            Activations::F32(x) => x,
+            Activations::Bf16(_) => panic!("a view of f32 numbers"),
+        }
+    }
+
+    fn wide_mut(activations: &mut Activations) -> &mut [Float] {
+        match activations {
+            Activations::F32(x) => x,
+            Activations::Bf16(_) => panic!("a view of f32 numbers"),
+        }
+    }
+
     fn read(&self, view: &[Float]) -> Result<Vec<Float>, CpuError> {
         Ok(view.to_vec())
     }

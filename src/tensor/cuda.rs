@@ -106,6 +106,14 @@ impl Device for Cuda {
         activations.any_mut()
     }
 
+    fn wide(activations: &Memory) -> View<'_> {
+        activations.view()
+    }
+
+    fn wide_mut(activations: &mut Memory) -> ViewMut<'_> {
+        activations.view_mut()
+    }
+
     fn read(&self, view: View<'_>) -> Result<Vec<Float>, CudaError> {
         Gpu::of(self)?.read(view)
     }

@@ -103,6 +103,18 @@ pub trait Device: dfdx::tensor_ops::Device<Float> + Storage<Float, Vec: Send + S
     /// Lends activations for writing.
     fn kept_mut(activations: &mut Self::Activations) -> Self::AnyViewMut<'_>;
 
+    /// Lends activations that are stored in f32, for reading.
+    ///
+    /// # Panics
+    /// For those of another precision.
+    fn wide(activations: &Self::Activations) -> Self::View<'_>;
+
+    /// Lends activations that are stored in f32, for writing.
+    ///
+    /// # Panics
+    /// For those of another precision.
+    fn wide_mut(activations: &mut Self::Activations) -> Self::ViewMut<'_>;
+
     /// Copies a view to the host.
     fn read(&self, view: Self::View<'_>) -> Result<Vec<Float>, Self::Err>;
 

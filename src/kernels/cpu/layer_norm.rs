@@ -45,8 +45,7 @@ fn span(first: usize, count: usize, dim: usize) -> Range<usize> {
     first * dim..(first + count) * dim
 }
 
-/// dx, dgain and dbias are added to; dx gets what came around the norm, `around`, in the same pass. x, around and dx hold the
-/// rows that are named among others; dy, mean and rstd hold them alone.
+/// dx, dgain and dbias are added to. x and dx hold the rows that are named among others; dy, mean and rstd hold them alone.
 pub fn backward(
     rows: Rows<'_>,
     dim: usize,
@@ -55,14 +54,13 @@ pub fn backward(
     gain: &[f32],
     mean: &[f32],
     rstd: &[f32],
-    around: Option<&[f32]>,
     dx: &mut [f32],
     dgain: &mut [f32],
     dbias: &mut [f32],
 ) {
     rows.assert_within(dim, x.len());
-    let (count, around_len) = (rows.len(), around.map_or(x.len(), <[f32]>::len));
-    assert_eq!([dx.len(), around_len], [x.len(); 2], "x, dx and what came around a layer norm");
+    let count = rows.len();
+    assert_eq!(dx.len(), x.len(), "x and dx of a layer norm");
     assert_eq!(
         [dy.len(), mean.len(), rstd.len()],
         [count * dim, count, count],
@@ -77,9 +75,8 @@ pub fn backward(
         let (rows, at) = groups[i].clone();
         let (there, mut room) = (span(at, rows.len(), dim), Widened::default());
         let dy = read(dy, span(rows.start, rows.len(), dim), &mut room);
-        let (x, around) = (&x[there.clone()], around.map(|a| &a[there]));
         let (dgain, dbias) = partial.split_at_mut(dim);
-        backward_rows(dy, x, gain, &mean[rows.clone()], &rstd[rows], around, dx[0], dgain, dbias);
+        backward_rows(dy, &x[there], gain, &mean[rows.clone()], &rstd[rows], dx[0], dgain, dbias);
     });
     for partial in partial.chunks_exact((2 * dim).max(1)) {
         add(dgain, &partial[..dim]);
@@ -128,17 +125,11 @@ vectorised! {
     }
 
     fn backward_rows<I>(
-        dy: &[f32], x: &[f32], gain: &[f32], mean: &[f32], rstd: &[f32], around: Option<&[f32]>,
-        dx: &mut [f32], dgain: &mut [f32], dbias: &mut [f32],
+        dy: &[f32], x: &[f32], gain: &[f32], mean: &[f32], rstd: &[f32], dx: &mut [f32], dgain: &mut [f32], dbias: &mut [f32],
     ) {
         let dim = gain.len();
         let rows = dy.chunks_exact(dim).zip(x.chunks_exact(dim)).zip(dx.chunks_exact_mut(dim));
-        for (row, (((dy, x), dx), (m, r))) in rows.zip(mean.iter().zip(rstd)).enumerate() {
-            if let Some(around) = around {
-                for (dx, around) in dx.iter_mut().zip(&around[row * dim..]) {
-                    *dx += around;
-                }
-            }
+        for (((dy, x), dx), (m, r)) in rows.zip(mean.iter().zip(rstd)) {
             let (a, b) = weighted_sums::<I>(dy, x, gain, *m, *r);
             let (a, b) = (a / dim as f32, b / dim as f32);
             for i in 0..dim {
@@ -180,17 +171,15 @@ mod tests {
         let (mut y, mut mean, mut rstd) = (poison(count * dim), poison(count), poison(count));
         let to = (&mut y[..]).into();
         scalar::layer_norm::forward(rows, dim, 1e-6, &x, &gain, &bias, to, &mut mean, &mut rstd);
-        let (dy_half, around) = (half(&dy), values("around", total * dim));
+        let dy_half = half(&dy);
         let dy = if products == Products::Bf16 { Numbers::Bf16(&dy_half) } else { Numbers::F32(&dy) };
-        for around in [None, Some(&around[..])] {
-            twins!(
-                tolerance,
-                layer_norm::backward(rows, dim, dy, &x, &gain, &mean, &rstd, around, dx, dgain, dbias),
-                dx = values("dx", total * dim),
-                dgain = values("dgain", dim),
-                dbias = values("dbias", dim)
-            );
-        }
+        twins!(
+            tolerance,
+            layer_norm::backward(rows, dim, dy, &x, &gain, &mean, &rstd, dx, dgain, dbias),
+            dx = values("dx", total * dim),
+            dgain = values("dgain", dim),
+            dbias = values("dbias", dim)
+        );
     }
 
     #[test]
@@ -230,7 +219,6 @@ mod tests {
             &gain,
             &mean,
             &rstd,
-            None,
             &mut dx,
             &mut dgain,
             &mut dbias,

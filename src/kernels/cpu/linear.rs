@@ -2,7 +2,7 @@
 
 use super::convert::{Widened, each_chunk, nearest, read, wide, write};
 use super::lanes::{gelu, gelu_half, gelu_slope, map, positive};
-use super::matrix::{Add, Gelu, GeluBackward, Matrix, Residual, Store, Through, product};
+use super::matrix::{Add, Gelu, GeluAlone, GeluBackward, Matrix, Residual, Store, Through, product};
 use super::split::{TASK, each_part, sum_over_rows};
 use super::vectors::WIDTH;
 use crate::kernels::{Numbers, NumbersMut, Products, Rows};
@@ -24,7 +24,7 @@ pub fn forward(
     product(products, (rows, out, inp), x, w, &Store::new(bias, out, y));
 }
 
-/// pre = x wᵀ + bias, y = gelu(pre), both (rows, out).
+/// pre = x wᵀ + bias, y = gelu(pre), both (rows, out); pre is written where there is room for it.
 pub fn forward_gelu(
     products: Products,
     rows: usize,
@@ -33,13 +33,16 @@ pub fn forward_gelu(
     x: Numbers<'_>,
     w: &[f32],
     bias: Option<&[f32]>,
-    pre: NumbersMut<'_>,
+    pre: Option<NumbersMut<'_>>,
     y: NumbersMut<'_>,
 ) {
     assert_eq!([x.len(), w.len(), y.len()], [rows * inp, out * inp, rows * out], "x, w, y of a linear layer");
+    let (x, w, shape) = (Matrix::rows(x, inp), Matrix::transposed(w, inp), (rows, out, inp));
+    let Some(pre) = pre else {
+        return product(products, shape, x, w, &GeluAlone::new(bias, out, y));
+    };
     assert_eq!(pre.len(), y.len(), "a GELU's input and output");
-    let (x, w) = (Matrix::rows(x, inp), Matrix::transposed(w, inp));
-    product(products, (rows, out, inp), x, w, &Gelu::new(bias, out, pre, y));
+    product(products, shape, x, w, &Gelu::new(bias, out, pre, y));
 }
 
 /// y = residual + scale · (x wᵀ + bias) in those rows of residual and y that are named; x holds a row for each.
@@ -100,7 +103,7 @@ pub fn backward_input_add(
     product(products, (rows, inp, out), dy, w, &Add::new(inp, dx));
 }
 
-/// dpre = (dy w) · gelu'(pre): through a linear layer and the GELU before it.
+/// Through a linear layer and the GELU before it: dpre = (dy w) · gelu'(pre), pre becomes gelu(pre), db += the sum of dpre's rows.
 pub fn backward_gelu(
     products: Products,
     rows: usize,
@@ -108,13 +111,15 @@ pub fn backward_gelu(
     out: usize,
     dy: Numbers<'_>,
     w: &[f32],
-    pre: Numbers<'_>,
-    dpre: NumbersMut<'_>,
+    pre: NumbersMut<'_>,
+    mut dpre: NumbersMut<'_>,
+    db: &mut [f32],
 ) {
     assert_eq!([dy.len(), w.len()], [rows * out, out * inp], "dy, w of a linear layer");
     assert_eq!([pre.len(), dpre.len()], [rows * inp; 2], "pre, dpre of the GELU before a linear layer");
     let (dy, w) = (Matrix::rows(dy, out), Matrix::rows(w, inp));
-    product(products, (rows, inp, out), dy, w, &GeluBackward::new(pre, inp, dpre));
+    product(products, (rows, inp, out), dy, w, &GeluBackward::new(pre, inp, dpre.lend()));
+    backward_bias(rows, inp, dpre.as_numbers(), db);
 }
 
 /// dw += dyᵀ x.

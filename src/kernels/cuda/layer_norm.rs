@@ -87,8 +87,7 @@ pub fn forward(
     launch!(gpu, kernel, launch; gpu.rows(rows)?, dim as i32, eps, x, gain, bias, y, mean, rstd)
 }
 
-/// dx, dgain and dbias are added to; dx gets what came around the norm, `around`, in the same pass. x, around and dx hold the
-/// rows that are named among others; dy, mean and rstd hold them alone.
+/// dx, dgain and dbias are added to. x and dx hold the rows that are named among others; dy, mean and rstd hold them alone.
 pub fn backward(
     gpu: &Gpu,
     rows: Rows<'_>,
@@ -98,14 +97,13 @@ pub fn backward(
     gain: View<'_>,
     mean: View<'_>,
     rstd: View<'_>,
-    around: Option<View<'_>>,
     dx: ViewMut<'_>,
     dgain: ViewMut<'_>,
     dbias: ViewMut<'_>,
 ) -> Result<(), CudaError> {
     rows.assert_within(dim, x.len());
-    let (count, around_len) = (rows.len(), around.map_or(x.len(), View::len));
-    assert_eq!([dx.len(), around_len], [x.len(); 2], "x, dx and what came around a layer norm");
+    let count = rows.len();
+    assert_eq!(dx.len(), x.len(), "x and dx of a layer norm");
     assert_eq!(
         [dy.len(), mean.len(), rstd.len()],
         [count * dim, count, count],
@@ -115,8 +113,7 @@ pub fn backward(
     if count * dim == 0 {
         return Ok(());
     }
-    // nothing is on a boundary
-    let places = [x.pointer(), gain.pointer(), around.map_or(0, View::pointer), dx.pointer()];
+    let places = [x.pointer(), gain.pointer(), dx.pointer()];
     let team = team(dim, &places, (dy.pointer(), dy.kind()));
     let (at_once, threads) = block(team);
     let stretch = count.div_ceil(count.div_ceil(at_once).min(PARTS));
@@ -124,7 +121,7 @@ pub fn backward(
     let partial = gpu.unwritten(Kind::F32, parts * 2 * dim)?;
     let kernel = named!("layer_norm_backward", team, dy.kind());
     launch!(gpu, kernel, Launch::blocks(parts, threads); gpu.rows(rows)?, stretch as i32, dim as i32, dy, x, gain, mean, rstd,
-        around, dx, partial)?;
+        dx, partial)?;
     let columns = Launch::blocks((2 * dim).div_ceil(32), 1024);
     launch!(gpu, "layer_norm_columns", columns; parts as i32, dim as i32, partial, dgain, dbias)
 }

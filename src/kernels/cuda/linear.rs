@@ -9,6 +9,8 @@ use super::scratch::Memory;
 use super::view::{Any, AnyMut, Kind, View, ViewMut};
 use crate::kernels::{Products, Rows};
 
+mod tiles;
+
 /// Rows that one block sums, where there are enough.
 const STRETCH: usize = 64;
 /// The most stretches that rows are cut into.
@@ -47,7 +49,7 @@ fn assert_bias(bias: Option<View<'_>>, out: usize) {
     assert_eq!(bias.map_or(out, View::len), out, "the bias of a linear layer");
 }
 
-/// pre = x wᵀ + bias, y = gelu(pre), both (rows, out).
+/// pre = x wᵀ + bias, y = gelu(pre), both (rows, out); pre is written where there is room for it.
 pub fn forward_gelu(
     gpu: &Gpu,
     products: Products,
@@ -57,10 +59,25 @@ pub fn forward_gelu(
     x: Any<'_>,
     w: View<'_>,
     bias: Option<View<'_>>,
-    mut pre: AnyMut<'_>,
+    pre: Option<AnyMut<'_>>,
     y: AnyMut<'_>,
 ) -> Result<(), CudaError> {
-    assert_eq!(pre.len(), y.len(), "a GELU's input and output");
+    assert_eq!([x.len(), w.len(), y.len()], [rows * inp, out * inp, rows * out], "x, w, y of a linear layer");
+    assert_eq!(pre.as_ref().map_or(y.len(), AnyMut::len), y.len(), "a GELU's input and output");
+    assert_bias(bias, out);
+    let shape = tiles::Shape { rows, cols: out, depth: inp };
+    let kept = pre.as_ref().map_or(y.as_any(), AnyMut::as_any);
+    if Kind::of(products) == y.kind() && tiles::suits(gpu, shape, &[x, y.as_any(), kept]) {
+        return tiles::forward_gelu(gpu, shape, x, w, bias, pre, y);
+    }
+    let mut room;
+    let mut pre = match pre {
+        Some(pre) => pre,
+        None => {
+            room = gpu.unwritten(y.kind(), y.len())?;
+            room.any_mut()
+        }
+    };
     forward(gpu, products, rows, inp, out, x, w, bias, pre.lend())?;
     gelu_forward(gpu, pre.as_any(), y)
 }
@@ -86,6 +103,13 @@ pub fn forward_residual(
     rows.assert_within(out, y.len());
     if count == 0 {
         return Ok(());
+    }
+    let tiles = tiles::Shape { rows: count, cols: out, depth: inp };
+    let on_boundaries = [residual.pointer(), y.pointer()].iter().all(|place| place.is_multiple_of(16));
+    let suits = Kind::of(products) == x.kind() && on_boundaries && tiles::suits(gpu, tiles, &[x]);
+    if let (Rows::Of { .. }, true) = (rows, suits) {
+        let named = gpu.rows(rows)?;
+        return tiles::forward_residual(gpu, tiles, named, scale, x, w, bias, residual, y);
     }
     let (x, w, shape) = (Factor::rows(x, inp), Factor::weights_transposed(w, inp), (count, out, inp));
     // rows that stand evenly apart are a matrix of wider rows
@@ -147,7 +171,7 @@ pub fn backward_input_add(
     product(gpu, products, (rows, inp, out), dy, w, Target::new(dx, inp).plus(Plus::Itself))
 }
 
-/// dpre = (dy w) · gelu'(pre): through a linear layer and the GELU before it.
+/// Through a linear layer and the GELU before it: dpre = (dy w) · gelu'(pre), pre becomes gelu(pre), db += the sum of dpre's rows.
 pub fn backward_gelu(
     gpu: &Gpu,
     products: Products,
@@ -156,12 +180,21 @@ pub fn backward_gelu(
     out: usize,
     dy: Any<'_>,
     w: View<'_>,
-    pre: Any<'_>,
+    pre: AnyMut<'_>,
     mut dpre: AnyMut<'_>,
+    db: ViewMut<'_>,
 ) -> Result<(), CudaError> {
-    assert_eq!(pre.len(), dpre.len(), "pre, dpre of the GELU before a linear layer");
+    assert_eq!([dy.len(), w.len()], [rows * out, out * inp], "dy, w of a linear layer");
+    assert_eq!([pre.len(), dpre.len()], [rows * inp; 2], "pre, dpre of the GELU before a linear layer");
+    assert_eq!(db.len(), inp, "db of the linear layer before a GELU");
+    let shape = tiles::Shape { rows, cols: inp, depth: out };
+    if Kind::of(products) == dy.kind() && tiles::suits(gpu, shape, &[dy, pre.as_any(), dpre.as_any()]) {
+        return tiles::backward_gelu(gpu, shape, dy, w, pre, dpre, db);
+    }
     backward_input(gpu, products, rows, inp, out, dy, w, dpre.lend())?;
-    times_slope(gpu, pre, dpre)
+    let kernel = pairs!("linear_gelu_through")[pre.kind() as usize][dpre.kind() as usize];
+    launch!(gpu, kernel, Launch::pass(pre.len()); pre, dpre, pre.len() as i64)?;
+    backward_bias(gpu, rows, inp, dpre.as_any(), db)
 }
 
 /// dw += dyᵀ x.
@@ -206,7 +239,19 @@ pub fn backward_bias(
     let parts = gpu.unwritten(Kind::F32, stretches * out)?;
     let blocks = Launch::grid((out.div_ceil(128), stretches, 1), 256);
     launch!(gpu, kernel, blocks; dy, rows as i64, out as i32, each as i64, parts)?;
-    launch!(gpu, "linear_column_sums", Launch::blocks(out.div_ceil(32), 256); parts, stretches as i32, out as i32, db)
+    add_stretches(gpu, parts, stretches, out, db)
+}
+
+/// db += the sums of so many stretches of rows, each (out).
+fn add_stretches(
+    gpu: &Gpu,
+    parts: Memory,
+    stretches: usize,
+    out: usize,
+    db: ViewMut<'_>,
+) -> Result<(), CudaError> {
+    let blocks = Launch::blocks(out.div_ceil(32), 1024);
+    launch!(gpu, "linear_column_sums", blocks; parts, stretches as i32, out as i32, db)
 }
 
 /// dy *= gelu'(pre), in place.

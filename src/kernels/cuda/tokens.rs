@@ -113,35 +113,13 @@ pub fn copy_others(
     src: View<'_>,
     dst: ViewMut<'_>,
 ) -> Result<(), CudaError> {
-    others(gpu, rows, dim, false, src, dst)
-}
-
-/// dst += src in the same.
-pub fn add_others(
-    gpu: &Gpu,
-    rows: Rows<'_>,
-    dim: usize,
-    src: View<'_>,
-    dst: ViewMut<'_>,
-) -> Result<(), CudaError> {
-    others(gpu, rows, dim, true, src, dst)
-}
-
-fn others(
-    gpu: &Gpu,
-    rows: Rows<'_>,
-    dim: usize,
-    add: bool,
-    src: View<'_>,
-    dst: ViewMut<'_>,
-) -> Result<(), CudaError> {
     rows.assert_within(dim, src.len());
     assert_eq!(src.len(), dst.len(), "two matrices of the same rows");
     if matches!(rows, Rows::All(_)) {
         return Ok(());
     }
     let total = src.len() / dim;
-    launch!(gpu, "tokens_others", Launch::warps(total, 128); gpu.rows(rows)?, total as i64, dim as i32, i32::from(add), src, dst)
+    launch!(gpu, "tokens_others", Launch::warps(total, 128); gpu.rows(rows)?, total as i64, dim as i32, src, dst)
 }
 
 /// Writes `src` into `dst` from `offset` on.

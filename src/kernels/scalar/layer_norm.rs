@@ -29,7 +29,7 @@ pub fn forward(
     store(all, y);
 }
 
-/// dx, dgain and dbias are added to; dx gets `around` too.
+/// dx, dgain and dbias are added to.
 pub fn backward(
     rows: Rows<'_>,
     dim: usize,
@@ -38,13 +38,12 @@ pub fn backward(
     gain: &[f32],
     mean: &[f32],
     rstd: &[f32],
-    around: Option<&[f32]>,
     dx: &mut [f32],
     dgain: &mut [f32],
     dbias: &mut [f32],
 ) {
     let dy = wide(dy);
-    // number i of the rows that are named stands there in x, around and dx
+    // number i of the rows that are named stands there in x and dx
     let at = |i: usize| rows.at(i / dim) * dim + i % dim;
     let z = |i: usize| f64::from(x[at(i)] - mean[i / dim]) * f64::from(rstd[i / dim]);
     let d = |i: usize| dy[i] * f64::from(gain[i % dim]);
@@ -53,8 +52,7 @@ pub fn backward(
         let plain = row.clone().map(d).sum::<f64>() / dim as f64;
         let along = row.clone().map(|i| d(i) * z(i)).sum::<f64>() / dim as f64;
         for i in row {
-            let around = around.map_or(0.0, |a| f64::from(a[at(i)]));
-            dx[at(i)] += (around + f64::from(rstd[r]) * (d(i) - plain - z(i) * along)) as f32;
+            dx[at(i)] += (f64::from(rstd[r]) * (d(i) - plain - z(i) * along)) as f32;
         }
     }
     for c in 0..dim {

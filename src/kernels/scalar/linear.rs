@@ -40,7 +40,7 @@ pub fn forward(
     store(affine(products, (rows, inp, out), x, w, bias), y);
 }
 
-/// pre = x wᵀ + bias, y = gelu(pre).
+/// pre = x wᵀ + bias, where there is room for it, and y = gelu(pre).
 pub fn forward_gelu(
     products: Products,
     rows: usize,
@@ -49,12 +49,14 @@ pub fn forward_gelu(
     x: Numbers<'_>,
     w: &[f32],
     bias: Option<&[f32]>,
-    pre: NumbersMut<'_>,
+    pre: Option<NumbersMut<'_>>,
     y: NumbersMut<'_>,
 ) {
     let sums = affine(products, (rows, inp, out), x, w, bias);
     store(sums.iter().map(|&x| x * normal_cdf(x)), y);
-    store(sums, pre);
+    if let Some(pre) = pre {
+        store(sums, pre);
+    }
 }
 
 /// y = residual + scale · (x wᵀ + bias) in those rows of residual and y that are named.
@@ -105,7 +107,7 @@ pub fn backward_input_add(
     }
 }
 
-/// dpre = (dy w) · gelu'(pre).
+/// dpre = (dy w) · gelu'(pre), pre becomes gelu(pre), db += the sum of dpre's rows as they are stored.
 pub fn backward_gelu(
     products: Products,
     rows: usize,
@@ -113,11 +115,14 @@ pub fn backward_gelu(
     out: usize,
     dy: Numbers<'_>,
     w: &[f32],
-    pre: Numbers<'_>,
-    dpre: NumbersMut<'_>,
+    pre: NumbersMut<'_>,
+    mut dpre: NumbersMut<'_>,
+    db: &mut [f32],
 ) {
-    let sums = back(products, (rows, inp, out), dy, w);
-    store(sums.into_iter().zip(wide(pre)).map(|(sum, pre)| sum * gelu_slope(pre)), dpre);
+    let (sums, before) = (back(products, (rows, inp, out), dy, w), wide(pre.as_numbers()));
+    store(sums.into_iter().zip(&before).map(|(sum, pre)| sum * gelu_slope(*pre)), dpre.lend());
+    store(before.into_iter().map(|x| x * normal_cdf(x)), pre);
+    backward_bias(rows, inp, dpre.as_numbers(), db);
 }
 
 /// dw += dyᵀ x.

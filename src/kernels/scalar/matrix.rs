@@ -3,7 +3,7 @@
 use super::linear::normal_cdf;
 use super::numbers::{factors, store as put, wide};
 use crate::kernels::cpu::matrix::Matrix;
-use crate::kernels::{Numbers, NumbersMut, Products};
+use crate::kernels::{NumbersMut, Products};
 
 /// The product a b of a (m, k) and b (k, n), factors rounded if so asked, summed in f64.
 pub fn product(
@@ -39,10 +39,12 @@ pub fn gelu(c: &[f64], bias: Option<&[f32]>, pre: NumbersMut<'_>, act: NumbersMu
     put(x, pre);
 }
 
-/// dpre = c · gelu'(pre).
-pub fn gelu_backward(c: &[f64], pre: Numbers<'_>, dpre: NumbersMut<'_>) {
+/// dpre = c · gelu'(pre), and pre becomes gelu(pre).
+pub fn gelu_backward(c: &[f64], pre: NumbersMut<'_>, dpre: NumbersMut<'_>) {
     let slope = |x: f64| normal_cdf(x) + x * (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt();
-    put(c.iter().zip(wide(pre)).map(|(c, pre)| c * slope(pre)), dpre);
+    let before = wide(pre.as_numbers());
+    put(c.iter().zip(&before).map(|(c, pre)| c * slope(*pre)), dpre);
+    put(before.into_iter().map(|x| x * normal_cdf(x)), pre);
 }
 
 /// y = residual + c + bias.

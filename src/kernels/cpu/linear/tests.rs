@@ -1,5 +1,5 @@
-use crate::kernels::probe::{differentiates, half, poison, values, weighted};
-use crate::kernels::{Numbers, Products, Rows, scalar};
+use crate::kernels::probe::{Stored, agree, differentiates, half, poison, values, weighted};
+use crate::kernels::{Numbers, NumbersMut, Products, Rows, cpu, scalar};
 
 fn check(products: Products, rows: usize, inp: usize, out: usize) {
     let (w, bias) = (values("w", out * inp), values("bias", out));
@@ -14,7 +14,7 @@ fn check(products: Products, rows: usize, inp: usize, out: usize) {
     for (x, dy) in [(of(&x, &x_half), of(&dy, &dy_half)), (Numbers::F32(&x), Numbers::F32(&dy))] {
         for bias in [None, Some(&bias[..])] {
             stored_twins!(5e-6, p, linear::forward(p, rows, inp, out, x, &w, bias; y: rows * out));
-            stored_twins!(5e-6, p, linear::forward_gelu(p, rows, inp, out, x, &w, bias; pre: rows * out, y: rows * out));
+            check_gelu(p, (rows, inp, out), x, &w, bias);
             check_residual(p, Rows::All(rows), rows, (inp, out), x, &w, bias);
             let few = Rows::Every { first: 1, apart: 2, count: rows };
             check_residual(p, few, 2 * rows + 1, (inp, out), x, &w, bias);
@@ -26,7 +26,7 @@ fn check(products: Products, rows: usize, inp: usize, out: usize) {
             }
         }
         stored_twins!(5e-6, p, linear::backward_input(p, rows, inp, out, dy, &w; dx: rows * inp));
-        stored_twins!(5e-6, p, linear::backward_gelu(p, rows, inp, out, dy, &w, pre; dpre: rows * inp));
+        check_backward_gelu(p, (rows, inp, out), dy, &w);
         twins!(
             5e-6,
             linear::backward_input_add(p, rows, inp, out, dy, &w, dx),
@@ -39,6 +39,71 @@ fn check(products: Products, rows: usize, inp: usize, out: usize) {
     twins!(5e-7, linear::gelu_backward(pre, y), y = values("dgelu", rows * inp));
     twins!(0.0, linear::relu_forward(&x, y), y = poison(x.len()));
     twins!(0.0, linear::relu_backward(&x, y), y = values("drelu", x.len()));
+}
+
+fn check_gelu(
+    p: Products,
+    (rows, inp, out): (usize, usize, usize),
+    x: Numbers<'_>,
+    w: &[f32],
+    b: Option<&[f32]>,
+) {
+    let far = if p == Products::Bf16 { 8e-3 } else { 5e-6 };
+    let both = |of: fn(
+        Products,
+        usize,
+        usize,
+        usize,
+        Numbers<'_>,
+        &[f32],
+        Option<&[f32]>,
+        Option<NumbersMut<'_>>,
+        NumbersMut<'_>,
+    )| {
+        move |[pre, y, alone]: &mut [Vec<f32>; 3]| {
+            let [mut pre, mut y, mut alone] = [pre, y, alone].map(|v| Stored::new(p, v));
+            of(p, rows, inp, out, x, w, b, Some(pre.view()), y.view());
+            of(p, rows, inp, out, x, w, b, None, alone.view());
+            [pre, y, alone].into_iter().for_each(Stored::finish);
+        }
+    };
+    let start = [poison(rows * out), poison(rows * out), poison(rows * out)];
+    agree(
+        "linear::forward_gelu",
+        far,
+        start,
+        both(cpu::linear::forward_gelu),
+        both(scalar::linear::forward_gelu),
+    );
+}
+
+fn check_backward_gelu(p: Products, (rows, inp, out): (usize, usize, usize), dy: Numbers<'_>, w: &[f32]) {
+    let far = if p == Products::Bf16 { 8e-3 } else { 5e-6 };
+    let run = |of: fn(
+        Products,
+        usize,
+        usize,
+        usize,
+        Numbers<'_>,
+        &[f32],
+        NumbersMut<'_>,
+        NumbersMut<'_>,
+        &mut [f32],
+    )| {
+        move |[pre, dpre, db]: &mut [Vec<f32>; 3]| {
+            let [mut pre, mut dpre] = [pre, dpre].map(|v| Stored::new(p, v));
+            of(p, rows, inp, out, dy, w, pre.view(), dpre.view(), db);
+            [pre, dpre].into_iter().for_each(Stored::finish);
+        }
+    };
+    let start = [values("pre", rows * inp), poison(rows * inp), values("db", inp)];
+    agree(
+        "linear::backward_gelu",
+        far,
+        start,
+        run(cpu::linear::backward_gelu),
+        run(scalar::linear::backward_gelu),
+    );
 }
 
 /// The rows among `total`; what is written in others shows.
@@ -89,7 +154,7 @@ fn scalar_linear_differentiates() {
     let loss = |x: &[f32], w: &[f32]| {
         let (mut pre, mut y) = (poison(8), poison(8));
         let outputs = ((&mut pre[..]).into(), (&mut y[..]).into());
-        scalar::linear::forward_gelu(p, rows, inp, out, x.into(), w, None, outputs.0, outputs.1);
+        scalar::linear::forward_gelu(p, rows, inp, out, x.into(), w, None, Some(outputs.0), outputs.1);
         weighted(&dy, &y)
     };
     let (mut pre, mut dpre) = (poison(8), dy.clone());
@@ -110,12 +175,17 @@ fn a_relu_hides_no_nan() {
 }
 
 #[test]
-fn scalar_gelu_backward_is_the_two_steps_in_one() {
-    let (w, dy, pre) = (values("w", 12), values("dy", 8), values("pre", 6));
-    let (mut steps, mut one) = (poison(6), poison(6));
+fn scalar_gelu_backward_is_its_steps_in_one() {
+    let (w, dy, before) = (values("w", 12), values("dy", 8), values("pre", 6));
+    let (mut steps, mut db_steps, mut act) = (poison(6), vec![1.0; 3], poison(6));
     scalar::linear::backward_input(Products::F32, 2, 3, 4, dy[..].into(), &w, (&mut steps[..]).into());
-    scalar::linear::gelu_backward(pre[..].into(), &mut steps);
-    let (dy, pre) = (dy[..].into(), pre[..].into());
-    scalar::linear::backward_gelu(Products::F32, 2, 3, 4, dy, &w, pre, (&mut one[..]).into());
-    one.iter().zip(&steps).for_each(|(one, steps)| assert!((one - steps).abs() < 1e-6 * one.abs().max(1.0)));
+    scalar::linear::gelu_backward(before[..].into(), &mut steps);
+    scalar::linear::gelu_forward(before[..].into(), (&mut act[..]).into());
+    scalar::linear::backward_bias(2, 3, steps[..].into(), &mut db_steps);
+    let (mut pre, mut one, mut db) = (before, poison(6), vec![1.0; 3]);
+    let outputs = ((&mut pre[..]).into(), (&mut one[..]).into());
+    scalar::linear::backward_gelu(Products::F32, 2, 3, 4, dy[..].into(), &w, outputs.0, outputs.1, &mut db);
+    for (one, steps) in [(&one, &steps), (&pre, &act), (&db, &db_steps)] {
+        one.iter().zip(steps).for_each(|(a, b)| assert!((a - b).abs() < 1e-6 * a.abs().max(1.0)));
+    }
 }

@@ -4,7 +4,7 @@ use super::Epilogue;
 use super::out::{In, Out, load};
 use crate::kernels::cpu::lanes::{gelu, gelu_half, gelu_slope, gelu_slope_half, map};
 use crate::kernels::cpu::vectors::{Vectors, WIDTH};
-use crate::kernels::{Numbers, NumbersMut, Rows};
+use crate::kernels::{NumbersMut, Rows};
 
 /// y = c + bias.
 pub struct Store<'a> {
@@ -24,9 +24,15 @@ pub struct Gelu<'a> {
     act: Out<'a>,
 }
 
-/// dpre = c · gelu'(pre).
+/// act = gelu(c + bias), for whoever needs no slope of it.
+pub struct GeluAlone<'a> {
+    bias: Option<&'a [f32]>,
+    act: Out<'a>,
+}
+
+/// dpre = c · gelu'(pre), and pre becomes gelu(pre).
 pub struct GeluBackward<'a> {
-    pre: In<'a>,
+    pre: Out<'a>,
     dpre: Out<'a>,
 }
 
@@ -59,10 +65,18 @@ impl<'a> Gelu<'a> {
     }
 }
 
+impl<'a> GeluAlone<'a> {
+    pub fn new(bias: Option<&'a [f32]>, width: usize, act: NumbersMut<'a>) -> Self {
+        assert!(bias.is_none_or(|b| b.len() == width), "a bias for {width} columns");
+        GeluAlone { bias, act: Out::new(width, act) }
+    }
+}
+
 impl<'a> GeluBackward<'a> {
-    pub fn new(pre: Numbers<'a>, width: usize, dpre: NumbersMut<'a>) -> Self {
+    pub fn new(pre: NumbersMut<'a>, width: usize, dpre: NumbersMut<'a>) -> Self {
+        // what holds for a piece of the one holds for the other
         assert_eq!(pre.len(), dpre.len(), "a GELU's input and its gradient");
-        GeluBackward { pre: In { data: pre, width }, dpre: Out::new(width, dpre) }
+        GeluBackward { pre: Out::new(width, pre), dpre: Out::new(width, dpre) }
     }
 }
 
@@ -152,30 +166,48 @@ impl Finish for Add<'_> {
     }
 }
 
+/// GELU in the precision that it is stored in.
+#[inline(always)]
+fn gelu_for<I: Vectors>(out: &Out<'_>, pre: I::V) -> I::V {
+    if out.is_half() { map::<I>(pre, gelu_half::<I>) } else { map::<I>(pre, gelu::<I>) }
+}
+
 impl Finish for Gelu<'_> {
     #[inline(always)]
     unsafe fn finish<I: Vectors>(&self, row: usize, col: usize, count: usize, c: I::V) {
         let pre = biased::<I>(self.bias, col, count, c);
-        let act = if self.act.is_half() { map::<I>(pre, gelu_half::<I>) } else { map::<I>(pre, gelu::<I>) };
         // SAFETY: handed on
         unsafe {
             self.pre.put::<I>(row, col, count, pre);
-            self.act.put::<I>(row, col, count, act);
+            self.act.put::<I>(row, col, count, gelu_for::<I>(&self.act, pre));
         }
+    }
+}
+
+impl Finish for GeluAlone<'_> {
+    #[inline(always)]
+    unsafe fn finish<I: Vectors>(&self, row: usize, col: usize, count: usize, c: I::V) {
+        let pre = biased::<I>(self.bias, col, count, c);
+        // SAFETY: handed on
+        unsafe { self.act.put::<I>(row, col, count, gelu_for::<I>(&self.act, pre)) }
     }
 }
 
 impl Finish for GeluBackward<'_> {
     #[inline(always)]
     unsafe fn finish<I: Vectors>(&self, row: usize, col: usize, count: usize, c: I::V) {
-        let pre = self.pre.get::<I>(row, col, count);
+        // SAFETY: handed on
+        let pre = unsafe { self.pre.get::<I>(row, col, count) };
         let slope = if self.dpre.is_half() {
             map::<I>(pre, gelu_slope_half::<I>)
         } else {
             map::<I>(pre, gelu_slope::<I>)
         };
         // SAFETY: handed on
-        unsafe { self.dpre.put::<I>(row, col, count, I::mul(c, slope)) }
+        unsafe {
+            self.dpre.put::<I>(row, col, count, I::mul(c, slope));
+            self.pre.put::<I>(row, col, count, gelu_for::<I>(&self.pre, pre));
+        }
     }
 }
 
@@ -230,7 +262,7 @@ macro_rules! epilogues {
 
             fn ahead(&self, first: usize, left: usize, size: (usize, usize)) {
                 $(self.$out.ahead(first, left, size);)+
-                $(self.$input.ahead(first, left, size);)?
+                $(self.$input.ahead_to_read(first, left, size);)?
             }
         }
     )+};
@@ -240,6 +272,7 @@ epilogues! {
     Store by store: writes [y] reads [];
     Add by add: writes [y] reads [];
     Gelu by through_gelu: writes [pre, act] reads [];
+    GeluAlone by through_gelu_alone: writes [act] reads [];
     GeluBackward by through_slope: writes [dpre] reads [pre];
     Residual by onto_residual: writes [y] reads [residual];
 }

@@ -29,7 +29,7 @@ use cut::Cut;
 use task::Job;
 
 pub use clock::spent;
-pub use epilogue::{Add, Gelu, GeluBackward, Residual, Store, Through, Within};
+pub use epilogue::{Add, Gelu, GeluAlone, GeluBackward, Residual, Store, Through, Within};
 
 /// Rows of a register tile.
 const ROWS: usize = 8;

@@ -60,6 +60,15 @@ impl<'a> Out<'a> {
         }
     }
 
+    /// Sends for a piece's memory, to be read first.
+    pub fn ahead_to_read(&self, first: usize, left: usize, size: (usize, usize)) {
+        let at = first * self.width + left;
+        match self.place {
+            Place::F32(x) => send_for(x.wrapping_add(at), self.width, size),
+            Place::Bf16(x) => send_for(x.wrapping_add(at), self.width, size),
+        }
+    }
+
     /// Writes the first `count` of sixteen numbers.
     ///
     /// # Safety
@@ -167,7 +176,7 @@ impl In<'_> {
         }
     }
 
-    pub fn ahead(&self, first: usize, left: usize, size: (usize, usize)) {
+    pub fn ahead_to_read(&self, first: usize, left: usize, size: (usize, usize)) {
         let at = first * self.width + left;
         match self.data {
             Numbers::F32(x) => send_for(x.as_ptr().wrapping_add(at), self.width, size),

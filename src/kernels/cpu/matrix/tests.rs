@@ -112,12 +112,27 @@ fn check_epilogues(m: usize, n: usize, k: usize) {
         );
     }
     agree("Add", 5e-6, [values("y", m * n)], |[y]| take(&Add::new(n, y)), |[y]| slow::add(&c, y));
-    for pre in [Numbers::F32(&pre), Numbers::Bf16(&pre_half)] {
-        let back = |y: NumbersMut<'_>| take(&GeluBackward::new(pre, n, y));
-        let twin = |y: NumbersMut<'_>| slow::gelu_backward(&c, pre, y);
-        agree("GeluBackward", 5e-6, [out()], |[y]| back(whole(y)), |[y]| twin(whole(y)));
-        agree("GeluBackward", HALF, [out()], |[y]| in_half(y, back), |[y]| in_half(y, twin));
-    }
+    let alone = |act: NumbersMut<'_>| take(&GeluAlone::new(None, n, act));
+    let twin = |act: NumbersMut<'_>| slow::gelu(&c, None, whole(&mut out()), act);
+    agree("GeluAlone", 5e-6, [out()], |[act]| alone(whole(act)), |[act]| twin(whole(act)));
+    agree("GeluAlone", HALF, [out()], |[act]| in_half(act, alone), |[act]| in_half(act, twin));
+    let back = |pre: NumbersMut<'_>, y: NumbersMut<'_>| take(&GeluBackward::new(pre, n, y));
+    let twin = |pre: NumbersMut<'_>, y: NumbersMut<'_>| slow::gelu_backward(&c, pre, y);
+    let start = || [pre_half.iter().map(|x| x.to_f32()).collect(), out()];
+    agree(
+        "GeluBackward",
+        5e-6,
+        start(),
+        |[pre, y]| back(whole(pre), whole(y)),
+        |[pre, y]| twin(whole(pre), whole(y)),
+    );
+    agree(
+        "GeluBackward",
+        HALF,
+        start(),
+        |[pre, y]| in_half(pre, |pre| in_half(y, |y| back(pre, y))),
+        |[pre, y]| in_half(pre, |pre| in_half(y, |y| twin(pre, y))),
+    );
 }
 
 #[test]

@@ -12,7 +12,6 @@ const PLAIN: f64 = 5e-6;
 struct Given {
     x: Vec<f32>,
     dy: Vec<f32>,
-    pre: Vec<f32>,
     w: Vec<f32>,
     bias: Vec<f32>,
 }
@@ -22,11 +21,9 @@ fn given(products: Products, rows: usize, inp: usize, out: usize, stored: bool) 
         true => representable(products, &values(name, n)),
         false => values(name, n),
     };
-    let pre = representable(products, &values("pre", rows * inp));
     Given {
         x: of("x", rows * inp),
         dy: of("dy", rows * out),
-        pre,
         w: values("w", out * inp),
         bias: values("bias", out),
     }
@@ -34,10 +31,10 @@ fn given(products: Products, rows: usize, inp: usize, out: usize, stored: bool) 
 
 /// Where each output is of the kind that goes with the products, `stored`, its factors are as well; else all are f32.
 fn check(gpu: &Gpu, p: Products, rows: usize, inp: usize, out: usize, as_stored: bool) {
-    let Given { x, dy, pre, w, bias } = given(p, rows, inp, out, as_stored);
+    let Given { x, dy, w, bias } = given(p, rows, inp, out, as_stored);
     let kind = if as_stored { p } else { Products::F32 };
     let far = tolerance(kind, PLAIN);
-    let [gx, gdy, gpre] = [(&x, kind), (&dy, kind), (&pre, p)].map(|(v, kind)| stored(gpu, kind, v));
+    let [gx, gdy] = [&x, &dy].map(|v| stored(gpu, kind, v));
     let gw = lent(gpu, &w);
     let what = |name: &str| format!("{name} of {p:?} {rows} x {inp} x {out}, stored {as_stored}");
     let into = |name: &str, len: usize, fast: &dyn Fn(AnyMut<'_>), slow: &dyn Fn(&mut [f32])| {
@@ -62,31 +59,7 @@ fn check(gpu: &Gpu, p: Products, rows: usize, inp: usize, out: usize, as_stored:
             &|y| forward(gpu, p, rows, inp, out, gx.any(), gw.view(), gb, y).unwrap(),
             &|y| scalar::linear::forward(p, rows, inp, out, numbers(&x), &w, b, y.into()),
         );
-        into(
-            "gelu",
-            rows * out,
-            &|y| {
-                let mut pre = poisoned(gpu, kind, rows * out);
-                forward_gelu(gpu, p, rows, inp, out, gx.any(), gw.view(), gb, pre.any_mut(), y).unwrap();
-                let mut want = poison(rows * out);
-                scalar::linear::forward(p, rows, inp, out, numbers(&x), &w, b, (&mut want[..]).into());
-                near(&what("pre"), far, &taken(gpu, &pre), &want);
-            },
-            &|y| {
-                let mut pre = poison(rows * out);
-                scalar::linear::forward_gelu(
-                    p,
-                    rows,
-                    inp,
-                    out,
-                    numbers(&x),
-                    &w,
-                    b,
-                    (&mut pre[..]).into(),
-                    y.into(),
-                );
-            },
-        );
+        check_gelu(gpu, p, kind, (rows, inp, out), (&x, gx.any()), &w, b);
     }
     into(
         "dx",
@@ -94,14 +67,7 @@ fn check(gpu: &Gpu, p: Products, rows: usize, inp: usize, out: usize, as_stored:
         &|dx| backward_input(gpu, p, rows, inp, out, gdy.any(), gw.view(), dx).unwrap(),
         &|dx| scalar::linear::backward_input(p, rows, inp, out, numbers(&dy), &w, dx.into()),
     );
-    into(
-        "dpre",
-        rows * inp,
-        &|dpre| backward_gelu(gpu, p, rows, inp, out, gdy.any(), gw.view(), gpre.any(), dpre).unwrap(),
-        &|dpre| {
-            scalar::linear::backward_gelu(p, rows, inp, out, numbers(&dy), &w, numbers(&pre), dpre.into())
-        },
-    );
+    check_backward_gelu(gpu, p, kind, (rows, inp, out), (&dy, gdy.any()), &w);
     onto(
         "dx that is added to",
         rows * inp,
@@ -117,6 +83,96 @@ fn check(gpu: &Gpu, p: Products, rows: usize, inp: usize, out: usize, as_stored:
     onto("db", out, &|db| backward_bias(gpu, rows, out, gdy.any(), db).unwrap(), &|db| {
         scalar::linear::backward_bias(rows, out, numbers(&dy), db)
     });
+}
+
+/// What a twin makes of numbers in f32 and, with it, what they are on the GPU.
+type Both<'a> = (&'a [f32], Any<'a>);
+
+fn check_gelu(
+    gpu: &Gpu,
+    p: Products,
+    kind: Products,
+    (rows, inp, out): (usize, usize, usize),
+    x: Both<'_>,
+    w: &[f32],
+    b: Option<&[f32]>,
+) {
+    let (gw, gb) = (lent(gpu, w), b.map(|b| lent(gpu, b)));
+    let gb = gb.as_ref().map(Memory::view);
+    let [mut pre, mut y, mut alone] = [(); 3].map(|()| poisoned(gpu, kind, rows * out));
+    forward_gelu(gpu, p, rows, inp, out, x.1, gw.view(), gb, Some(pre.any_mut()), y.any_mut()).unwrap();
+    forward_gelu(gpu, p, rows, inp, out, x.1, gw.view(), gb, None, alone.any_mut()).unwrap();
+    let [mut want_pre, mut want] = [poison(rows * out), poison(rows * out)];
+    let outputs = ((&mut want_pre[..]).into(), (&mut want[..]).into());
+    scalar::linear::forward_gelu(p, rows, inp, out, numbers(x.0), w, b, Some(outputs.0), outputs.1);
+    let (far, what) = (tolerance(kind, PLAIN), format!("of {p:?} {rows} x {inp} x {out}, stored {kind:?}"));
+    near(&format!("pre {what}"), far, &taken(gpu, &pre), &want_pre);
+    near(&format!("gelu {what}"), far, &taken(gpu, &y), &want);
+    assert_eq!(taken(gpu, &alone), taken(gpu, &y), "gelu alone {what}");
+}
+
+fn check_backward_gelu(
+    gpu: &Gpu,
+    p: Products,
+    kind: Products,
+    (rows, inp, out): (usize, usize, usize),
+    dy: Both<'_>,
+    w: &[f32],
+) {
+    // before the GELU stand numbers of the product's kind, whatever the others are
+    let mut want_act = representable(p, &values("pre", rows * inp));
+    let (gw, start) = (lent(gpu, w), values("db", inp));
+    let (mut pre, mut dpre, mut db) =
+        (stored(gpu, p, &want_act), poisoned(gpu, kind, rows * inp), lent(gpu, &start));
+    backward_gelu(gpu, p, rows, inp, out, dy.1, gw.view(), pre.any_mut(), dpre.any_mut(), db.view_mut())
+        .unwrap();
+    let (mut want, mut want_db) = (poison(rows * inp), start);
+    let outputs = ((&mut want_act[..]).into(), (&mut want[..]).into());
+    scalar::linear::backward_gelu(p, rows, inp, out, numbers(dy.0), w, outputs.0, outputs.1, &mut want_db);
+    let (far, what) = (tolerance(kind, PLAIN), format!("of {p:?} {rows} x {inp} x {out}, stored {kind:?}"));
+    let dpre = taken(gpu, &dpre);
+    near(&format!("dpre {what}"), far, &dpre, &want);
+    near(&format!("gelu {what}"), tolerance(p, PLAIN), &taken(gpu, &pre), &want_act);
+    // the sums are those of the numbers that were kept
+    let mut kept = values("db", inp);
+    scalar::linear::backward_bias(rows, inp, numbers(&dpre), &mut kept);
+    near(&format!("db {what}"), PLAIN, &taken(gpu, &db), &kept);
+}
+
+#[test]
+fn a_gelu_in_one_pass_agrees_with_its_twin_at_every_edge() {
+    let Some(gpu) = probe::gpu() else { return };
+    for p in [Products::Bf16, Products::F16] {
+        // one block and several, whole and not; depths of no step, of part of one, and of more than are under way
+        for (rows, inp, out) in
+            [(1, 8, 8), (128, 32, 128), (129, 40, 136), (300, 136, 72), (60, 168, 264), (257, 16, 130 * 8)]
+        {
+            let shape = tiles::Shape { rows, cols: out, depth: inp };
+            let Given { x, dy, w, bias } = given(p, rows, inp, out, true);
+            let [gx, gdy] = [&x, &dy].map(|v| stored(gpu, p, v));
+            assert_eq!(tiles::suits(gpu, shape, &[gx.any(), gdy.any()]), gpu.generation() >= 8);
+            for b in [None, Some(&bias[..])] {
+                check_gelu(gpu, p, p, (rows, inp, out), (&x, gx.any()), &w, b);
+            }
+            check_backward_gelu(gpu, p, p, (rows, inp, out), (&dy, gdy.any()), &w);
+        }
+    }
+}
+
+#[test]
+fn a_gelu_in_one_pass_hides_no_nan() {
+    let Some(gpu) = probe::gpu() else { return };
+    for (kind, place) in [(Products::Bf16, 0), (Products::F16, 70)] {
+        let mut x = values("x", 9 * 16);
+        x[place] = f32::NAN;
+        let (gx, w) = (stored(gpu, kind, &x), lent(gpu, &values("w", 24 * 16)));
+        let mut y = poisoned(gpu, kind, 9 * 24);
+        forward_gelu(gpu, kind, 9, 16, 24, gx.any(), w.view(), None, None, y.any_mut()).unwrap();
+        let y = taken(gpu, &y);
+        let whole = |row: usize| y[row * 24..][..24].iter().all(|y| y.is_finite());
+        assert!((0..9).all(|row| whole(row) != (row == place / 16)), "{kind:?}: {y:?}");
+        assert!(y[place / 16 * 24..][..24].iter().all(|y| y.is_nan()));
+    }
 }
 
 #[test]
@@ -136,7 +192,7 @@ fn linear_layers_agree_with_their_twin() {
 fn residuals_are_added_in_the_rows_that_are_named() {
     let Some(gpu) = probe::gpu() else { return };
     for p in ALL {
-        for (inp, out) in [(5, 7), (8, 132), (33, 64)] {
+        for (inp, out) in [(5, 7), (8, 132), (33, 64), (40, 136)] {
             for (rows, total) in [
                 (Rows::All(0), 0),
                 (Rows::All(6), 6),
@@ -145,6 +201,7 @@ fn residuals_are_added_in_the_rows_that_are_named() {
                 (Rows::Every { first: 0, apart: 7, count: 3 }, 15),
                 (Rows::Of { images: &[0, 2, 3], each: 5 }, 20),
                 (Rows::Of { images: &[1], each: 1 }, 3),
+                (Rows::Of { images: &[0, 3, 4], each: 50 }, 260),
                 (Rows::Of { images: &[], each: 4 }, 4),
             ] {
                 let Given { x, w, bias, .. } = given(p, rows.len(), inp, out, true);

@@ -75,11 +75,11 @@ DEVICE void share_columns(const Four (&along)[FOURS], const Four (&plain)[FOURS]
     }
 }
 
-// Of a stretch of rows: dx += around + the row's gradient; and the columns' sums of dy z and of dy, z the normalised x, into
+// Of a stretch of rows: dx += the row's gradient; and the columns' sums of dy z and of dy, z the normalised x, into
 // `partial` (blocks, 2, dim). `sums` has room for 2 · 128 · FOURS numbers where a block has several teams.
 template <int WARPS, int FOURS, bool EVEN, class T>
 DEVICE void backward(Rows rows, int stretch, int dim, const T* dy, const float* x, const float* gain, const float* mean,
-                     const float* rstd, const float* around, float* dx, float* partial, float* sums, float* room) {
+                     const float* rstd, float* dx, float* partial, float* sums, float* room) {
     constexpr int LANES = 32 * WARPS;
     int team = threadIdx.x / LANES, teams = blockDim.x / LANES, lane = threadIdx.x % LANES;
     int first = int(blockIdx.x) * stretch, end = rows.count - first < stretch ? rows.count : first + stretch;
@@ -112,10 +112,6 @@ DEVICE void backward(Rows rows, int stretch, int dim, const T* dy, const float* 
         for (int k = 0; k < FOURS; k++) {
             int at = (k * LANES + lane) * 4;
             Four to = row_four(dx + place, at, dim, EVEN);
-            if (around) {
-                Four more = row_four(around + place, at, dim, EVEN);
-                to = Four{to.x + more.x, to.y + more.y, to.z + more.z, to.w + more.w};
-            }
             to = Four{to.x + s * (d[k].x - a - z[k].x * b), to.y + s * (d[k].y - a - z[k].y * b),
                       to.z + s * (d[k].z - a - z[k].z * b), to.w + s * (d[k].w - a - z[k].w * b)};
             set_row_four(dx + place, at, dim, EVEN, to);
@@ -161,10 +157,10 @@ KERNEL(layer_norm_columns, 1024, (int parts, int dim, const float* partial, floa
 #define BACKWARD(WARPS, FOURS, EVEN, T, word)                                                                          \
     KERNEL(layer_norm_backward_##WARPS##x##FOURS##word, WARPS == 1 ? 128 : 32 * WARPS,                                 \
            (Rows rows, int stretch, int dim, const T* dy, const float* x, const float* gain, const float* mean,        \
-            const float* rstd, const float* around, float* dx, float* partial)) {                                      \
+            const float* rstd, float* dx, float* partial)) {                                                           \
         SHARED float room[WARPS];                                                                                      \
         SHARED __align__(16) float sums[WARPS == 1 ? 2 * 128 * FOURS : 4];                                             \
-        backward<WARPS, FOURS, EVEN>(rows, stretch, dim, dy, x, gain, mean, rstd, around, dx, partial, sums, room);    \
+        backward<WARPS, FOURS, EVEN>(rows, stretch, dim, dy, x, gain, mean, rstd, dx, partial, sums, room);            \
     }
 #define BOTH(WARPS, FOURS, EVEN, word)                \
     FORWARD(WARPS, FOURS, EVEN, float, word##_f32)    \

@@ -1,12 +1,42 @@
 // What is done around a linear layer's products: GELU and ReLU, residuals in some rows, sums of columns.
 #include "common.cuh"
 
+// Changes both of two lists, number by number; a thread for every eight (launch.rs, `Launch::pass`).
+template <class X, class Y, class F> DEVICE void each_two(X* __restrict__ xs, Y* __restrict__ ys, i64 len, F change) {
+    i64 first = (i64(blockIdx.x) * PASS_FOURS * blockDim.x + threadIdx.x) * 4;
+    int apart = blockDim.x * 4;
+#pragma unroll
+    for (int part = 0; part < PASS_FOURS; part++) {
+        i64 at = first + part * apart;
+        if (at + 4 <= len && on_fours(xs) && on_fours(ys)) {
+            Four x = load_four(xs + at), y = load_four(ys + at);
+            change(x.x, y.x), change(x.y, y.y), change(x.z, y.z), change(x.w, y.w);
+            store_four(xs + at, x);
+            store_four(ys + at, y);
+            continue;
+        }
+#pragma unroll 1
+        for (int i = 0; i < 4 && at + i < len; i++) {
+            float x = wide(xs[at + i]), y = wide(ys[at + i]);
+            change(x, y);
+            xs[at + i] = narrow<X>(x);
+            ys[at + i] = narrow<Y>(y);
+        }
+    }
+}
+
 #define GELU(X, x_word, Y, y_word)                                                                                   \
     KERNEL(linear_gelu_##x_word##_##y_word, 256, (const X* x, Y* y, i64 len)) {                                      \
-        each_number<false>(x, y, len, [](float x, float) { return gelu(x); });                                       \
+        each_number<false>(x, y, len, [](float x, float) { return gelu_for<Y>(x); });                                \
     }                                                                                                                \
     KERNEL(linear_gelu_backward_##x_word##_##y_word, 256, (const X* pre, Y* dy, i64 len)) {                          \
-        each_number<true>(pre, dy, len, [](float pre, float dy) { return dy * gelu_slope(pre); });                   \
+        each_number<true>(pre, dy, len, [](float pre, float dy) { return dy * gelu_slope_for<Y>(pre); });            \
+    }                                                                                                                \
+    KERNEL(linear_gelu_through_##x_word##_##y_word, 256, (X* pre, Y* dy, i64 len)) {                                 \
+        each_two(pre, dy, len, [](float& pre, float& dy) {                                                           \
+            dy *= gelu_slope_for<Y>(pre);                                                                            \
+            pre = gelu_for<X>(pre);                                                                                  \
+        });                                                                                                          \
     }
 GELU(float, f32, float, f32)
 GELU(float, f32, bf16, bf16)
@@ -94,18 +124,18 @@ KERNEL(linear_column_parts_f16, 256, (const f16* dy, i64 rows, int out, i64 each
 }
 
 // db += the stretches' sums, 32 columns a block
-KERNEL(linear_column_sums, 256, (const float* parts, int stretches, int out, float* db)) {
-    SHARED float sums[8][32];
+KERNEL(linear_column_sums, 1024, (const float* parts, int stretches, int out, float* db)) {
+    SHARED float sums[32][32];
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, column = blockIdx.x * 32 + lane;
     float sum = 0.0f;
     if (column < out) {
 #pragma unroll 4
-        for (int i = warp; i < stretches; i += 8) sum += parts[i64(i) * out + column];
+        for (int i = warp; i < stretches; i += 32) sum += parts[i64(i) * out + column];
     }
     sums[warp][lane] = sum;
     __syncthreads();
     if (warp > 0 || column >= out) return;
     sum = 0.0f;
-    for (int i = 0; i < 8; i++) sum += sums[i][lane];
+    for (int i = 0; i < 32; i++) sum += sums[i][lane];
     db[column] += sum;
 }

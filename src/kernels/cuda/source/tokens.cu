@@ -71,8 +71,8 @@ DEVICE bool is_named(Rows rows, i64 row) {
     return low < rows.count / rows.each && rows.images[low] == image;
 }
 
-// dst = src, or += it, in all rows but those, a warp each
-KERNEL(tokens_others, 128, (Rows rows, i64 total, int dim, int add, const float* src, float* dst)) {
+// dst = src in all rows but those, a warp each
+KERNEL(tokens_others, 128, (Rows rows, i64 total, int dim, const float* src, float* dst)) {
     i64 r = i64(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
     if (r >= total || is_named(rows, r)) return;
     bool fours = dim % 4 == 0 && on_fours(src) && on_fours(dst);
@@ -80,11 +80,6 @@ KERNEL(tokens_others, 128, (Rows rows, i64 total, int dim, int add, const float*
     dst += r * dim;
 #pragma unroll 4
     for (int at = threadIdx.x % 32 * 4; at < dim; at += 128) {
-        Four v = row_four(src, at, dim, fours);
-        if (add) {
-            Four was = row_four(dst, at, dim, fours);
-            v = Four{was.x + v.x, was.y + v.y, was.z + v.z, was.w + v.w};
-        }
-        set_row_four(dst, at, dim, fours, v);
+        set_row_four(dst, at, dim, fours, row_four(src, at, dim, fours));
     }
 }
