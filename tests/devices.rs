@@ -86,10 +86,31 @@ fn cuda_is_taken_where_it_is_and_a_run_goes_on_without_it() {
     // the same three steps by the processor alone
     let alone = folder.path().join("alone");
     run(&[("STANDIN_DEVICES", "0")], &alone, &["--steps", "3", "--set", "precision=F32"]).unwrap();
-    let expected = losses_of(&alone);
-    assert_eq!(losses.len(), 3);
-    for (found, expected) in losses.iter().zip(&expected) {
-        assert!((found / expected - 1.0).abs() < 1e-4, "{losses:?}, not {expected:?}");
+    assert_near(&losses, &losses_of(&alone));
+}
+
+#[test]
+fn cuda_trains_a_residual_network_as_the_processor_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let network = ["--set", "network.backbone=ResNet18(stem: Small)", "--without", "attention"];
+    let options = [&["--steps", "2", "--set", "precision=F32"], &network[..]].concat();
+    let [found, expected] = ["1", "0"].map(|devices| {
+        let out = folder.path().join(devices);
+        let ended = run(&[("STANDIN_DEVICES", devices)], &out, &options)?;
+        assert!(ended.status.success(), "{}", words(&ended));
+        Some(losses_of(&out))
+    });
+    if let (Some(found), Some(expected)) = (found, expected) {
+        assert_near(&found, &expected);
+    }
+}
+
+/// Holds the losses of steps on a GPU against the processor's.
+#[track_caller]
+fn assert_near(found: &[f64], expected: &[f64]) {
+    assert!(found.len() == expected.len() && found.len() > 1, "steps: {found:?}, not {expected:?}");
+    for (one, other) in found.iter().zip(expected) {
+        assert!((one / other - 1.0).abs() < 1e-4, "{found:?}, not {expected:?}");
     }
 }
 

@@ -13,12 +13,12 @@ pub type Tokens<const W: usize, D, T = dfdx::prelude::NoneTape> =
     Tensor<(usize, usize, Const<W>), Float, D, T>;
 
 /// What a pass is about, beside its pictures.
-pub struct Pass<'a> {
+pub struct Pass<'a, D: Kernels> {
     pub asked: Asked,
     pub drop_path: Option<DropPath>,
     /// Views of each picture that went through before.
     pub first_view: usize,
-    pub norms: Norms<'a>,
+    pub norms: Norms<'a, D>,
 }
 
 /// What a backbone gives for one group of images of equal size.
@@ -39,7 +39,7 @@ pub trait Backbone<const W: usize, D: Kernels>: Parameters<D> + Clone + 'static 
     fn forward<T: Tape<Float, D> + Merge<T>>(
         &self,
         images: &Batched<D>,
-        pass: &mut Pass<'_>,
+        pass: &mut Pass<'_, D>,
         tape: T,
     ) -> Result<Features<W, D, T>, D::Err>;
 }

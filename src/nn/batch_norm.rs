@@ -5,24 +5,26 @@ use dfdx::prelude::{HasShape, PutTape, SplitTape, Tape, Tensor};
 use super::parameter::{Parameters, parameters};
 use super::statistics::Averages;
 use crate::kernels::Kernels;
-use crate::ops::{self, Statistics};
+use crate::ops::{self, Seen, Statistics};
 use crate::tensor::{Device, Float};
 
 /// Where a pass's batch norms take their statistics from.
-pub enum Norms<'a> {
+pub enum Norms<'a, D: Kernels> {
     /// From the batch; what each saw is left here under its published key.
-    Batch(Vec<(String, Statistics)>),
+    Batch(Vec<(String, Seen<D>)>),
     /// From the running values. Such a pass is never traced.
     Running(&'a Averages),
 }
 
-impl Norms<'_> {
+impl<D: Kernels> Norms<'_, D> {
     /// What the norms of a pass in training saw.
-    pub fn seen(self) -> Vec<(String, Statistics)> {
-        match self {
-            Norms::Batch(seen) => seen,
-            Norms::Running(_) => Vec::new(),
+    pub fn seen(self, device: &D) -> Result<Vec<(String, Statistics)>, D::Err> {
+        let Norms::Batch(seen) = self else { return Ok(Vec::new()) };
+        if seen.is_empty() {
+            return Ok(Vec::new());
         }
+        let (keys, seen): (Vec<_>, Vec<_>) = seen.into_iter().unzip();
+        Ok(keys.into_iter().zip(Seen::read(device, &seen)?).collect())
     }
 }
 
@@ -51,12 +53,12 @@ impl<D: Kernels> BatchNorm<D> {
         residual: Option<&Tensor<(usize, usize), Float, D>>,
         relu: bool,
         key: String,
-        norms: &mut Norms<'_>,
+        norms: &mut Norms<'_, D>,
     ) -> Result<Rows<D, T>, D::Err> {
         match norms {
             Norms::Batch(seen) => {
-                let (y, statistics) = ops::batch_norm(x, &self.gain, &self.bias, residual, relu)?;
-                seen.push((key, statistics));
+                let (y, saw) = ops::batch_norm(x, &self.gain, &self.bias, residual, relu)?;
+                seen.push((key, saw));
                 Ok(y)
             }
             Norms::Running(averages) => {

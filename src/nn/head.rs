@@ -78,7 +78,7 @@ impl<const W: usize, D: Kernels> Head<W, D> {
     pub fn forward<T: Tape<Float, D>>(
         &self,
         x: Rows<Const<W>, D, T>,
-        norms: &mut Norms<'_>,
+        norms: &mut Norms<'_, D>,
     ) -> Result<Rows<usize, D, T>, D::Err> {
         let mut x = self.layer(0, x, &self.first, norms)?;
         for (i, layer) in self.rest.iter().enumerate() {
@@ -101,7 +101,7 @@ impl<const W: usize, D: Kernels> Head<W, D> {
         index: usize,
         x: Rows<I, D, T>,
         Linear { weight, bias }: &Linear<I, D>,
-        norms: &mut Norms<'_>,
+        norms: &mut Norms<'_, D>,
     ) -> Result<Rows<usize, D, T>, D::Err> {
         let (hidden, products) = (index < self.spec.hidden_layers(), self.products);
         let relu = self.spec.activation == Activation::Relu;

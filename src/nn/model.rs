@@ -38,7 +38,7 @@ impl<const W: usize, B: Backbone<W, D>, D: Kernels> Model<W, B, D> {
     fn pass<T: Tape<Float, D> + Merge<T>>(
         &self,
         groups: &[&Batched<D>],
-        mut pass: Pass<'_>,
+        mut pass: Pass<'_, D>,
     ) -> Result<Done<W, D, T>, D::Err> {
         let (mut rows, batch) = (None, groups[0].dims[1]);
         let (mut tokens, mut attention, mut blocks) = (Vec::new(), Vec::new(), Vec::new());
@@ -69,7 +69,7 @@ impl<const W: usize, B: Backbone<W, D>, D: Kernels> Model<W, B, D> {
             tokens,
             attention,
             blocks,
-            statistics: pass.norms.seen(),
+            statistics: pass.norms.seen(&self.device)?,
         };
         Ok(Done { answer, cls, logits, tape })
     }

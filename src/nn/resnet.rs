@@ -37,7 +37,7 @@ impl<D: Kernels> ConvNorm<D> {
         &self,
         (x, extent): (Maps<D, T>, Extent),
         (residual, relu): (Option<&Maps<D>>, bool),
-        pass: &mut Pass<'_>,
+        pass: &mut Pass<'_, D>,
         products: Products,
     ) -> Result<(Maps<D, T>, Extent), D::Err> {
         let Layer { window, inp, .. } = self.layer;
@@ -86,7 +86,7 @@ impl<D: Kernels> Block<D> {
     fn forward<T: Tape<Float, D>>(
         &self,
         (x, extent): (Maps<D, T>, Extent),
-        pass: &mut Pass<'_>,
+        pass: &mut Pass<'_, D>,
         products: Products,
     ) -> Result<(Maps<D, T>, Extent), D::Err> {
         let (x, tape) = x.split_tape();
@@ -138,7 +138,7 @@ impl<const W: usize, D: Kernels> Backbone<W, D> for ResNet<W, D> {
     fn forward<T: Tape<Float, D> + Merge<T>>(
         &self,
         images: &Batched<D>,
-        pass: &mut Pass<'_>,
+        pass: &mut Pass<'_, D>,
         tape: T,
     ) -> Result<Features<W, D, T>, D::Err> {
         let (device, axes) = (images.flat.device().clone(), images.dims.len());

@@ -182,7 +182,7 @@ impl<const W: usize, const DEPTH: usize, const HEADS: usize, const P: usize, D: 
     fn forward<T: Tape<Float, D> + Merge<T>>(
         &self,
         images: &Batched<D>,
-        pass: &mut Pass<'_>,
+        pass: &mut Pass<'_, D>,
         tape: T,
     ) -> Result<Features<W, D, T>, D::Err> {
         let (asked, size) = (pass.asked, (images.dims[0], images.dims[1]));

@@ -30,7 +30,7 @@ pub fn batch_norm<W: Dim, D: Kernels, T: Tape<Float, D>>(
     bias: &Tensor<(W,), Float, D>,
     residual: Option<&Rows<W, D>>,
     relu: bool,
-) -> Result<(Rows<W, D, T>, Statistics), D::Err> {
+) -> Result<(Rows<W, D, T>, Seen<D>), D::Err> {
     let (x, mut tape) = x.split_tape();
     let device = x.device().clone();
     let (rows, dim) = (x.shape().0, x.shape().1.size());
@@ -50,8 +50,7 @@ pub fn batch_norm<W: Dim, D: Kernels, T: Tape<Float, D>>(
         D::view_mut(&mut variance),
         D::view_mut(&mut rstd),
     )?;
-    let statistics =
-        Statistics { mean: device.read(D::view(&mean))?, variance: device.read(D::view(&variance))?, rows };
+    let seen = Seen { mean: mean.clone(), variance, rows };
     if T::OWNS_TAPE {
         let (gain, bias, kept, y) = (gain.clone(), bias.clone(), relu.then(|| y.clone()), y.ghost());
         let residual = residual.map(|r| r.ghost());
@@ -75,7 +74,34 @@ pub fn batch_norm<W: Dim, D: Kernels, T: Tape<Float, D>>(
             Ok(())
         });
     }
-    Ok((y.put_tape(tape), statistics))
+    Ok((y.put_tape(tape), seen))
+}
+
+/// What a batch norm saw, where it saw it.
+pub struct Seen<D: Kernels> {
+    mean: Tensor<(usize,), Float, D>,
+    variance: Tensor<(usize,), Float, D>,
+    rows: usize,
+}
+
+impl<D: Kernels> Seen<D> {
+    /// Statistics of all norms of a pass, read together: each read waits for whatever the device still has to do.
+    pub fn read(device: &D, seen: &[Self]) -> Result<Vec<Statistics>, D::Err> {
+        let parts: Vec<_> = seen.iter().flat_map(|seen| [&seen.mean, &seen.variance]).collect();
+        let len: usize = parts.iter().map(|part| part.shape().0).sum();
+        let (mut all, mut place) = (device.empty((len,))?, 0);
+        for part in parts {
+            device.copy_to(place, D::view(part), D::view_mut(&mut all))?;
+            place += part.shape().0;
+        }
+        let mut values = device.read(D::view(&all))?.into_iter();
+        let mut next = |len| values.by_ref().take(len).collect();
+        let of = |seen: &Self| {
+            let width = seen.mean.shape().0;
+            Statistics { mean: next(width), variance: next(width), rows: seen.rows }
+        };
+        Ok(seen.iter().map(of).collect())
+    }
 }
 
 /// [`batch_norm`] by given means and variances. PyTorch equivalent: the same in evaluation mode.

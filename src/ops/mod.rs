@@ -22,7 +22,9 @@ pub use attention_residual::cls_attention;
 pub use conv::{Weights, conv};
 pub use conv_layer::{Extent, Maps, conv_layer};
 pub use embed::{Grid, embed};
-pub use head::{BATCH_NORM_EPSILON, Statistics, batch_norm, batch_norm_by, l2_normalize, weight_normed};
+pub use head::{
+    BATCH_NORM_EPSILON, Seen, Statistics, batch_norm, batch_norm_by, l2_normalize, weight_normed,
+};
 pub use layer_norm::layer_norm;
 pub use linear::{gelu, linear, linear_gelu, relu};
 pub use pool::{average_pool, max_pool};

@@ -4,6 +4,7 @@ use dfdx::prelude::{Cpu, Cuda};
 use dinoflow::graph::spec::Precision;
 use dinoflow::kernels::cuda::open;
 
+use crate::backbones::check_all;
 use crate::trajectories::{check_all_mixed, check_moved, check_on};
 
 /// The largest relative distance of f32 from the reference.
@@ -67,6 +68,12 @@ fn cuda_goes_on_where_the_processor_stopped_and_back() {
         check_moved((&Cpu::default(), &device), NEAR, fixture, None);
         check_moved((&device, &Cpu::default()), NEAR, fixture, None);
     }
+}
+
+#[test]
+fn cuda_backbones() {
+    let Some(device) = gpu() else { return };
+    check_all(&device, NEAR);
 }
 
 #[test]

@@ -157,12 +157,15 @@ mod tests {
         rayon::ThreadPoolBuilder::new().num_threads(1).start_handler(start).build().unwrap().install(peak)
     }
 
+    /// Whatever else the machine does can only slow a loop down: the best of some counts.
+    fn best(peak: impl Fn() -> f64) -> f64 {
+        (0..5).map(|_| peak()).fold(0.0, f64::max)
+    }
+
     #[test]
     fn wider_instructions_are_not_slower() {
         let widths = [Some(Isa::Portable), Some(Isa::Avx2), Some(Isa::Avx512), None];
-        // whatever else the machine does can only slow a loop down: the best of some counts
-        let best = |most| (0..5).map(|_| alone(most, f32_gflops)).fold(0.0, f64::max);
-        let peaks = widths.map(best);
+        let peaks = widths.map(|most| best(|| alone(most, f32_gflops)));
         println!("portable, AVX2, AVX-512, found: {peaks:.0?} GFLOP/s a core");
         // a shared machine may halve any of them; a loop that was optimised away would be a hundred times too fast
         assert!(
@@ -175,11 +178,11 @@ mod tests {
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn what_the_processor_has_is_used() {
-        let [portable, found] = [Some(Isa::Portable), None].map(|most| alone(most, f32_gflops));
+        let [portable, found] = [Some(Isa::Portable), None].map(|most| best(|| alone(most, f32_gflops)));
         if is_x86_feature_detected!("avx512bw") {
             assert!(found > 1.5 * portable, "{found:.0} GFLOP/s found, {portable:.0} portable");
         }
-        let bf16 = alone(None, bf16_gflops);
+        let bf16 = alone(None, bf16_gflops).map(|first| best(|| alone(None, bf16_gflops).unwrap_or(first)));
         println!("f32 {found:.0}, bf16 {bf16:.0?} GFLOP/s a core");
         assert_eq!(
             bf16.is_some(),
