@@ -103,7 +103,8 @@ pub(super) fn normalized<const W: usize, D: Kernels>(
     Ok(Normalized { numbers, mean, rstd })
 }
 
-/// The hidden layer before its GELU, of these rows.
+/// The hidden layer before its GELU, of these rows: by the way it was made first, so that it is the same bit for bit. What comes
+/// behind the GELU goes to `room`.
 fn hidden<const W: usize, D: Kernels>(
     device: &D,
     x: &Stream<W, D>,
@@ -111,11 +112,13 @@ fn hidden<const W: usize, D: Kernels>(
     norm: &LayerNorm<W, D>,
     mlp: &Mlp<W, D>,
     products: Products,
+    room: &mut D::Activations,
 ) -> Result<D::Activations, D::Err> {
     let h = normalized(device, x, rows, norm, products)?.numbers;
     let mut pre = device.activations(products, rows.len() * 4 * W)?;
     let (fc1, fc1_bias, pre_out) = (D::view(&mlp.fc1), Some(D::view(&mlp.fc1_bias)), D::kept_mut(&mut pre));
-    device.linear(products, rows.len(), W, 4 * W, D::kept(&h), fc1, fc1_bias, pre_out)?;
+    let act_out = D::kept_mut(room);
+    device.linear_gelu(products, rows.len(), W, 4 * W, D::kept(&h), fc1, fc1_bias, Some(pre_out), act_out)?;
     Ok(pre)
 }
 
@@ -131,12 +134,12 @@ fn backward<const W: usize, D: Kernels>(
     let rows = branch_rows.len();
     let scaled = branch_gradient(device, products, survivors.as_ref(), tokens, W, dy)?;
     let branch = scaled.as_ref().map_or(D::buffer(dy).into(), D::kept);
+    let mut dpre = device.activations(products, rows * 4 * W)?;
     let mut hidden = match pre {
         Some(pre) => pre,
-        None => hidden(device, &x, branch_rows, &norm, &mlp, products)?,
+        None => hidden(device, &x, branch_rows, &norm, &mlp, products, &mut dpre)?,
     };
     // the hidden layer's gradient, through fc2 and the GELU, whose output takes its input's place
-    let mut dpre = device.activations(products, rows * 4 * W)?;
     with_gradients!(device, grads; db = &mlp.fc1_bias => {
         let (fc2, hidden, dpre) = (D::view(&mlp.fc2), D::kept_mut(&mut hidden), D::kept_mut(&mut dpre));
         device.linear_backward_gelu(products, rows, 4 * W, W, branch, fc2, hidden, dpre, D::buffer_mut(&mut db))?;

@@ -4,26 +4,26 @@ use dfdx::prelude::*;
 
 use super::*;
 use crate::graph::spec::Recompute;
-use crate::kernels::Products;
+use crate::kernels::{Kernels, Products};
 use crate::keyed::Key;
 use crate::nn::layers::Block;
 use crate::nn::parameter::Parameters;
-use crate::tensor::{Device as _, GradTape};
+use crate::tensor::{Buffer, Device as _, GradTape};
 
-type Tokens = Tensor<(usize, usize, Const<128>), f32, Cpu>;
+type Tokens<D = Cpu> = Tensor<(usize, usize, Const<128>), f32, D>;
 
 fn numbers(len: usize, name: &str, scale: f64) -> Vec<f32> {
     let mut draws = Key::new(5).named(name).draws();
     (0..len).map(|_| (scale * draws.normal()) as f32).collect()
 }
 
-fn drawn(cpu: &Cpu) -> Block<128, 2, Cpu> {
-    let mut block = Block::zeros(cpu).unwrap();
+fn drawn<D: Kernels>(device: &D) -> Block<128, 2, D> {
+    let mut block = Block::zeros(device).unwrap();
     let mut list = Vec::new();
     block.list_mut("", &mut list);
     for parameter in list {
         let values = numbers(parameter.tensor.len(), &parameter.name, 0.08);
-        cpu.write(parameter.tensor.view_mut(), &values).unwrap();
+        device.write(parameter.tensor.view_mut(), &values).unwrap();
     }
     block
 }
@@ -75,24 +75,26 @@ fn through(
     passed(weights, x, BlockPass { queries, survivors, products, recompute })
 }
 
-fn passed(weights: &Block<128, 2, Cpu>, x: &Tokens, pass: BlockPass<'_>) -> (Vec<f32>, Vec<Vec<f32>>) {
-    let images = x.shape().0;
+fn passed<D: Kernels>(
+    weights: &Block<128, 2, D>,
+    x: &Tokens<D>,
+    pass: BlockPass<'_>,
+) -> (Vec<f32>, Vec<Vec<f32>>) {
+    let (images, device) = (x.shape().0, x.device().clone());
     let y = x.clone().put_tape(GradTape::default());
     let (mut trunk, tape) = Trunk::enter(y);
     trunk.pass(weights, pass).unwrap();
     let (y, tape) = trunk.leave(tape).unwrap().split_tape();
     let mut gradients = Gradients::leaky();
-    let seed = Cpu::buffer_mut(gradients.get_or_alloc_mut(&y).unwrap());
-    let per_image = seed.len() / images;
-    (0..images).for_each(|i| {
-        seed[i * per_image..(i + 1) * per_image].copy_from_slice(&numbers(per_image, "seed", 1.0));
-    });
+    let seed = numbers(y.shape().num_elements() / images, "seed", 1.0).repeat(images);
+    device.write(D::buffer_mut(gradients.get_or_alloc_mut(&y).unwrap()), &seed).unwrap();
     tape.run(&mut gradients).unwrap();
     let mut list = Vec::new();
     weights.list("", &mut list);
-    let mut all = vec![Cpu::buffer(gradients.get_or_alloc_mut(x).unwrap()).to_vec()];
-    all.extend(list.iter().map(|p| Cpu::buffer(p.tensor.gradient(&mut gradients).unwrap()).to_vec()));
-    (Cpu::view(&y).to_vec(), all)
+    let read = |buffer: &Buffer<D>| device.read(D::buffer(buffer)).unwrap();
+    let mut all = vec![read(gradients.get_or_alloc_mut(x).unwrap())];
+    all.extend(list.iter().map(|p| read(p.tensor.gradient(&mut gradients).unwrap())));
+    (device.read(D::view(&y)).unwrap(), all)
 }
 
 fn close(what: &str, a: &[f32], b: &[f32]) {
@@ -141,9 +143,15 @@ fn check_dropped(queries: usize) {
 
 #[test]
 fn what_is_computed_again_is_bit_for_bit_what_was_kept() {
-    let cpu = Cpu::default();
-    let (weights, tokens) = (drawn(&cpu), 70);
-    let x: Tokens = cpu.tensor_from_vec(numbers(3 * tokens * 128, "images", 1.0), (3usize, tokens, Const));
+    check_computed_again(&Cpu::default());
+    #[cfg(feature = "cuda")]
+    crate::kernels::cuda::probe::device().iter().for_each(check_computed_again);
+}
+
+fn check_computed_again<D: Kernels>(device: &D) {
+    let (weights, tokens) = (drawn(device), 70);
+    let images = numbers(3 * tokens * 128, "images", 1.0);
+    let x: Tokens<D> = device.tensor_from_vec(images, (3usize, tokens, Const));
     let (two, one, none) = (keeps(&[0, 2], 1.5), keeps(&[1], 2.0), keeps(&[], 4.0));
     let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
     for products in [Products::F32, Products::Bf16] {

@@ -3,7 +3,7 @@
 use dfdx::prelude::CudaError;
 
 use super::gpu::Gpu;
-use super::launch::{Launch, launch};
+use super::launch::{Launch, Pointer, launch};
 use super::matrix::{Factor, Plus, Target, product};
 use super::scratch::Memory;
 use super::view::{Any, AnyMut, Kind, View, ViewMut};
@@ -49,7 +49,8 @@ fn assert_bias(bias: Option<View<'_>>, out: usize) {
     assert_eq!(bias.map_or(out, View::len), out, "the bias of a linear layer");
 }
 
-/// pre = x wᵀ + bias, y = gelu(pre), both (rows, out); pre is written where there is room for it.
+/// pre = x wᵀ + bias, y = gelu(pre), both (rows, out); pre is written where there is room for it. Where it goes through 16 bits on its
+/// way (on cards before compute capability 8.0), y is the GELU of the rounded numbers.
 pub fn forward_gelu(
     gpu: &Gpu,
     products: Products,
@@ -60,7 +61,7 @@ pub fn forward_gelu(
     w: View<'_>,
     bias: Option<View<'_>>,
     pre: Option<AnyMut<'_>>,
-    y: AnyMut<'_>,
+    mut y: AnyMut<'_>,
 ) -> Result<(), CudaError> {
     assert_eq!([x.len(), w.len(), y.len()], [rows * inp, out * inp, rows * out], "x, w, y of a linear layer");
     assert_eq!(pre.as_ref().map_or(y.len(), AnyMut::len), y.len(), "a GELU's input and output");
@@ -70,16 +71,11 @@ pub fn forward_gelu(
     if Kind::of(products) == y.kind() && tiles::suits(gpu, shape, &[x, y.as_any(), kept]) {
         return tiles::forward_gelu(gpu, shape, x, w, bias, pre, y);
     }
-    let mut room;
-    let mut pre = match pre {
-        Some(pre) => pre,
-        None => {
-            room = gpu.unwritten(y.kind(), y.len())?;
-            room.any_mut()
-        }
-    };
+    // without a place of its own, pre stands where y will
+    let mut pre = pre.unwrap_or_else(|| y.lend());
     forward(gpu, products, rows, inp, out, x, w, bias, pre.lend())?;
-    gelu_forward(gpu, pre.as_any(), y)
+    let pre = pre.as_any();
+    gelu_pass(gpu, pre.kind(), (Pointer(pre.pointer()), pre.len()), y)
 }
 
 /// y = residual + scale · (x wᵀ + bias) in those rows of residual and y that are named; x holds a row for each.
@@ -268,8 +264,13 @@ fn times_slope(gpu: &Gpu, pre: Any<'_>, dy: AnyMut<'_>) -> Result<(), CudaError>
 /// y = gelu(x).
 pub fn gelu_forward(gpu: &Gpu, x: Any<'_>, y: AnyMut<'_>) -> Result<(), CudaError> {
     assert_eq!(x.len(), y.len(), "x and y of a GELU");
-    let kernel = pairs!("linear_gelu")[x.kind() as usize][y.kind() as usize];
-    launch!(gpu, kernel, Launch::pass(x.len()); x, y, x.len() as i64)
+    gelu_pass(gpu, x.kind(), (Pointer(x.pointer()), x.len()), y)
+}
+
+/// y = gelu(x), of so many numbers from an address on, which may be y's own.
+fn gelu_pass(gpu: &Gpu, kind: Kind, (x, len): (Pointer, usize), y: AnyMut<'_>) -> Result<(), CudaError> {
+    let kernel = pairs!("linear_gelu")[kind as usize][y.kind() as usize];
+    launch!(gpu, kernel, Launch::pass(len); x, y, len as i64)
 }
 
 /// y = max(x, 0), NaN where x is.

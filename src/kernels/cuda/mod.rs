@@ -31,7 +31,7 @@ pub mod tokens;
 mod view;
 
 #[cfg(test)]
-mod probe;
+pub(crate) mod probe;
 
 pub use gpu::{Gpu, OpenError, count, memory, open};
 pub use scratch::Memory;

@@ -11,6 +11,10 @@ use super::Gpu;
 /// Shared memory beyond which a kernel must say beforehand how much it takes.
 const USUAL_SHARED: u32 = 48 << 10;
 
+/// Shared memory from which on a kernel asks for as much of the memory that it shares with the cache as there is: several blocks of it
+/// are to run at once.
+const MUCH_SHARED: u32 = 32 << 10;
+
 #[derive(Clone, Copy)]
 pub(super) struct Function {
     function: sys::CUfunction,
@@ -44,6 +48,11 @@ impl Gpu {
             let most = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             // SAFETY: the function is one of a module that stays loaded
             unsafe { sys::cuFuncSetAttribute(function, most, shared as i32) }.result()?;
+        }
+        if shared >= MUCH_SHARED {
+            let share = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT;
+            // SAFETY: as above. It is a hint in percent
+            unsafe { sys::cuFuncSetAttribute(function, share, 100) }.result()?;
         }
         let entry = Function { function, shared: shared.max(USUAL_SHARED) };
         functions.insert(name, entry);

@@ -14,8 +14,8 @@ use super::super::view::{Any, AnyMut, Kind, View, ViewMut};
 
 /// Rows and columns that a block makes.
 const SIDE: usize = 128;
-/// Bytes of shared memory: four steps of both factors, 32 of the depth each, in rows of 40 numbers.
-const SHARED: usize = 4 * 2 * SIDE * 40 * 2;
+/// Bytes of shared memory: three steps of both factors, 32 of the depth each.
+const SHARED: usize = 3 * 2 * SIDE * 32 * 2;
 
 /// (rows, depth) times weights into (rows, cols).
 #[derive(Clone, Copy)]

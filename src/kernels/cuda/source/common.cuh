@@ -128,20 +128,23 @@ template <class T> DEVICE void set_row_four(T* row, int at, int dim, bool fours,
 // Fours that one thread handles, a block's worth of them apart.
 constexpr int PASS_FOURS = 2;
 
-// to[i] = one(from[i], to[i]), where to[i] is looked at only if `added`
-template <bool added, class X, class Y, class F> DEVICE void each_number(const X* __restrict__ from, Y* __restrict__ to, i64 len, F one) {
+// to[i] = one(from[i], to[i]), where to[i] is looked at only if `added`; from and to may be the same
+template <bool added, class X, class Y, class F> DEVICE void each_number(const X* from, Y* to, i64 len, F one) {
     i64 first = (i64(blockIdx.x) * PASS_FOURS * blockDim.x + threadIdx.x) * 4;
     int apart = blockDim.x * 4;
     from += first;
     to += first;
     len -= first;
     if (on_fours(from) && on_fours(to) && len >= (PASS_FOURS - 1) * apart + 4) {
-        Four x[PASS_FOURS];
-#pragma unroll
-        for (int part = 0; part < PASS_FOURS; part++) x[part] = load_four(from + part * apart);
+        Four x[PASS_FOURS], y[PASS_FOURS];
 #pragma unroll
         for (int part = 0; part < PASS_FOURS; part++) {
-            Four a = x[part], b = added ? load_four(to + part * apart) : Four{0.0f, 0.0f, 0.0f, 0.0f};
+            x[part] = load_four(from + part * apart);
+            y[part] = added ? load_four(to + part * apart) : Four{0.0f, 0.0f, 0.0f, 0.0f};
+        }
+#pragma unroll
+        for (int part = 0; part < PASS_FOURS; part++) {
+            Four a = x[part], b = y[part];
             store_four(to + part * apart, Four{one(a.x, b.x), one(a.y, b.y), one(a.z, b.z), one(a.w, b.w)});
         }
         return;
@@ -232,9 +235,8 @@ DEVICE float gelu_slope(float x) {
 
 // The same for what is kept in 16 bits, in half the instructions: such a pass would otherwise wait for arithmetic, not for memory.
 // The share of the normal distribution beyond a, 0 to 6.5, is nearly 2 to a parabola: here one of degree 6, the CPU's (lanes/gelu.rs),
-// within 8e-5 of itself. What is beyond is taken for 4e-11.
+// within 8e-5 of itself.
 DEVICE float near_tail(float a) {
-    a = fminf(a, 6.5f);
     float p = 2.0085776e-5f;
     p = fmaf(p, a, -5.615061e-4f);
     p = fmaf(p, a, 6.880629e-3f);
@@ -247,10 +249,11 @@ DEVICE float near_tail(float a) {
 struct Gelu {
     float value, slope;
 };
-// a NaN comes through: the tail alone would hide it
 DEVICE Gelu near_gelu(float x) {
-    float a = fabsf(x), tail = near_tail(a), density = 0.39894228f * power_of_two(-0.72134752f * x * x);
-    return Gelu{fmaf(-a, tail, x > 0.0f ? x : 0.0f), fmaf(x, density, x > 0.0f ? 1.0f - tail : tail)};
+    // what is beyond is taken for the end, infinities too; a NaN stays one, which fminf would hide
+    float a = fabsf(x) > 6.5f ? 6.5f : fabsf(x);
+    float tail = near_tail(a), density = 0.39894228f * power_of_two(-0.72134752f * a * a);
+    return Gelu{fmaf(-a, tail, fmaxf(x, 0.0f)), fmaf(copysignf(a, x), density, x > 0.0f ? 1.0f - tail : tail)};
 }
 // whichever goes with numbers that are kept as T
 template <class T> DEVICE float gelu_for(float x) { return sizeof(T) == 4 ? gelu(x) : near_gelu(x).value; }
@@ -342,9 +345,17 @@ DEVICE void copy_async(void* shared, const void* global, bool there) {
 #elif __CUDA_ARCH__ >= 800
     u32 at = u32(__cvta_generic_to_shared(shared));
     int bytes = there ? 16 : 0;
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(global), "r"(bytes) : "memory");
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(at), "l"(global), "r"(bytes) : "memory");
 #else
     *reinterpret_cast<uint4*>(shared) = there ? *reinterpret_cast<const uint4*>(global) : make_uint4(0, 0, 0, 0);
+#endif
+}
+// Sends for the 128 bytes around an address, which will be read.
+DEVICE void prefetch(const void* global) {
+#ifdef STANDIN
+    (void)global;
+#else
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(global));
 #endif
 }
 // The copies so far are one group.
