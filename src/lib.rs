@@ -58,8 +58,10 @@
 //!   the CUDA kernels that it compiled itself.)
 //! - Only [`runtime`] starts threads; kernels and evaluation use rayon's pool. No more threads work at once than the run has: a host stage
 //!   fires on a core that a thread of the pool lends it, and whoever has borrowed one waits for nothing.
-//! - A process works on one GPU, and all that it starts there goes to one stream, in order: memory may be let go as soon as the last kernel that uses it
-//!   was started. The host waits where it reads a number, and nowhere else. What a kernel makes depends on shapes alone, not on the card's size.
+//! - A process works on one GPU, and all kernels that it starts there go to one stream, in order: memory may be let go as soon as the last kernel that
+//!   uses it was started. Pictures alone are copied beside them, on a second stream, to memory that stays: a copy waits for the kernels that read what
+//!   stood there, and kernels that are started after a copy wait for it. The host waits where it reads a number and where it refills what a copy reads,
+//!   and nowhere else. What a kernel makes depends on shapes alone, not on the card's size.
 //! - A tensor that is written has one handle: on a GPU there is no copy on writing.
 //! - A traced tensor never leaves its thread: stages are built on the thread that fires them, and a tape is not `Send`. The teacher is never traced.
 //! - Every random draw is keyed by what it is for (seed, epoch, picture, crop, operation). The number of workers, a resume and another order of

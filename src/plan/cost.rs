@@ -60,6 +60,8 @@ pub mod kept {
     pub const CONTEXT: f64 = 640e6;
     /// Bytes of a decoded picture on a GPU, where crops are cut: 500 x 375 pixels, as many data sets have them, of 3 bytes.
     pub const PICTURE: f64 = 500.0 * 375.0 * 3.0;
+    /// Places there for a batch of them, which stay: two in turn, each a quarter larger than was asked for.
+    pub const PICTURE_PLACES: f64 = 2.0 * 1.25;
     /// Bytes there of pictures that were resized one way, at most.
     pub const RESIZED: f64 = 268e6;
 }
@@ -74,14 +76,15 @@ pub fn rounded_weights(graph: &GraphSpec, parameters: u64) -> f64 {
     }
 }
 
-/// Bytes that a GPU needs beside the crops of a micro-batch to cut them: pictures, some resized one way, and crops in 8 bits.
+/// Bytes that a GPU needs beside the crops of a micro-batch to cut them: places for pictures, some resized one way, and crops in 8 bits.
 /// `crops` are views and their sides.
 pub fn cutting(batch: usize, crops: &[(usize, usize)]) -> f64 {
     let batch = batch as f64;
     let of = |pixels: fn(f64) -> f64| -> f64 {
         crops.iter().map(|&(views, side)| batch * views as f64 * pixels(side as f64)).sum()
     };
-    batch * kept::PICTURE + of(|side| 3.0 * side * 500.0).min(kept::RESIZED) + of(|side| 3.0 * side * side)
+    let pictures = batch * kept::PICTURE * kept::PICTURE_PLACES;
+    pictures + of(|side| 3.0 * side * 500.0).min(kept::RESIZED) + of(|side| 3.0 * side * side)
 }
 
 /// Parameters of the backbone.

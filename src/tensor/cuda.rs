@@ -74,7 +74,7 @@ impl Device for Cuda {
         let Place { pointer, len, id } = place(tensor);
         Gpu::forget(id);
         // SAFETY: as above, and the tensor is borrowed mutably
-        unsafe { ViewMut::new(pointer, len) }
+        unsafe { ViewMut::new(pointer, len) }.of_tensor(id)
     }
 
     fn buffer(buffer: &Buffer<Self>) -> View<'_> {

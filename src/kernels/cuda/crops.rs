@@ -1,8 +1,12 @@
 //! Crops of whole pictures, made on the GPU: cut, resized, augmented and normalised with the CPU's own arithmetic
 //! (`data/augment`), so that every level is the same.
 
+mod landing;
+mod pinned;
 mod record;
 mod staging;
+#[cfg(test)]
+mod tests;
 
 use dfdx::prelude::CudaError;
 
@@ -12,7 +16,10 @@ use super::scratch::Memory;
 use super::view::{Kind, ViewMut};
 use record::{Record, Room};
 
-pub use staging::{Picture, Pictures, Pinned, Staging};
+pub use pinned::Pinned;
+#[cfg(test)]
+use staging::Place;
+pub use staging::{Picture, Pictures, Staging};
 
 /// The largest side of a crop: the blur holds a whole column of it in a block's shared memory.
 pub const MAX_SIDE: usize = 2048;

@@ -17,6 +17,7 @@ use super::image;
 use super::kept::Kept;
 use super::matrix::Library;
 use super::scratch::Memory;
+use super::stream::Stream;
 use super::view::Kind;
 use crate::tensor::cuda::seam_holds;
 use functions::Function;
@@ -32,6 +33,8 @@ pub struct Gpu {
     device: Arc<CudaDevice>,
     /// The major number of the card's compute capability.
     generation: i32,
+    /// Where pictures are copied beside the kernels.
+    copies: Stream,
     modules: Vec<sys::CUmodule>,
     functions: RwLock<HashMap<&'static str, Function>>,
     library: Mutex<Library>,
@@ -58,10 +61,12 @@ impl Gpu {
         keep_freed_memory(&device).map_err(|e| refused(e.into()))?;
         let modules = image::load_all(&device)?;
         let library = Mutex::new(Library::new(&device).map_err(refused)?);
+        let copies = Stream::new(&device).map_err(refused)?;
         let gpu = Gpu {
             own: own.clone(),
             device,
             generation,
+            copies,
             modules,
             functions: RwLock::default(),
             library,
@@ -90,9 +95,14 @@ impl Gpu {
         &self.device
     }
 
-    /// The stream that everything runs on in order: dfdx's, the driver's own.
+    /// The stream that all kernels run on in order: dfdx's, the driver's own.
     pub fn stream(&self) -> sys::CUstream {
         *self.device.cu_stream()
+    }
+
+    /// A stream beside it, for copies that need not wait for all kernels.
+    pub(super) fn copies(&self) -> &Stream {
+        &self.copies
     }
 
     /// Makes the GPU this thread's.
@@ -100,7 +110,7 @@ impl Gpu {
         Ok(self.device.bind_to_thread()?)
     }
 
-    /// Waits until all that was started has come to its end.
+    /// Waits until all kernels that were started have come to their end.
     pub fn wait(&self) -> Result<(), CudaError> {
         self.bind()?;
         judged("a wait for its work", self.device.synchronize())

@@ -1,6 +1,7 @@
 //! The kernels on an NVIDIA GPU: one file a family, as in [`super::cpu`], its sources in `source/`.
 //!
-//! All work goes to one stream, dfdx's, in order; nothing waits for it but what hands numbers to the host.
+//! All kernels go to one stream, dfdx's, in order; nothing waits for it but what hands numbers to the host. Pictures alone come by another
+//! stream ([`crops`]).
 
 pub mod attention;
 pub mod batch_norm;
@@ -27,6 +28,7 @@ pub mod peak;
 pub mod pool;
 pub mod position;
 mod scratch;
+mod stream;
 pub mod tokens;
 mod view;
 

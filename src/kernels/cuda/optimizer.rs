@@ -5,6 +5,7 @@ use std::ffi::c_void;
 use dfdx::prelude::CudaError;
 
 use super::gpu::Gpu;
+use super::kept::{Renewal, renewal};
 use super::launch::{Argument, Given, Launch, Pointer, launch};
 use super::view::{Kind, View, ViewMut};
 use crate::kernels::adamw::Factors;
@@ -56,7 +57,7 @@ fn assert_followed(average: Option<&ViewMut<'_>>, p: &ViewMut<'_>) {
 }
 
 /// One step of AdamW on p with gradient `grad_scale · g`, by the CPU's formula and roundings; `step` counts from 1. An average of p
-/// follows it in the same pass.
+/// follows it in the same pass, and so does what products are given of either in 16 bits, where some were ([`renewal`]).
 pub fn adamw(
     gpu: &Gpu,
     p: ViewMut<'_>,
@@ -77,7 +78,15 @@ pub fn adamw(
     assert_followed(average.as_ref(), &p);
     let factors = Factors::new(lr, decay, beta1, beta2, eps, step, grad_scale);
     let (len, share) = (p.len() as i64, (1.0 - momentum) as f32);
-    launch!(gpu, "optimizer_adamw", fours(p.len()); len, factors, p, g, m, v, average, share)
+    let of = |kind| [Some(&p), average.as_ref()].map(|w| w.and_then(|w| renewal(gpu, kind, w)));
+    let kinds = [("optimizer_adamw_bf16", Kind::Bf16), ("optimizer_adamw_f16", Kind::F16)];
+    let mut found = kinds.into_iter().map(|(kernel, kind)| (kernel, of(kind)));
+    let in_use = found.find(|(_, rounded)| rounded.iter().any(Option::is_some));
+    let (kernel, mut rounded) = in_use.unwrap_or(("optimizer_adamw_f32", [None, None]));
+    let [to, to_average] = rounded.each_mut().map(|rounded| rounded.as_mut().map(Renewal::any_mut));
+    launch!(gpu, kernel, fours(p.len()); len, factors, p, g, m, v, average, share, to, to_average)?;
+    rounded.into_iter().flatten().for_each(|rounded| rounded.done(gpu));
+    Ok(())
 }
 
 /// One step of SGD with momentum as PyTorch defines it: b = velocity · b + g + decay · p, p -= lr · b, with b 0 at first. An average of p

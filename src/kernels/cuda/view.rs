@@ -23,6 +23,8 @@ pub struct View<'a> {
 pub struct ViewMut<'a> {
     pointer: CUdeviceptr,
     len: usize,
+    /// The tensor that they are all the numbers of.
+    tensor: Option<NonZeroU64>,
     lent: PhantomData<&'a mut [f32]>,
 }
 
@@ -121,7 +123,18 @@ impl<'a> ViewMut<'a> {
     /// # Safety
     /// As for [`View::new`], and nobody else may look at them.
     pub unsafe fn new(pointer: CUdeviceptr, len: usize) -> Self {
-        ViewMut { pointer, len, lent: PhantomData }
+        ViewMut { pointer, len, tensor: None, lent: PhantomData }
+    }
+
+    /// The same, known as the numbers of a tensor, of which nothing is known any more that was made of them ([`super::Gpu::forget`]). Who is
+    /// given it may make that anew while it writes them, and give it up then: what is lent on of it is not known as the tensor's.
+    pub fn of_tensor(self, tensor: u64) -> Self {
+        ViewMut { tensor: NonZeroU64::new(tensor), ..self }
+    }
+
+    /// The tensor that they are the numbers of, where it is known.
+    pub fn tensor(&self) -> Option<u64> {
+        self.tensor.map(NonZeroU64::get)
     }
 
     pub fn pointer(&self) -> CUdeviceptr {
@@ -138,7 +151,7 @@ impl<'a> ViewMut<'a> {
 
     /// The same numbers, lent on.
     pub fn lend(&mut self) -> ViewMut<'_> {
-        ViewMut { pointer: self.pointer, len: self.len, lent: PhantomData }
+        ViewMut { pointer: self.pointer, len: self.len, tensor: None, lent: PhantomData }
     }
 
     /// The same numbers, to read.
@@ -149,7 +162,7 @@ impl<'a> ViewMut<'a> {
     /// A stretch of them.
     pub fn slice(&mut self, range: Range<usize>) -> ViewMut<'_> {
         let View { pointer, len, .. } = self.as_view().slice(range);
-        ViewMut { pointer, len, lent: PhantomData }
+        ViewMut { pointer, len, tensor: None, lent: PhantomData }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::kernels::cuda::crops::{Crop, MAX_SIDE, Normal, Pictures, Staging, cro
 use crate::runtime::stage::StageError;
 use crate::tensor::Batched;
 
-/// Sends pictures to the GPU and starts what makes crops of them, on the stream of everything else; waits for nothing but the pictures
+/// Sends pictures to the GPU, beside its kernels, and starts what makes crops of them, among these; waits for nothing but the pictures
 /// before the last ones, whose place in the host's memory it takes.
 pub struct OnGpu {
     device: Cuda,

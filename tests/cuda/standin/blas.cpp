@@ -12,6 +12,12 @@
 
 #define API extern "C" __attribute__((visibility("default")))
 
+// Products are made when they are asked for: what their stream was told before is done first, where the driver's library is there.
+extern "C" __attribute__((weak)) void standin_catch_up(void* stream);
+static void catch_up(void* stream) {
+    if (standin_catch_up) standin_catch_up(stream);
+}
+
 enum Status : int { SUCCESS = 0, NOT_INITIALIZED = 1, INVALID_VALUE = 7, NOT_SUPPORTED = 15 };
 enum Type : int { R_32F = 0, R_64F = 1, R_16F = 2, R_16BF = 14 };
 enum Compute : int { C_16F = 64, C_32F = 68, C_32F_PEDANTIC = 69, C_FAST_16F = 74, C_FAST_16BF = 75, C_FAST_TF32 = 77 };
@@ -191,6 +197,7 @@ API int cublasGemmStridedBatchedEx(cublasHandle_t handle, int transa, int transb
     if (!alpha || !beta) return INVALID_VALUE;
     if (!supported(type_a, type_b, type_c, compute)) return NOT_SUPPORTED;
     if (!m || !n || !batches) return SUCCESS;
+    catch_up(handle->stream);
     float by = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
     if (!c || (k && by != 0 && (!a || !b))) return INVALID_VALUE;
     if (compute == C_32F && (handle->math & 15) == 3) compute = C_FAST_TF32;
@@ -224,6 +231,7 @@ static int plain_gemv(cublasHandle_t handle, int trans, int m, int n, const T* a
                       T* y, int by_y) {
     if (!handle) return NOT_INITIALIZED;
     if (m < 0 || n < 0 || lda < std::max(1, m) || !by_x || !by_y || !alpha || !beta) return INVALID_VALUE;
+    catch_up(handle->stream);
     int rows = trans ? n : m, columns = trans ? m : n;
     if (rows && columns && (!a || !x || !y)) return INVALID_VALUE;
     auto at = [](int i, int count, int by) { return int64_t(by > 0 ? i : i - count + 1) * by; };
@@ -249,6 +257,7 @@ API int cublasDgemmStridedBatched(cublasHandle_t handle, int transa, int transb,
     if (!handle) return NOT_INITIALIZED;
     if (m < 0 || n < 0 || k < 0 || batches < 0 || !alpha || !beta) return INVALID_VALUE;
     if (lda < std::max(1, transa ? k : m) || ldb < std::max(1, transb ? n : k) || ldc < std::max(1, m)) return INVALID_VALUE;
+    catch_up(handle->stream);
     for (int batch = 0; batch < batches; batch++, a += stride_a, b += stride_b, c += stride_c)
         for (int64_t j = 0; j < n; j++)
             for (int64_t i = 0; i < m; i++) {
@@ -404,7 +413,7 @@ API int cublasLtMatmulAlgoGetHeuristic(void* handle, const Description* of, cons
 }
 API int cublasLtMatmul(void* handle, const Description* of, const void* alpha, const void* a, const Layout* layout_a, const void* b,
                        const Layout* layout_b, const void* beta, const void* c, const Layout* layout_c, void* d, const Layout* layout_d,
-                       const void*, void* workspace, size_t workspace_bytes, void*) {
+                       const void*, void* workspace, size_t workspace_bytes, void* stream) {
     if (!handle) return NOT_INITIALIZED;
     if (int no = fits(of, layout_a, layout_b, layout_c, layout_d)) return no;
     if (!alpha || !beta || !a || !b || !d || (workspace_bytes && !workspace)) return INVALID_VALUE;
@@ -414,6 +423,7 @@ API int cublasLtMatmul(void* handle, const Description* of, const void* alpha, c
     if (biased && !of->bias) return INVALID_VALUE;
     // in place is meant as such
     if (c == d && layout_c->ld != layout_d->ld && keep != 0) return INVALID_VALUE;
+    catch_up(stream);
     size_t m = layout_d->rows, n = layout_d->columns, k = of->transa ? layout_a->rows : layout_a->columns;
     int bias_type = of->bias_type >= 0 ? of->bias_type : layout_d->type;
     for (int i = 0; i < layout_d->batches; i++) {

@@ -21,7 +21,7 @@ stale() {
     local object=$1 source
     [ -e "$object" ] || return 0
     shift
-    for source in "$@" "$here/standin.h" "${BASH_SOURCE[0]}"; do [ "$source" -nt "$object" ] && return 0; done
+    for source in "$@" "$here/standin.h" "$here/streams.h" "${BASH_SOURCE[0]}"; do [ "$source" -nt "$object" ] && return 0; done
     return 1
 }
 # Kernels go into a namespace without a name: what two files both call `helper` stays apart.
@@ -52,7 +52,7 @@ for source in "$kernels"/*.cu; do
     kernel_objects+=("$object")
     if stale "$object" "$source" "${shared[@]}"; then later compile_kernels "$source" "$object"; fi
 done
-for part in fibers driver nvrtc; do
+for part in fibers streams driver nvrtc; do
     if stale "$objects/$part.o" "$here/$part.cpp"; then later compile "$here/$part.cpp" "$objects/$part.o" -O2; fi
 done
 if stale "$objects/blas.o" "$here/blas.cpp"; then later compile "$here/blas.cpp" "$objects/blas.o" -O3 -ffp-contract=fast; fi
@@ -66,15 +66,16 @@ for pid in "${pids[@]:-}"; do [ -z "$pid" ] || wait "$pid" || failed=yes; done
 link() { # LIBRARY OBJECT...: replaced at once, since a program may have it open
     "$compiler" "${flags[@]}" -shared -Wl,-soname,"$1" -o "$out/$1.new" "${@:2}" && mv "$out/$1.new" "$out/$1"
 }
-link libcuda.so.1 "$objects/fibers.o" "$objects/driver.o" ${kernel_objects[@]+"${kernel_objects[@]}"}
+link libcuda.so.1 "$objects"/{fibers,streams,driver}.o ${kernel_objects[@]+"${kernel_objects[@]}"}
 ln -sf libcuda.so.1 "$out/libcuda.so"
 link libcublas.so "$objects/blas.o"
 link libcublasLt.so "$objects/blas.o"
 link libnvrtc.so "$objects/nvrtc.o"
 
 if [ -n "$test" ]; then
-    "$compiler" "${flags[@]}" -pthread -o "$out/selftest" "$objects"/{selftest,selftest-kernels,fibers,driver,blas}.o
+    "$compiler" "${flags[@]}" -pthread -o "$out/selftest" "$objects"/{selftest,selftest-kernels,fibers,streams,driver,blas}.o
     for order in forward reverse shuffle; do
         ASAN_OPTIONS=detect_leaks=0 STANDIN_ORDER=$order "$out/selftest"
     done
+    ASAN_OPTIONS=detect_leaks=0 STANDIN_STREAMS=early "$out/selftest"
 fi

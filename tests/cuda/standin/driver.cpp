@@ -1,13 +1,14 @@
-// The driver's functions: memory is the host's, everything is done when a call returns, kernels are those that
-// registered themselves (standin.h).
-#include "standin.h"
-
+// The driver's functions: memory is the host's, kernels are those that registered themselves (standin.h). Work is done
+// when a call returns, or put off until something waits for it (streams.h).
 #include <stdlib.h>
 #include <time.h>
 
 #include <map>
 #include <mutex>
 #include <string>
+#include <vector>
+
+#include "streams.h"
 
 #define API extern "C" __attribute__((visibility("default")))
 
@@ -37,6 +38,7 @@ enum : int {
     INVALID_CONTEXT = 201,
     INVALID_HANDLE = 400,
     NOT_FOUND = 500,
+    NOT_READY = 600,
     NOT_SUPPORTED = 801,
 };
 
@@ -44,11 +46,13 @@ struct Context {
     int device;
 };
 struct Stream {
-    unsigned flags;
+    standin::Line line;
 };
 struct Event {
-    bool times, recorded;
-    double at;
+    bool times;
+    // what it was recorded after last, and when that was done
+    standin::Mark mark;
+    std::shared_ptr<double> at;
 };
 struct Module {
     int device;
@@ -77,6 +81,11 @@ std::map<CUdeviceptr, size_t>& allocations() {
     return *all;
 }
 size_t used;
+// page-locked memory of the host's: copies read it when they are done, others when they are asked for
+std::map<uintptr_t, size_t>& locked() {
+    static auto* all = new std::map<uintptr_t, size_t>;
+    return *all;
+}
 
 int devices() {
     const char* said = getenv("STANDIN_DEVICES");
@@ -92,9 +101,13 @@ int ready() { return !started ? NOT_INITIALIZED : !current ? INVALID_CONTEXT : S
 #define READY() \
     if (int no = ready()) return no
 
-CUresult take(CUdeviceptr* to, size_t bytes) {
-    if (!to) return INVALID_VALUE;
-    READY();
+standin::Line line_of(CUstream stream) {
+    // by their names, the default's own two; a stream that blocks does all in its turn
+    return uintptr_t(stream) <= 2 ? standin::default_line() : stream->line;
+}
+void catch_up(CUstream stream) { standin::reach(standin::mark(line_of(stream))); }
+
+CUresult take_now(CUdeviceptr* to, size_t bytes) {
     std::lock_guard<std::mutex> guard(lock);
     if (bytes > memory() || used > memory() - bytes) return OUT_OF_MEMORY;
     // with the sanitizer the memory ends where it should; without it, known bytes stand before and after
@@ -110,9 +123,16 @@ CUresult take(CUdeviceptr* to, size_t bytes) {
     used += bytes;
     return SUCCESS;
 }
-CUresult give_back(CUdeviceptr at) {
-    if (!at) return started ? SUCCESS : NOT_INITIALIZED;
+CUresult take(CUdeviceptr* to, size_t bytes) {
+    if (!to) return INVALID_VALUE;
     READY();
+    CUresult took = take_now(to, bytes);
+    if (took != OUT_OF_MEMORY) return took;
+    // some may be free once what was put off is done
+    standin::reach_all();
+    return take_now(to, bytes);
+}
+CUresult give_back_now(CUdeviceptr at) {
     std::lock_guard<std::mutex> guard(lock);
     auto found = allocations().find(at);
     if (found == allocations().end()) return INVALID_VALUE;
@@ -130,6 +150,12 @@ CUresult give_back(CUdeviceptr at) {
     free(first);
     return SUCCESS;
 }
+CUresult give_back(CUdeviceptr at) {
+    if (!at) return started ? SUCCESS : NOT_INITIALIZED;
+    READY();
+    standin::reach_all();
+    return give_back_now(at);
+}
 // whether so many bytes from here lie in one allocation
 bool known(CUdeviceptr at, size_t bytes) {
     if (!bytes) return true;
@@ -141,39 +167,89 @@ bool known(CUdeviceptr at, size_t bytes) {
 }
 void* pointer(CUdeviceptr at) { return reinterpret_cast<void*>(at); }
 
-CUresult set8(CUdeviceptr at, unsigned char value, size_t n) {
+// what a stream does with memory that is the device's still when its turn comes
+void must_be_known(CUdeviceptr at, size_t bytes, const char* what) {
+    if (known(at, bytes)) return;
+    fprintf(stderr, "stand-in: memory was freed before %s of %zu bytes that nobody waited for\n", what, bytes);
+    fflush(stderr);
+    abort();
+}
+CUresult give_back_in_turn(CUdeviceptr at, CUstream stream) {
+    if (!at) return started ? SUCCESS : NOT_INITIALIZED;
     READY();
-    if (!known(at, n)) return INVALID_VALUE;
-    if (n) memset(pointer(at), value, n);
+    {
+        std::lock_guard<std::mutex> guard(lock);
+        if (!allocations().count(at)) return INVALID_VALUE;
+    }
+    standin::Line line = line_of(stream);
+    if (!standin::puts_off(line)) return give_back_now(at);
+    standin::tell(line, [at] { give_back_now(at); });
     return SUCCESS;
 }
-template <class T> CUresult set(CUdeviceptr at, T value, size_t n) {
+template <class T> CUresult set(CUdeviceptr at, T value, size_t n, CUstream stream = nullptr) {
     READY();
     if (at % sizeof(T) || !known(at, n * sizeof(T))) return INVALID_VALUE;
-    for (size_t i = 0; i < n; i++) static_cast<T*>(pointer(at))[i] = value;
+    standin::tell(line_of(stream), [=] {
+        must_be_known(at, n * sizeof(T), "a filling");
+        for (size_t i = 0; i < n; i++) static_cast<T*>(pointer(at))[i] = value;
+    });
+    return SUCCESS;
+}
+bool is_locked(const void* from, size_t n) {
+    std::lock_guard<std::mutex> guard(lock);
+    uintptr_t at = uintptr_t(from);
+    auto after = locked().upper_bound(at);
+    if (after == locked().begin()) return false;
+    --after;
+    return at - after->first <= after->second && n <= after->second - (at - after->first);
+}
+CUresult up_in_turn(CUdeviceptr to, const void* from, size_t n, CUstream stream) {
+    READY();
+    if (!known(to, n) || (n && !from)) return INVALID_VALUE;
+    if (!n) return SUCCESS;
+    standin::Line line = line_of(stream);
+    std::shared_ptr<std::vector<unsigned char>> kept;
+    if (standin::puts_off(line) && !is_locked(from, n)) {
+        auto bytes = static_cast<const unsigned char*>(from);
+        kept = std::make_shared<std::vector<unsigned char>>(bytes, bytes + n);
+        from = kept->data();
+    }
+    standin::tell(line, [=] {
+        must_be_known(to, n, "a copy");
+        memcpy(pointer(to), kept ? kept->data() : from, n);
+    });
     return SUCCESS;
 }
 CUresult up(CUdeviceptr to, const void* from, size_t n) {
     READY();
+    catch_up(nullptr);
     if (!known(to, n) || (n && !from)) return INVALID_VALUE;
     if (n) memcpy(pointer(to), from, n);
     return SUCCESS;
 }
-CUresult down(void* to, CUdeviceptr from, size_t n) {
+// the host gets what it asks for at once
+CUresult down(void* to, CUdeviceptr from, size_t n, CUstream stream = nullptr) {
     READY();
+    catch_up(stream);
     if (!known(from, n) || (n && !to)) return INVALID_VALUE;
     if (n) memcpy(to, pointer(from), n);
     return SUCCESS;
 }
-CUresult across(CUdeviceptr to, CUdeviceptr from, size_t n) {
+CUresult across(CUdeviceptr to, CUdeviceptr from, size_t n, CUstream stream = nullptr) {
     READY();
     if (!known(from, n) || !known(to, n)) return INVALID_VALUE;
-    if (n) memmove(pointer(to), pointer(from), n);
+    if (!n) return SUCCESS;
+    standin::tell(line_of(stream), [=] {
+        must_be_known(from, n, "a copy");
+        must_be_known(to, n, "a copy");
+        memmove(pointer(to), pointer(from), n);
+    });
     return SUCCESS;
 }
 // either side may be the host's
-CUresult any(CUdeviceptr to, CUdeviceptr from, size_t n) {
+CUresult any(CUdeviceptr to, CUdeviceptr from, size_t n, CUstream stream = nullptr) {
     READY();
+    catch_up(stream);
     if (n) memmove(pointer(to), pointer(from), n);
     return SUCCESS;
 }
@@ -198,6 +274,7 @@ const Error errors[] = {
     {INVALID_CONTEXT, "CUDA_ERROR_INVALID_CONTEXT", "invalid device context"},
     {INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
     {NOT_FOUND, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
+    {NOT_READY, "CUDA_ERROR_NOT_READY", "device not ready"},
     {NOT_SUPPORTED, "CUDA_ERROR_NOT_SUPPORTED", "operation not supported"},
 };
 
@@ -311,13 +388,17 @@ API CUresult cuCtxGetDevice(CUdevice* to) {
     READY();
     return *to = current->device, SUCCESS;
 }
-API CUresult cuCtxSynchronize() { return ready(); }
+API CUresult cuCtxSynchronize() {
+    READY();
+    return standin::reach_all(), SUCCESS;
+}
 API CUresult cuCtxGetStreamPriorityRange(int* least, int* most) { return *least = 0, *most = 0, ready(); }
 
 // ---- memory
 
 API CUresult cuMemGetInfo_v2(size_t* unused, size_t* total) {
     READY();
+    standin::reach_all();
     std::lock_guard<std::mutex> guard(lock);
     *total = memory();
     *unused = *total > used ? *total - used : 0;
@@ -330,41 +411,50 @@ API CUresult cuMemAllocAsync(CUdeviceptr* to, size_t bytes, CUstream) { return t
 API CUresult cuMemAllocFromPoolAsync(CUdeviceptr* to, size_t bytes, CUmemoryPool, CUstream) { return take(to, bytes); }
 API CUresult cuMemFree_v2(CUdeviceptr at) { return give_back(at); }
 API CUresult cuMemFree(CUdeviceptr at) { return give_back(at); }
-API CUresult cuMemFreeAsync(CUdeviceptr at, CUstream) { return give_back(at); }
+API CUresult cuMemFreeAsync(CUdeviceptr at, CUstream stream) { return give_back_in_turn(at, stream); }
 API CUresult cuMemHostAlloc(void** to, size_t bytes, unsigned) {
     READY();
     *to = malloc(bytes ? bytes : 1);
-    return *to ? SUCCESS : OUT_OF_MEMORY;
+    if (!*to) return OUT_OF_MEMORY;
+    std::lock_guard<std::mutex> guard(lock);
+    locked()[uintptr_t(*to)] = bytes;
+    return SUCCESS;
 }
 API CUresult cuMemAllocHost_v2(void** to, size_t bytes) { return cuMemHostAlloc(to, bytes, 0); }
 API CUresult cuMemAllocHost(void** to, size_t bytes) { return cuMemHostAlloc(to, bytes, 0); }
-API CUresult cuMemFreeHost(void* at) { return free(at), SUCCESS; }
+API CUresult cuMemFreeHost(void* at) {
+    READY();
+    standin::reach_all();
+    std::lock_guard<std::mutex> guard(lock);
+    if (!locked().erase(uintptr_t(at))) return INVALID_VALUE;
+    return free(at), SUCCESS;
+}
 API CUresult cuMemHostRegister_v2(void*, size_t, unsigned) { return ready(); }
 API CUresult cuMemHostUnregister(void*) { return ready(); }
 
-API CUresult cuMemsetD8_v2(CUdeviceptr at, unsigned char x, size_t n) { return set8(at, x, n); }
-API CUresult cuMemsetD8(CUdeviceptr at, unsigned char x, size_t n) { return set8(at, x, n); }
-API CUresult cuMemsetD8Async(CUdeviceptr at, unsigned char x, size_t n, CUstream) { return set8(at, x, n); }
+API CUresult cuMemsetD8_v2(CUdeviceptr at, unsigned char x, size_t n) { return set(at, x, n); }
+API CUresult cuMemsetD8(CUdeviceptr at, unsigned char x, size_t n) { return set(at, x, n); }
+API CUresult cuMemsetD8Async(CUdeviceptr at, unsigned char x, size_t n, CUstream stream) { return set(at, x, n, stream); }
 API CUresult cuMemsetD16_v2(CUdeviceptr at, unsigned short x, size_t n) { return set(at, x, n); }
-API CUresult cuMemsetD16Async(CUdeviceptr at, unsigned short x, size_t n, CUstream) { return set(at, x, n); }
+API CUresult cuMemsetD16Async(CUdeviceptr at, unsigned short x, size_t n, CUstream stream) { return set(at, x, n, stream); }
 API CUresult cuMemsetD32_v2(CUdeviceptr at, unsigned x, size_t n) { return set(at, x, n); }
 API CUresult cuMemsetD32(CUdeviceptr at, unsigned x, size_t n) { return set(at, x, n); }
-API CUresult cuMemsetD32Async(CUdeviceptr at, unsigned x, size_t n, CUstream) { return set(at, x, n); }
+API CUresult cuMemsetD32Async(CUdeviceptr at, unsigned x, size_t n, CUstream stream) { return set(at, x, n, stream); }
 
 API CUresult cuMemcpy(CUdeviceptr to, CUdeviceptr from, size_t n) { return any(to, from, n); }
-API CUresult cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t n, CUstream) { return any(to, from, n); }
+API CUresult cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t n, CUstream stream) { return any(to, from, n, stream); }
 API CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void* from, size_t n) { return up(to, from, n); }
 API CUresult cuMemcpyHtoD(CUdeviceptr to, const void* from, size_t n) { return up(to, from, n); }
-API CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t n, CUstream) { return up(to, from, n); }
-API CUresult cuMemcpyHtoDAsync(CUdeviceptr to, const void* from, size_t n, CUstream) { return up(to, from, n); }
+API CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t n, CUstream stream) { return up_in_turn(to, from, n, stream); }
+API CUresult cuMemcpyHtoDAsync(CUdeviceptr to, const void* from, size_t n, CUstream stream) { return up_in_turn(to, from, n, stream); }
 API CUresult cuMemcpyDtoH_v2(void* to, CUdeviceptr from, size_t n) { return down(to, from, n); }
 API CUresult cuMemcpyDtoH(void* to, CUdeviceptr from, size_t n) { return down(to, from, n); }
-API CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t n, CUstream) { return down(to, from, n); }
-API CUresult cuMemcpyDtoHAsync(void* to, CUdeviceptr from, size_t n, CUstream) { return down(to, from, n); }
+API CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t n, CUstream stream) { return down(to, from, n, stream); }
+API CUresult cuMemcpyDtoHAsync(void* to, CUdeviceptr from, size_t n, CUstream stream) { return down(to, from, n, stream); }
 API CUresult cuMemcpyDtoD_v2(CUdeviceptr to, CUdeviceptr from, size_t n) { return across(to, from, n); }
 API CUresult cuMemcpyDtoD(CUdeviceptr to, CUdeviceptr from, size_t n) { return across(to, from, n); }
-API CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t n, CUstream) { return across(to, from, n); }
-API CUresult cuMemcpyDtoDAsync(CUdeviceptr to, CUdeviceptr from, size_t n, CUstream) { return across(to, from, n); }
+API CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t n, CUstream stream) { return across(to, from, n, stream); }
+API CUresult cuMemcpyDtoDAsync(CUdeviceptr to, CUdeviceptr from, size_t n, CUstream stream) { return across(to, from, n, stream); }
 
 API CUresult cuDeviceGetDefaultMemPool(CUmemoryPool* to, CUdevice device) {
     if (device < 0 || device >= devices()) return INVALID_DEVICE;
@@ -374,6 +464,7 @@ API CUresult cuDeviceGetMemPool(CUmemoryPool* to, CUdevice device) { return cuDe
 API CUresult cuMemPoolSetAttribute(CUmemoryPool pool, int, void* value) { return pool && value ? SUCCESS : INVALID_VALUE; }
 API CUresult cuMemPoolGetAttribute(CUmemoryPool pool, int attribute, void* value) {
     if (!pool || !value) return INVALID_VALUE;
+    standin::reach_all();
     if (attribute <= 3) *static_cast<int*>(value) = 1;
     else if (attribute == 4) *static_cast<uint64_t*>(value) = 0;
     else *static_cast<uint64_t*>(value) = used;
@@ -386,43 +477,69 @@ API CUresult cuImportExternalMemory(void**, const void*) { return NOT_SUPPORTED;
 API CUresult cuExternalMemoryGetMappedBuffer(CUdeviceptr*, void*, const void*) { return NOT_SUPPORTED; }
 API CUresult cuDestroyExternalMemory(void*) { return NOT_SUPPORTED; }
 
-// ---- streams, events: all is done when a call returns
+// ---- streams, events
 
 API CUresult cuStreamCreate(CUstream* to, unsigned flags) {
     READY();
-    return *to = new Stream{flags}, SUCCESS;
+    // one that blocks and the default's wait for all that the other was told before
+    return *to = new Stream{flags & 1 ? standin::new_line() : standin::default_line()}, SUCCESS;
 }
 API CUresult cuStreamCreateWithPriority(CUstream* to, unsigned flags, int) { return cuStreamCreate(to, flags); }
 API CUresult cuStreamDestroy_v2(CUstream stream) {
     if (!stream) return INVALID_HANDLE;
+    catch_up(stream);
     return delete stream, SUCCESS;
 }
 API CUresult cuStreamDestroy(CUstream stream) { return cuStreamDestroy_v2(stream); }
-API CUresult cuStreamSynchronize(CUstream) { return ready(); }
-API CUresult cuStreamQuery(CUstream) { return ready(); }
-API CUresult cuStreamWaitEvent(CUstream, CUevent event, unsigned) { return event ? ready() : INVALID_HANDLE; }
-API CUresult cuEventCreate(CUevent* to, unsigned flags) {
+API CUresult cuStreamSynchronize(CUstream stream) {
     READY();
-    return *to = new Event{!(flags & 2), false, 0}, SUCCESS;
+    return catch_up(stream), SUCCESS;
 }
-API CUresult cuEventRecord(CUevent event, CUstream) {
+// who asks again and again must not do so for ever: at the second time it is done
+static CUresult query(const standin::Mark& mark) {
+    READY();
+    if (standin::reached(mark)) return SUCCESS;
+    return standin::reach(mark), NOT_READY;
+}
+API CUresult cuStreamQuery(CUstream stream) { return query(standin::mark(line_of(stream))); }
+API CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned) {
     READY();
     if (!event) return INVALID_HANDLE;
-    event->recorded = true;
-    event->at = seconds();
+    standin::tell(line_of(stream), [mark = event->mark] { standin::reach(mark); });
     return SUCCESS;
 }
-API CUresult cuEventQuery(CUevent event) { return event ? ready() : INVALID_HANDLE; }
-API CUresult cuEventSynchronize(CUevent event) { return event ? ready() : INVALID_HANDLE; }
+API CUresult cuEventCreate(CUevent* to, unsigned flags) {
+    READY();
+    return *to = new Event{!(flags & 2), {}, {}}, SUCCESS;
+}
+API CUresult cuEventRecord(CUevent event, CUstream stream) {
+    READY();
+    if (!event) return INVALID_HANDLE;
+    event->at = std::make_shared<double>();
+    standin::tell(line_of(stream), [at = event->at] { *at = seconds(); });
+    event->mark = standin::mark(line_of(stream));
+    return SUCCESS;
+}
+API CUresult cuEventQuery(CUevent event) { return event ? query(event->mark) : INVALID_HANDLE; }
+API CUresult cuEventSynchronize(CUevent event) {
+    READY();
+    if (!event) return INVALID_HANDLE;
+    return standin::reach(event->mark), SUCCESS;
+}
 API CUresult cuEventElapsedTime(float* to, CUevent from, CUevent until) {
-    if (!from || !until || !from->times || !until->times || !from->recorded || !until->recorded) return INVALID_HANDLE;
-    return *to = float(1e3 * (until->at - from->at)), SUCCESS;
+    if (!from || !until || !from->times || !until->times || !from->at || !until->at) return INVALID_HANDLE;
+    standin::reach(from->mark);
+    standin::reach(until->mark);
+    return *to = float(1e3 * (*until->at - *from->at)), SUCCESS;
 }
 API CUresult cuEventDestroy_v2(CUevent event) {
     if (!event) return INVALID_HANDLE;
     return delete event, SUCCESS;
 }
 API CUresult cuEventDestroy(CUevent event) { return cuEventDestroy_v2(event); }
+
+// For the libraries that work at once (blas.cpp): what their stream was told before is done.
+API void standin_catch_up(void* stream) { catch_up(static_cast<CUstream>(stream)); }
 
 // ---- modules: whatever the image, the kernels are those of this library
 
@@ -436,6 +553,7 @@ API CUresult cuModuleLoadFatBinary(CUmodule* to, const void* image) { return cuM
 API CUresult cuModuleLoad(CUmodule* to, const char* path) { return cuModuleLoadData(to, path); }
 API CUresult cuModuleUnload(CUmodule module) {
     if (!module) return INVALID_HANDLE;
+    standin::reach_all();
     return delete module, SUCCESS;
 }
 API CUresult cuModuleGetFunction(CUfunction* to, CUmodule module, const char* name) {
@@ -473,7 +591,7 @@ API CUresult cuFuncSetCacheConfig(CUfunction, int) { return SUCCESS; }
 API CUresult cuFuncSetSharedMemConfig(CUfunction, int) { return SUCCESS; }
 
 API CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,
-                            unsigned block_z, unsigned shared, CUstream, void** parameters, void** extra) {
+                            unsigned block_z, unsigned shared, CUstream stream, void** parameters, void** extra) {
     READY();
     if (!function) return INVALID_HANDLE;
     if (!function->kernel) {
@@ -499,7 +617,19 @@ API CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_
     dim3 grid, block;
     grid.x = grid_x, grid.y = grid_y, grid.z = grid_z;
     block.x = block_x, block.y = block_y, block.z = block_z;
-    standin::launch(*function->kernel, grid, block, shared, parameters);
+    const standin::Kernel* kernel = function->kernel;
+    standin::Line line = line_of(stream);
+    if (!standin::puts_off(line)) return standin::launch(*kernel, grid, block, shared, parameters), SUCCESS;
+    std::vector<std::vector<unsigned char>> kept;
+    for (const size_t* bytes = kernel->sizes; *bytes; bytes++, parameters++) {
+        auto from = static_cast<const unsigned char*>(*parameters);
+        kept.emplace_back(from, from + *bytes);
+    }
+    standin::tell(line, [=]() mutable {
+        std::vector<void*> places;
+        for (auto& each : kept) places.push_back(each.data());
+        standin::launch(*kernel, grid, block, shared, places.data());
+    });
     return SUCCESS;
 }
 

@@ -29,6 +29,22 @@ int cuMemGetInfo_v2(size_t*, size_t*);
 int cuMemcpyHtoD_v2(CUdeviceptr, const void*, size_t);
 int cuMemcpyDtoH_v2(void*, CUdeviceptr, size_t);
 int cuMemsetD8_v2(CUdeviceptr, unsigned char, size_t);
+int cuMemsetD8Async(CUdeviceptr, unsigned char, size_t, void*);
+int cuMemcpyHtoDAsync_v2(CUdeviceptr, const void*, size_t, void*);
+int cuMemFreeAsync(CUdeviceptr, void*);
+int cuMemHostAlloc(void**, size_t, unsigned);
+int cuMemFreeHost(void*);
+int cuCtxSynchronize();
+int cuStreamCreate(void**, unsigned);
+int cuStreamDestroy_v2(void*);
+int cuStreamSynchronize(void*);
+int cuStreamQuery(void*);
+int cuStreamWaitEvent(void*, void*, unsigned);
+int cuEventCreate(void**, unsigned);
+int cuEventRecord(void*, void*);
+int cuEventSynchronize(void*);
+int cuEventQuery(void*);
+int cuEventDestroy_v2(void*);
 int cuModuleLoadData(void**, const void*);
 int cuModuleGetFunction(void**, void*, const char*);
 int cuFuncSetAttribute(void*, int, int);
@@ -221,6 +237,101 @@ static void threads() {
     }
 }
 
+static bool early() {
+    const char* said = getenv("STANDIN_STREAMS");
+    return said && !strcmp(said, "early");
+}
+
+// Work on one stream is put off until something waits for it. `slow` is such a stream, `fast` one of the others.
+static void put_off() {
+    void *named, *other, *event, *second;
+    CHECK(cuStreamCreate(&named, 1) == 0 && cuStreamCreate(&other, 1) == 0 && cuEventCreate(&event, 2) == 0 && cuEventCreate(&second, 2) == 0);
+    void *slow = early() ? nullptr : named, *fast = early() ? named : nullptr;
+    Buffer<unsigned char> to(4);
+    void* seen;
+    CHECK(cuMemHostAlloc(&seen, 4, 0) == 0);
+    auto bytes = static_cast<unsigned char*>(seen);
+    auto fill = [&](unsigned char x, void* stream) { CHECK(cuMemsetD8Async(to.at, x, 4, stream) == 0); };
+    auto now = [&] { return int(*to.pointer()); };
+
+    // each way of waiting
+    int waits = 0;
+    auto until = [&](auto wait) {
+        fill(1, fast);
+        fill(2, slow);
+        CHECK(now() == 1);
+        CHECK(cuEventRecord(event, slow) == 0);
+        fill(3, slow);
+        CHECK(now() == 1);
+        wait();
+        CHECK(now() == 2 || now() == 3);
+        waits += now();
+        CHECK(cuCtxSynchronize() == 0 && now() == 3);
+    };
+    until([&] { CHECK(cuStreamWaitEvent(fast, event, 0) == 0); });
+    until([&] { CHECK(cuEventSynchronize(event) == 0); });
+    until([&] { CHECK(cuEventQuery(event) == 600 && cuEventQuery(event) == 0); });
+    CHECK(waits == 6);
+    until([&] { CHECK(cuStreamSynchronize(slow) == 0); });
+    until([&] { CHECK(cuStreamQuery(slow) == 600 && cuStreamQuery(slow) == 0); });
+    until([&] { Buffer<int> gone(1); });
+    CHECK(waits == 15);
+    // who does not wait is overtaken, and what it writes is written over
+    fill(1, slow);
+    fill(2, fast);
+    CHECK(cuCtxSynchronize() == 0 && now() == 1);
+    CHECK(cuEventRecord(event, fast) == 0 && cuStreamWaitEvent(slow, event, 0) == 0);
+
+    // page-locked memory is read when the copy is done, other memory at once
+    for (bool locked : {true, false}) {
+        unsigned char plain[4] = {4, 4, 4, 4};
+        unsigned char* host = locked ? bytes : plain;
+        memset(host, 4, 4);
+        CHECK(cuMemcpyHtoDAsync_v2(to.at, host, 4, slow) == 0 && now() == 1);
+        memset(host, 5, 4);
+        CHECK(cuStreamSynchronize(slow) == 0 && now() == (locked ? 5 : 4));
+        fill(1, slow);
+        CHECK(cuCtxSynchronize() == 0);
+    }
+    // kernels have the parameters that they were launched with
+    Buffer<int> index(350);
+    CHECK(cuMemsetD8_v2(index.at, 0, 1400) == 0 && cuCtxSynchronize() == 0);
+    {
+        int count = 350;
+        CUdeviceptr at = index.at;
+        void* parameters[] = {&at, &count};
+        CHECK(cuLaunchKernel(function("test_index"), 3, 2, 2, 5, 3, 2, 0, slow, parameters, nullptr) == 0);
+        count = 0, at = 0;
+    }
+    CHECK(index.pointer()[349] == 0 && cuCtxSynchronize() == 0 && index.pointer()[349] == 349);
+    // a stream that waits for another's work does it first
+    if (!early()) {
+        fill(6, named);
+        CHECK(cuEventRecord(event, named) == 0 && cuStreamWaitEvent(other, event, 0) == 0);
+        fill(7, other);
+        CHECK(cuEventRecord(second, other) == 0 && now() == 1);
+        CHECK(cuStreamWaitEvent(nullptr, second, 0) == 0 && now() == 7);
+    }
+    // a stream that is not told to be apart is the default's
+    void* blocks;
+    CHECK(cuStreamCreate(&blocks, 0) == 0);
+    fill(8, nullptr);
+    fill(9, blocks);
+    CHECK(cuStreamSynchronize(nullptr) == 0 && now() == 9);
+    // memory that is let go before its turn
+    CHECK(says(last_words([&] {
+              CUdeviceptr lost;
+              CHECK(cuMemAlloc_v2(&lost, 4) == 0 && cuMemsetD8Async(lost, 0, 4, slow) == 0 && cuMemFreeAsync(lost, fast) == 0);
+              cuCtxSynchronize();
+          }),
+          "memory was freed before a filling of 4 bytes"));
+    CUdeviceptr kept;
+    CHECK(cuMemAlloc_v2(&kept, 4) == 0 && cuMemsetD8Async(kept, 0, 4, slow) == 0 && cuMemFreeAsync(kept, slow) == 0 && cuCtxSynchronize() == 0);
+    CHECK(cuMemFreeAsync(kept, slow) == 1 && cuMemFreeHost(seen) == 0 && cuMemFreeHost(seen) == 1);
+    for (void* each : {named, other, blocks}) CHECK(cuStreamDestroy_v2(each) == 0);
+    for (void* each : {event, second}) CHECK(cuEventDestroy_v2(each) == 0);
+}
+
 // several threads launch at once
 static void together(void* context) {
     void* sum = function("test_block_sum");
@@ -318,7 +429,7 @@ static void tensor_cores() {
 static void wrong() {
     Buffer<int> to(128);
     auto run = [&](const char* name, unsigned threads, unsigned shared) {
-        return last_words([&] { launch(name, of(1), of(threads), shared, to.pointer()); });
+        return last_words([&] { launch(name, of(1), of(threads), shared, to.pointer()), cuCtxSynchronize(); });
     };
     std::string deadlock = run("wrong_barrier", 64, 0);
     CHECK(says(deadlock, "deadlock in wrong_barrier, block (0, 0, 0)") && says(deadlock, "of 64 threads"));
@@ -485,9 +596,10 @@ int main() {
     CHECK(cuMemAlloc_v2(&at, 1) == 201);
     CHECK(cuCtxSetCurrent(context) == 0 && cuModuleLoadData(&module, "") == 0);
     const char* order = getenv("STANDIN_ORDER");
-    printf("stand-in, order %s\n", order ? order : "forward");
+    printf("stand-in, order %s%s\n", order ? order : "forward", early() ? ", streams with names ahead" : "");
     driver();
     threads();
+    put_off();
     together(context);
     halves();
     tensor_cores();

@@ -93,11 +93,13 @@ struct Kernel {
     unsigned threads;  // the most of a block
     void (*function)();
     void (*call)(void (*function)(), void** parameters);
+    const size_t* sizes;  // of the parameters, and a 0
 };
 STANDIN_HIDDEN void add_kernel(const Kernel& kernel);
 STANDIN_HIDDEN const Kernel* find_kernel(const char* name);
 
 template <class... P> struct Caller {
+    static constexpr size_t sizes[] = {sizeof(P)..., 0};
     template <size_t... I> static void spread(void (*function)(P...), void** parameters, std::integer_sequence<size_t, I...>) {
         (void)parameters;
         function(*static_cast<std::remove_cv_t<P>*>(parameters[I])...);
@@ -108,7 +110,7 @@ template <class... P> struct Caller {
 };
 struct Register {
     template <class... P> Register(const char* name, unsigned threads, void (*function)(P...)) {
-        add_kernel(Kernel{name, threads, reinterpret_cast<void (*)()>(function), &Caller<P...>::call});
+        add_kernel(Kernel{name, threads, reinterpret_cast<void (*)()>(function), &Caller<P...>::call, Caller<P...>::sizes});
     }
 };
 

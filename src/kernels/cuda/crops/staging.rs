@@ -1,11 +1,10 @@
-//! Pictures on their way to the GPU: memory of the host's that it reads by itself, while the host goes on.
+//! Pictures on their way to the GPU: through memory of the host's that it reads by itself ([`super::pinned`]), to places that stay
+//! ([`super::landing`]), while the host goes on and kernels work on the pictures before.
 
-use std::ffi::c_void;
-use std::sync::Arc;
-
-use cudarc::driver::{CudaDevice, result, sys};
 use dfdx::prelude::CudaError;
 
+use super::landing::{Landed, Landings};
+use super::pinned::Pair;
 use super::record::Record;
 use crate::kernels::cuda::gpu::Gpu;
 use crate::kernels::cuda::scratch::Memory;
@@ -29,9 +28,9 @@ pub struct Place {
     pub width: usize,
 }
 
-/// Pictures in the GPU's memory.
+/// Pictures in the GPU's memory, whose place is others' once this is let go.
 pub struct Pictures {
-    memory: Memory,
+    landed: Landed,
     places: Vec<Place>,
 }
 
@@ -42,121 +41,23 @@ impl Pictures {
     }
 
     pub fn pointer(&self) -> u64 {
-        self.memory.any().pointer()
+        self.landed.pointer()
     }
 }
 
-/// Page-locked memory of the host's, and whether the GPU has read what was last sent from it.
-pub struct Pinned {
-    device: Arc<CudaDevice>,
-    bytes: *mut u8,
-    len: usize,
-    read: sys::CUevent,
-}
-
-// SAFETY: the memory and the event are the process's, not a thread's
-unsafe impl Send for Pinned {}
-
-impl Pinned {
-    /// So many bytes, which are zeros.
-    ///
-    /// # Errors
-    /// When the system has not so much memory to lock.
-    pub fn new(gpu: &Gpu, len: usize) -> Result<Pinned, CudaError> {
-        gpu.bind()?;
-        let mut read: sys::CUevent = std::ptr::null_mut();
-        let sleep = sys::CUevent_flags::CU_EVENT_BLOCKING_SYNC as u32;
-        let plain = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING as u32;
-        // SAFETY: the place for the event is ours
-        unsafe { sys::cuEventCreate(&raw mut read, sleep | plain) }.result()?;
-        let mut pinned = Pinned { device: gpu.device().clone(), bytes: std::ptr::null_mut(), len: 0, read };
-        let mut bytes: *mut c_void = std::ptr::null_mut();
-        // SAFETY: the place for the address is ours
-        unsafe { sys::cuMemHostAlloc(&raw mut bytes, len.max(1), 0) }.result()?;
-        (pinned.bytes, pinned.len) = (bytes.cast(), len);
-        // SAFETY: so many bytes stand there; they become numbers before anybody looks at them
-        unsafe { std::ptr::write_bytes(pinned.bytes, 0, len) };
-        Ok(pinned)
-    }
-
-    /// The bytes, once the GPU has read what was sent last.
-    pub fn bytes(&mut self) -> Result<&mut [u8], CudaError> {
-        self.device.bind_to_thread()?;
-        // SAFETY: the event lives as long as this does
-        unsafe { sys::cuEventSynchronize(self.read) }.result()?;
-        // SAFETY: so many bytes are ours, and the GPU is through with them
-        Ok(unsafe { std::slice::from_raw_parts_mut(self.bytes, self.len) })
-    }
-
-    /// Starts to copy the first `len` bytes into `to`; they must not be touched but through [`Pinned::bytes`].
-    fn send(&mut self, gpu: &Gpu, len: usize, to: &mut Memory) -> Result<(), CudaError> {
-        assert!(
-            len <= self.len && len <= to.len() * to.kind().size(),
-            "{len} bytes to and from places of their size"
-        );
-        gpu.bind()?;
-        // SAFETY: both places are as large; this one outlives the copy, which its end and `bytes` wait for
-        unsafe {
-            sys::cuMemcpyHtoDAsync_v2(to.any_mut().pointer(), self.bytes.cast(), len, gpu.stream())
-                .result()?;
-            result::event::record(self.read, gpu.stream())?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Pinned {
-    fn drop(&mut self) {
-        // what fails here has failed before, and been told
-        let _ = self.device.bind_to_thread();
-        // SAFETY: event and memory are this one's own (freeing nothing is refused, and does no harm); no copy reads on
-        unsafe {
-            let _ = sys::cuEventSynchronize(self.read).result();
-            let _ = result::event::destroy(self.read);
-            if !self.bytes.is_null() {
-                let _ = sys::cuMemFreeHost(self.bytes.cast()).result();
-            }
-        }
-    }
-}
-
-/// Two buffers in turn: one is filled while the GPU reads the other.
-#[derive(Default)]
-struct Pair {
-    buffers: [Option<Pinned>; 2],
-    turn: usize,
-}
-
-impl Pair {
-    /// Sends so many bytes that `fill` writes.
-    fn send(&mut self, gpu: &Gpu, len: usize, fill: impl FnOnce(&mut [u8])) -> Result<Memory, CudaError> {
-        let buffer = &mut self.buffers[self.turn];
-        self.turn = 1 - self.turn;
-        // a quarter more than is asked for: pictures are larger now and then
-        let pinned = match buffer.take().filter(|pinned| pinned.len >= len) {
-            Some(pinned) => pinned,
-            None => Pinned::new(gpu, len + len / 4)?,
-        };
-        let pinned = buffer.insert(pinned);
-        fill(&mut pinned.bytes()?[..len]);
-        let mut memory = gpu.unwritten(Kind::F32, len.div_ceil(4))?;
-        pinned.send(gpu, len, &mut memory)?;
-        Ok(memory)
-    }
-}
-
-/// The host's buffers of one who sends pictures.
+/// The buffers of one who sends pictures, the host's and the GPU's.
 #[derive(Default)]
 pub struct Staging {
     pictures: Pair,
+    landings: Landings,
     /// Of what goes with the crops of each size: most have two sizes.
     records: [Pair; 2],
     turn: usize,
 }
 
 impl Staging {
-    /// Sends pictures to the GPU. They are copied here and now; the GPU reads the copy when it comes to it. A picture without
-    /// pixels becomes a black one.
+    /// Sends pictures to the GPU. They are copied here and now; the GPU fetches the copy as soon as kernels are through with the
+    /// pictures before the last ones, and kernels that are started from now on wait for that. A picture without pixels becomes a black one.
     ///
     /// # Errors
     /// Those of the driver.
@@ -175,16 +76,20 @@ impl Staging {
                 lay_out(picture, place, &mut bytes[place.offset..][..place.height * place.pitch]);
             }
         };
-        let memory = self.pictures.send(gpu, len, fill)?;
-        Ok(Pictures { memory, places })
+        let pinned = self.pictures.filled(gpu, len, fill)?;
+        Ok(Pictures { landed: self.landings.send(gpu, pinned, len)?, places })
     }
 
+    /// Sends what crops were drawn, in the order of kernels: it is little.
     pub(super) fn send_records(&mut self, gpu: &Gpu, records: &[Record]) -> Result<Memory, CudaError> {
         self.turn = 1 - self.turn;
         let len = size_of_val(records);
         // SAFETY: records are numbers without gaps between them
         let plain = unsafe { std::slice::from_raw_parts(records.as_ptr().cast::<u8>(), len) };
-        self.records[self.turn].send(gpu, len, |bytes| bytes.copy_from_slice(plain))
+        let pinned = self.records[self.turn].filled(gpu, len, |bytes| bytes.copy_from_slice(plain))?;
+        let mut memory = gpu.unwritten(Kind::F32, len.div_ceil(4))?;
+        pinned.send(gpu, gpu.stream(), len, &mut memory)?;
+        Ok(memory)
     }
 }
 

@@ -108,20 +108,39 @@ DEVICE void store(const float (&from)[4], Span span, float* x) {
 // a step towards x: equal weights stay equal
 DEVICE float towards(float average, float x, float share) { return fmaf(share, x - average, average); }
 
-DEVICE void follow(float* average, const float (&p)[4], Span at, float share) {
-    if (!average) return;
-    float a[4];
+// `a` becomes the average's numbers
+DEVICE void follow(float* average, float (&a)[4], const float (&p)[4], Span at, float share) {
     load(a, at, average);
 #pragma unroll
     for (int j = 0; j < 4; j++) a[j] = towards(a[j], p[j], share);
     store(a, at, average);
+}
+DEVICE void follow(float* average, const float (&p)[4], Span at, float share) {
+    float a[4];
+    if (average) follow(average, a, p, at, share);
+}
+
+// The same numbers in 16 bits, as a conversion of what stands there would make them (convert.cu). Their own boundary counts: they start a
+// memory of their own.
+template <class T> DEVICE void store_rounded(const float (&from)[4], Span at, T* to) {
+    if (!to) return;
+    if (at.count == 4 && on_fours(to)) {
+        store_four(to + at.at, Four{from[0], from[1], from[2], from[3]});
+    } else {
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            if (j < at.count) to[at.at + j] = narrow<T>(from[j]);
+    }
 }
 
 // hyper-parameters after the arithmetic that needs doubles
 struct Factors {
     float decay, rate, root, eps, new1, new2, grad;
 };
-KERNEL(optimizer_adamw, 256, (i64 len, Factors f, float* p, const float* g, float* m, float* v, float* average, float share)) {
+// `rounded` and `rounded_average`, where there are such: the new weights and their average in 16 bits
+template <class T>
+DEVICE void adamw(i64 len, Factors f, float* p, const float* g, float* m, float* v, float* average, float share, T* rounded,
+                  T* rounded_average) {
     Span at = span(len, place(p) | place(g) | place(m) | place(v) | place(average));
     if (at.count == 0) return;
     float ps[4], gs[4], ms[4], vs[4];
@@ -140,8 +159,20 @@ KERNEL(optimizer_adamw, 256, (i64 len, Factors f, float* p, const float* g, floa
     store(ps, at, p);
     store(ms, at, m);
     store(vs, at, v);
-    follow(average, ps, at, share);
+    store_rounded(ps, at, rounded);
+    if (!average) return;
+    float as[4];
+    follow(average, as, ps, at, share);
+    store_rounded(as, at, rounded_average);
 }
+#define ADAMW(T, word) \
+    KERNEL(optimizer_adamw_##word, 256, \
+           (i64 len, Factors f, float* p, const float* g, float* m, float* v, float* average, float share, T* rounded, T* rounded_average)) { \
+        adamw(len, f, p, g, m, v, average, share, rounded, rounded_average); \
+    }
+ADAMW(float, f32)  // nothing of the kind
+ADAMW(bf16, bf16)
+ADAMW(f16, f16)
 
 // `found`, where there is one: what the gradient is scaled by, and the decay, in the place of the arguments
 KERNEL(optimizer_sgd, 256,
