@@ -6,13 +6,14 @@ use super::{
     Conversion, Direction, EdgeId, EdgeKind, NodeId, Phase, Place, Plan, PlanEdge, PlanNode, PortRef,
     StepCost,
 };
+use crate::data::augment::CutOn;
 use crate::graph::check::{self, Draft, Joint};
 use crate::graph::load::{Loaded, Request, load_text};
 use crate::graph::problem::Diagnostic;
 use crate::graph::spec::{DeviceChoice, GraphSpec};
 use crate::graph::write;
 use crate::optim::schedule::Horizon;
-use crate::stages::{Cost, EdgeType, Given, Rate, Registry, Role};
+use crate::stages::{Cost, EdgeType, Given, Rate, Registry, Role, StageSpec};
 
 /// Plans a specification that no file holds: it is judged as the text that it would be written as.
 ///
@@ -221,6 +222,8 @@ fn waiting(draft: &Draft, nodes: &[PlanNode], edges: &[PlanEdge]) -> f64 {
         counted.push(edge.from);
         let whole = edge.ty.bytes() * draft.batch.global as f64 / tensor_images(&edge.ty) as f64;
         sum += match (nodes[edge.from.node.0].place, nodes[edge.to.node.0].place, edge.conversion) {
+            // pictures wait, and become crops when their turn comes
+            (Place::Host { .. }, Place::Island, _) if cut_there(draft, nodes, edge.from.node) => whole,
             // one is being made, some wait, and the whole batch is in use
             (Place::Host { .. }, Place::Island, _) => (edge.capacity + 1) as f64 * edge.ty.bytes() + whole,
             (Place::Host { .. }, Place::Host { .. }, _) => edge.capacity as f64 * edge.ty.bytes(),
@@ -229,6 +232,15 @@ fn waiting(draft: &Draft, nodes: &[PlanNode], edges: &[PlanEdge]) -> f64 {
         };
     }
     sum
+}
+
+/// Whether what a node gives are crops that a GPU makes.
+fn cut_there(draft: &Draft, nodes: &[PlanNode], node: NodeId) -> bool {
+    let on_host =
+        |node: &PlanNode| matches!(&node.stage, StageSpec::MultiCrop(stage) if stage.cut_on == CutOn::Host);
+    matches!(draft.graph.device, DeviceChoice::Cuda(_))
+        && nodes[node.0].role == Role::Collate
+        && !nodes.iter().any(on_host)
 }
 
 /// Images that a tensor spans; 1 for what spans none.

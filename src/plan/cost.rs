@@ -60,8 +60,9 @@ pub mod kept {
     pub const CONTEXT: f64 = 640e6;
     /// Bytes of a decoded picture on a GPU, where crops are cut: 500 x 375 pixels, as many data sets have them, of 3 bytes.
     pub const PICTURE: f64 = 500.0 * 375.0 * 3.0;
-    /// Places there for a batch of them, which stay: two in turn, each a quarter larger than was asked for.
-    pub const PICTURE_PLACES: f64 = 2.0 * 1.25;
+    /// Places there for a batch of them, which stay: two batches wait, one is sent, one cut, and one has just been; each place is a quarter
+    /// larger than was asked for.
+    pub const PICTURE_PLACES: f64 = 5.0 * 1.25;
     /// Bytes there of pictures that were resized one way, at most.
     pub const RESIZED: f64 = 268e6;
 }

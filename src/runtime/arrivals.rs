@@ -6,7 +6,7 @@ use super::channel::Stopped;
 use super::firing::{Firing, Run};
 use super::host::{Bundle, Feed};
 use super::island::{Done, Island};
-use super::stage::Moment;
+use super::stage::{Moment, Value};
 use super::trace::{Doing, Span};
 use crate::kernels::Kernels;
 use crate::plan::{EdgeId, NodeId, Place};
@@ -56,6 +56,12 @@ impl<D: Kernels> Island<'_, D> {
         let firing = Firing::forward(plan, host);
         let island = |edge: &&EdgeId| plan.nodes[plan.edges[edge.0].to.node.0].place == Place::Island;
         for (value, edges) in bundle.into_iter().zip(&firing.outputs) {
+            let value = match value {
+                Some(Value::Later(later)) => {
+                    Some(Value::Tensor(self.run.guarded(firing.actor, at.step, || later.make())?))
+                }
+                value => value,
+            };
             for edge in edges.iter().filter(island) {
                 let Some(value) = value.clone() else { continue };
                 let put = self.slots[edge.0].put(&self.device, at.micro, value);

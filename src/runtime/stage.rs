@@ -56,6 +56,8 @@ pub enum Value<D: Device> {
     Cuts(Sample, std::sync::Arc<Cuts>),
     /// Numbers on the device, with the axis that counts images.
     Tensor(Batched<D>),
+    /// A tensor that a host stage leaves to the island to make, when it comes there.
+    Later(Later<D>),
     /// A network's weights, lent for the step.
     Weights(Lent<D>),
     /// A predictor's weights, lent for the step.
@@ -75,11 +77,40 @@ impl<D: Device> Value<D> {
             Value::Crops(..) => "a picture's crops",
             Value::Cuts(..) => "a picture whose crops are drawn",
             Value::Tensor(_) => "a tensor",
+            Value::Later(_) => "a tensor that is not made yet",
             Value::Weights(_) => "weights",
             Value::Predictor(_) => "a predictor's weights",
             Value::Gradients(_) => "gradients",
             Value::Gathered(_) => "gathered values",
         }
+    }
+}
+
+/// Work of a device that a host stage has got ready and does not start itself: among what the device has still to do it would come too early,
+/// before the step that it is for, and make that which is under way wait for it.
+pub struct Later<D: Device>(std::sync::Arc<std::sync::Mutex<Option<Making<D>>>>);
+
+type Making<D> = Box<dyn FnOnce() -> Result<Batched<D>, StageError> + Send>;
+
+impl<D: Device> Later<D> {
+    pub fn new(make: impl FnOnce() -> Result<Batched<D>, StageError> + Send + 'static) -> Self {
+        Later(std::sync::Arc::new(std::sync::Mutex::new(Some(Box::new(make)))))
+    }
+
+    /// Makes it, once.
+    ///
+    /// # Errors
+    /// The maker's, and where it was made before.
+    pub fn make(&self) -> Result<Batched<D>, StageError> {
+        let making = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        making.map_or_else(|| Err(StageError::Bug("a tensor is made twice".into())), |make| make())
+    }
+}
+
+impl<D: Device> Clone for Later<D> {
+    /// Another handle to the same work.
+    fn clone(&self) -> Self {
+        Later(self.0.clone())
     }
 }
 

@@ -126,7 +126,7 @@ impl<D: Device> Running<D> {
         };
         let (pictures, cuts) = on_device::lists(batch, local)?;
         let made = cropper.crop(&pictures, &cuts, batch.len(), self.mean, self.deviation)?;
-        Ok(made.map(|made| made.map(Value::Tensor)))
+        Ok(made.map(|made| made.map(Value::Later)))
     }
 
     /// (views, batch, 3, height, width) of one kind of crops, or nothing where there are none.

@@ -19,7 +19,7 @@ use record::{Record, Room};
 pub use pinned::Pinned;
 #[cfg(test)]
 use staging::Place;
-pub use staging::{Picture, Pictures, Staging};
+pub use staging::{Picture, Pictures, Records, Staging};
 
 /// The largest side of a crop: the blur holds a whole column of it in a block's shared memory.
 pub const MAX_SIDE: usize = 2048;
@@ -112,7 +112,7 @@ impl Given for Normal {
 /// picture that there isn't.
 pub fn crops(
     gpu: &Gpu,
-    staging: &mut Staging,
+    sender: &mut Records,
     pictures: &Pictures,
     crops: &[Crop],
     side: usize,
@@ -136,7 +136,7 @@ pub fn crops(
         let (now, later) = rest.split_at_mut(fit.count().max(1));
         let part = out.slice(first * each..(first + now.len()) * each);
         first += now.len();
-        some(gpu, staging, pictures, now, side, normal, part)?;
+        some(gpu, sender, pictures, now, side, normal, part)?;
         rest = later;
     }
     Ok(())
@@ -156,7 +156,7 @@ struct Tables {
 /// [`crops`] that fit into memory together.
 fn some(
     gpu: &Gpu,
-    staging: &mut Staging,
+    sender: &mut Records,
     pictures: &Pictures,
     records: &mut [Record],
     side: usize,
@@ -166,7 +166,7 @@ fn some(
     let (count, groups) = (records.len(), side.div_ceil(4));
     let pitch = 12 * groups;
     let blurred = records.iter().any(Record::is_blurred);
-    let tables = tables(gpu, staging, pictures, records, side)?;
+    let tables = tables(gpu, sender, pictures, records, side)?;
     let Tables { bounds, precisions, greys, planes, .. } = tables;
     let (side_, pitch_) = (side as i32, pitch as i32);
     launch!(gpu, "crops_tables", Launch::blocks(2 * count, 128); tables.records, bounds, precisions, greys, side_)?;
@@ -192,7 +192,7 @@ fn some(
 /// Takes memory for everything and sends the records, which name their places in it.
 fn tables(
     gpu: &Gpu,
-    staging: &mut Staging,
+    sender: &mut Records,
     pictures: &Pictures,
     records: &mut [Record],
     side: usize,
@@ -206,8 +206,9 @@ fn tables(
     records.iter_mut().for_each(|record| record.place(side, &mut room));
     let memory = gpu.unwritten(Kind::F32, room.bytes().div_ceil(4))?;
     let base = memory.any().pointer();
-    records.iter_mut().for_each(|record| record.settle(pictures.pointer(), base));
-    let records = staging.send_records(gpu, records)?;
+    let source = pictures.pointer()?;
+    records.iter_mut().for_each(|record| record.settle(source, base));
+    let records = sender.send(gpu, records)?;
     let [bounds, precisions, greys, planes] =
         [bounds, precisions, greys, planes].map(|offset| Pointer(base + offset));
     Ok(Tables { records, bounds, precisions, greys, planes, _room: memory })

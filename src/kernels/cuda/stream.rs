@@ -89,6 +89,11 @@ impl Event {
         judged("a wait of a stream's", unsafe { result::stream::wait_event(stream, self.event, plain) })
     }
 
+    /// The same, of the stream that all kernels run on.
+    pub fn hold_kernels(&self) -> Result<(), CudaError> {
+        self.hold(*self.device.cu_stream())
+    }
+
     /// Waits for it.
     pub fn wait(&self) -> Result<(), CudaError> {
         self.device.bind_to_thread()?;

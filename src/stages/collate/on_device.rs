@@ -2,8 +2,8 @@
 
 use crate::data::Rgb8;
 use crate::data::augment::{Crops, Cuts, ViewDraw};
-use crate::runtime::stage::StageError;
-use crate::tensor::{Batched, Device};
+use crate::runtime::stage::{Later, StageError};
+use crate::tensor::Device;
 
 /// One crop to make: the number of its picture, and what was drawn for it.
 pub type Cut = (usize, ViewDraw);
@@ -13,8 +13,8 @@ pub trait Cropper<D: Device> {
     /// The largest side of a crop.
     fn largest(&self) -> usize;
 
-    /// Makes each list of crops, view by view and in a view picture by picture: (views, batch, 3, size, size), nothing of an
-    /// empty list.
+    /// Each list of crops, to be made view by view and in a view picture by picture: (views, batch, 3, size, size), nothing of an
+    /// empty list. The pictures are on their way when this returns.
     ///
     /// # Errors
     /// Those of the device.
@@ -25,7 +25,7 @@ pub trait Cropper<D: Device> {
         batch: usize,
         mean: [f32; 3],
         deviation: [f32; 3],
-    ) -> Result<[Option<Batched<D>>; 2], StageError>;
+    ) -> Result<[Option<Later<D>>; 2], StageError>;
 }
 
 /// The crops of one picture as they come to `collate`.

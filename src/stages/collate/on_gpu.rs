@@ -1,44 +1,54 @@
 //! Crops on an NVIDIA GPU, with the levels that the host would have made.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use dfdx::prelude::{Cuda, CudaError};
 
 use super::cuts;
 use super::on_device::{Cropper, Cut};
 use crate::data::Rgb8;
 use crate::kernels::cuda::Gpu;
-use crate::kernels::cuda::crops::{Crop, MAX_SIDE, Normal, Pictures, Staging, crops};
-use crate::runtime::stage::StageError;
-use crate::tensor::Batched;
+use crate::kernels::cuda::crops::{Crop, MAX_SIDE, Normal, Pictures, Records, Staging, crops};
+use crate::runtime::stage::{Later, StageError};
+use crate::tensor::{Batched, Crossing};
 
-/// Sends pictures to the GPU, beside its kernels, and starts what makes crops of them, among these; waits for nothing but the pictures
-/// before the last ones, whose place in the host's memory it takes.
+/// Sends pictures to the GPU, beside its kernels, and gets ready what makes crops of them there; waits for nothing but the pictures before
+/// the last ones, whose place in the host's memory it takes.
 pub struct OnGpu {
     device: Cuda,
     staging: Staging,
+    /// Of whoever makes the crops, on a thread of its own.
+    records: Arc<Mutex<Records>>,
 }
 
 impl OnGpu {
     pub fn new(device: &Cuda) -> Self {
-        OnGpu { device: device.clone(), staging: Staging::default() }
+        OnGpu { device: device.clone(), staging: Staging::default(), records: Arc::default() }
     }
 
     fn list(
-        &mut self,
-        pictures: &Pictures,
+        &self,
+        pictures: &Arc<Pictures>,
         list: &[Cut],
         batch: usize,
         normal: Normal,
-    ) -> Result<Option<Batched<Cuda>>, StageError> {
+    ) -> Result<Option<Later<Cuda>>, StageError> {
         let Some((_, first)) = list.first() else { return Ok(None) };
         let list: Option<Vec<Crop>> =
             list.iter().map(|(picture, drawn)| cuts::crop(drawn, *picture)).collect();
         let unknown = || StageError::Bug("a crop of an interpolation that the GPU has not".into());
         let (list, size) = (list.ok_or_else(unknown)?, first.size);
         let dims = vec![list.len() / batch.max(1), batch, 3, size, size];
-        let mut made = Batched::empty(&self.device, dims, Some(1)).map_err(failed)?;
-        let gpu = Gpu::of(&self.device).map_err(failed)?;
-        crops(gpu, &mut self.staging, pictures, &list, size, normal, made.view_mut()).map_err(failed)?;
-        Ok(Some(made))
+        let (pictures, records) = (pictures.clone(), self.records.clone());
+        let device = Crossing::new(self.device.clone());
+        Ok(Some(Later::new(move || {
+            let mut made = Batched::empty(&*device, dims, Some(1)).map_err(failed)?;
+            let gpu = Gpu::of(&device).map_err(failed)?;
+            // a panic elsewhere leaves buffers behind, whatever is in them
+            let mut records = records.lock().unwrap_or_else(PoisonError::into_inner);
+            crops(gpu, &mut records, &pictures, &list, size, normal, made.view_mut()).map_err(failed)?;
+            Ok(made)
+        })))
     }
 }
 
@@ -58,10 +68,10 @@ impl Cropper<Cuda> for OnGpu {
         batch: usize,
         mean: [f32; 3],
         deviation: [f32; 3],
-    ) -> Result<[Option<Batched<Cuda>>; 2], StageError> {
+    ) -> Result<[Option<Later<Cuda>>; 2], StageError> {
         let lent: Vec<_> = pictures.iter().map(|picture| cuts::picture(picture)).collect();
         let gpu = Gpu::of(&self.device).map_err(failed)?;
-        let sent = self.staging.send(gpu, &lent).map_err(failed)?;
+        let sent = Arc::new(self.staging.send(gpu, &lent).map_err(failed)?);
         let normal = Normal { mean, deviation };
         let [global, local] = lists;
         Ok([self.list(&sent, global, batch, normal)?, self.list(&sent, local, batch, normal)?])
@@ -70,8 +80,6 @@ impl Cropper<Cuda> for OnGpu {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use dfdx::prelude::Cpu;
 
     use super::*;
@@ -98,6 +106,10 @@ mod tests {
         stage.fire(&at, &mut Inputs { values: &values }, &mut outputs).unwrap();
         let tensors = given.into_iter().map(|value| match value {
             Some(Value::Tensor(tensor)) => (tensor.dims.clone(), tensor.to_host().unwrap()),
+            Some(Value::Later(later)) => {
+                let tensor = later.make().unwrap();
+                (tensor.dims.clone(), tensor.to_host().unwrap())
+            }
             _ => panic!("no tensor"),
         });
         tensors.collect()

@@ -40,7 +40,8 @@ impl Pictures {
         self.places[index]
     }
 
-    pub fn pointer(&self) -> u64 {
+    /// Where they are, for kernels that are started from now on: these wait until all have come.
+    pub fn pointer(&self) -> Result<u64, CudaError> {
         self.landed.pointer()
     }
 }
@@ -50,14 +51,11 @@ impl Pictures {
 pub struct Staging {
     pictures: Pair,
     landings: Landings,
-    /// Of what goes with the crops of each size: most have two sizes.
-    records: [Pair; 2],
-    turn: usize,
 }
 
 impl Staging {
-    /// Sends pictures to the GPU. They are copied here and now; the GPU fetches the copy as soon as kernels are through with the
-    /// pictures before the last ones, and kernels that are started from now on wait for that. A picture without pixels becomes a black one.
+    /// Sends pictures to the GPU. They are copied here and now; the GPU fetches the copy beside its kernels. A picture without pixels
+    /// becomes a black one.
     ///
     /// # Errors
     /// Those of the driver.
@@ -79,14 +77,24 @@ impl Staging {
         let pinned = self.pictures.filled(gpu, len, fill)?;
         Ok(Pictures { landed: self.landings.send(gpu, pinned, len)?, places })
     }
+}
 
+/// The host's buffers of one who has crops made.
+#[derive(Default)]
+pub struct Records {
+    /// Of what goes with the crops of each size: most have two sizes.
+    pairs: [Pair; 2],
+    turn: usize,
+}
+
+impl Records {
     /// Sends what crops were drawn, in the order of kernels: it is little.
-    pub(super) fn send_records(&mut self, gpu: &Gpu, records: &[Record]) -> Result<Memory, CudaError> {
+    pub(super) fn send(&mut self, gpu: &Gpu, records: &[Record]) -> Result<Memory, CudaError> {
         self.turn = 1 - self.turn;
         let len = size_of_val(records);
         // SAFETY: records are numbers without gaps between them
         let plain = unsafe { std::slice::from_raw_parts(records.as_ptr().cast::<u8>(), len) };
-        let pinned = self.records[self.turn].filled(gpu, len, |bytes| bytes.copy_from_slice(plain))?;
+        let pinned = self.pairs[self.turn].filled(gpu, len, |bytes| bytes.copy_from_slice(plain))?;
         let mut memory = gpu.unwritten(Kind::F32, len.div_ceil(4))?;
         pinned.send(gpu, gpu.stream(), len, &mut memory)?;
         Ok(memory)

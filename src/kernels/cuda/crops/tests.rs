@@ -21,14 +21,14 @@ fn send(gpu: &Gpu, staging: &mut Staging, Batch { side, levels }: Batch) -> Pict
 }
 
 /// Starts what makes a crop of each picture.
-fn cut(gpu: &Gpu, staging: &mut Staging, pictures: &Pictures) -> Memory {
+fn cut(gpu: &Gpu, records: &mut Records, pictures: &Pictures) -> Memory {
     let crop = |picture: usize| {
         let Place { height, width, .. } = pictures.place(picture);
         let (top, left, filter, flip) = (0, 0, Filter::Bilinear, false);
         Crop { picture, top, left, height, width, filter, flip, shades: vec![], blur: None, solarize: None }
     };
     let mut out = gpu.unwritten(Kind::F32, 2 * 3 * SIDE * SIDE).unwrap();
-    crops(gpu, staging, pictures, &[crop(0), crop(1)], SIDE, NORMAL, out.view_mut()).unwrap();
+    crops(gpu, records, pictures, &[crop(0), crop(1)], SIDE, NORMAL, out.view_mut()).unwrap();
     out
 }
 
@@ -56,10 +56,10 @@ fn batches_that_follow_each_other_do_not_mix() {
     let Some(gpu) = probe::gpu() else { return };
     // places are taken in turn, grow, and hold less than they have room for
     for sides in [&[9; 7][..], &[9, 9, 40, 9, 9, 41, 80, 9, 9]] {
-        let (batches, mut staging) = (batches(sides), Staging::default());
+        let (batches, mut staging, mut records) = (batches(sides), Staging::default(), Records::default());
         let start = |batch: &Batch| {
             let sent = send(gpu, &mut staging, *batch);
-            cut(gpu, &mut staging, &sent)
+            cut(gpu, &mut records, &sent)
         };
         let made: Vec<Memory> = batches.iter().map(start).collect();
         check(gpu, "in turn", &batches, &made);
@@ -69,18 +69,18 @@ fn batches_that_follow_each_other_do_not_mix() {
 #[test]
 fn pictures_stay_for_as_long_as_they_are_held() {
     let Some(gpu) = probe::gpu() else { return };
-    let (all, mut staging) = (batches(&[9; 9]), Staging::default());
+    let (all, mut staging, mut records) = (batches(&[9; 9]), Staging::default(), Records::default());
     let sent: Vec<Pictures> = all[..6].iter().map(|batch| send(gpu, &mut staging, *batch)).collect();
-    let mut made: Vec<Memory> = sent.iter().map(|sent| cut(gpu, &mut staging, sent)).collect();
+    let mut made: Vec<Memory> = sent.iter().map(|sent| cut(gpu, &mut records, sent)).collect();
     drop(sent);
     // the places that came back serve others, which are let go after the one who sent them
     made.extend(all[6..].iter().map(|batch| {
         let sent = send(gpu, &mut staging, *batch);
-        cut(gpu, &mut staging, &sent)
+        cut(gpu, &mut records, &sent)
     }));
     let last = send(gpu, &mut staging, all[0]);
     drop(staging);
-    made.push(cut(gpu, &mut Staging::default(), &last));
+    made.push(cut(gpu, &mut Records::default(), &last));
     drop(last);
     let all: Vec<Batch> = all.iter().chain(&all[..1]).copied().collect();
     check(gpu, "held", &all, &made);
@@ -89,10 +89,10 @@ fn pictures_stay_for_as_long_as_they_are_held() {
 #[test]
 fn pictures_that_nobody_cut_leave_their_place() {
     let Some(gpu) = probe::gpu() else { return };
-    let (batches, mut staging) = (batches(&[9; 8]), Staging::default());
+    let (batches, mut staging, mut records) = (batches(&[9; 8]), Staging::default(), Records::default());
     let start = |(i, batch): (usize, &Batch)| {
         let sent = send(gpu, &mut staging, *batch);
-        (i % 3 == 2).then(|| (*batch, cut(gpu, &mut staging, &sent)))
+        (i % 3 == 2).then(|| (*batch, cut(gpu, &mut records, &sent)))
     };
     let (cut, made): (Vec<Batch>, Vec<Memory>) = batches.iter().enumerate().filter_map(start).unzip();
     check(gpu, "left out", &cut, &made);
@@ -102,7 +102,7 @@ fn pictures_that_nobody_cut_leave_their_place() {
 fn a_place_is_kept_from_batch_to_batch() {
     let Some(gpu) = probe::gpu() else { return };
     let mut staging = Staging::default();
-    let mut at = |side: usize| send(gpu, &mut staging, Batch { side, levels: [1, 2] }).pointer();
+    let mut at = |side: usize| send(gpu, &mut staging, Batch { side, levels: [1, 2] }).pointer().unwrap();
     let first = [at(40), at(40)];
     assert_ne!(first[0], first[1], "one is filled while the other is read");
     // smaller pictures, and those of a quarter more

@@ -2,7 +2,7 @@ use super::*;
 use crate::data::augment::{
     IMAGENET_DEVIATION, IMAGENET_MEAN, MultiCropSpec, Scratch, apply, draws, normalize_into,
 };
-use crate::kernels::cuda::crops::{Normal, Staging, crops};
+use crate::kernels::cuda::crops::{Normal, Records, Staging, crops};
 use crate::kernels::cuda::{Gpu, Kind, open};
 use crate::keyed::Key;
 
@@ -30,7 +30,12 @@ fn drawn_picture(height: usize, width: usize, seed: u64) -> Rgb8 {
 }
 
 /// Crops of pictures as the host makes them and as the GPU does, each (crops, 3, side, side).
-fn both(gpu: &Gpu, staging: &mut Staging, pictures: &[Rgb8], cuts: &[(usize, ViewDraw)]) -> [Vec<f32>; 2] {
+fn both(
+    gpu: &Gpu,
+    (staging, records): &mut (Staging, Records),
+    pictures: &[Rgb8],
+    cuts: &[(usize, ViewDraw)],
+) -> [Vec<f32>; 2] {
     let side = cuts[0].1.size;
     let (each, mut scratch) = (3 * side * side, Scratch::default());
     let mut wanted = vec![0.0; cuts.len() * each];
@@ -42,7 +47,7 @@ fn both(gpu: &Gpu, staging: &mut Staging, pictures: &[Rgb8], cuts: &[(usize, Vie
     let list: Vec<Crop> = cuts.iter().map(|(picture, drawn)| crop(drawn, *picture).unwrap()).collect();
     let mut out = gpu.unwritten(Kind::F32, wanted.len()).unwrap();
     gpu.write(out.view_mut(), &vec![f32::NAN; wanted.len()]).unwrap();
-    crops(gpu, staging, &sent, &list, side, NORMAL, out.view_mut()).unwrap();
+    crops(gpu, records, &sent, &list, side, NORMAL, out.view_mut()).unwrap();
     [wanted, gpu.read(out.view()).unwrap()]
 }
 
@@ -68,7 +73,7 @@ fn all_crops_of_pictures_are_the_hosts() {
     let shapes = [(61, 97), (427, 640), (3, 5), (1, 1), (150, 31), (0, 0), (64, 64)];
     let pictures: Vec<Rgb8> =
         shapes.iter().enumerate().map(|(i, &(h, w))| drawn_picture(h, w, i as u64)).collect();
-    let mut staging = Staging::default();
+    let mut staging = Default::default();
     for (round, (global, local)) in [(64, 24), (37, 13)].into_iter().enumerate() {
         let spec =
             MultiCropSpec { global_size: global, local_size: local, local_crops: 6, ..Default::default() };
@@ -90,7 +95,7 @@ fn every_operation_alone_is_the_hosts() {
     let (height, width) = (45, 58);
     let pictures = [drawn_picture(height, width, 1)];
     let cut = |size| ViewDraw { top: 3, left: 5, height: 33, width: 41, ..ViewDraw::plain(size) };
-    let mut staging = Staging::default();
+    let mut staging = Default::default();
     for size in [33, 16, 41, 50] {
         let mut cuts = vec![cut(size), ViewDraw { interpolation: Interpolation::Bilinear, ..cut(size) }];
         cuts.push(ViewDraw { flip: true, ..cut(size) });
@@ -124,7 +129,7 @@ fn hues_are_the_hosts_for_every_color() {
     });
     let shares = [-0.1, 0.07];
     let cuts = shares.map(|share| (0, ViewDraw { colors: vec![Color::Hue(share)], ..ViewDraw::plain(size) }));
-    same("hue", &both(gpu, &mut Staging::default(), &[picture], &cuts));
+    same("hue", &both(gpu, &mut Default::default(), &[picture], &cuts));
 }
 
 #[test]
@@ -139,6 +144,6 @@ fn sizes_far_apart_and_large_sides_are_the_hosts() {
         })
     };
     for size in [1, 2, 5, 530] {
-        same(&format!("side {size}"), &both(gpu, &mut Staging::default(), &pictures, &cuts(size)));
+        same(&format!("side {size}"), &both(gpu, &mut Default::default(), &pictures, &cuts(size)));
     }
 }
