@@ -60,7 +60,7 @@
 //!   fires on a core that a thread of the pool lends it, and whoever has borrowed one waits for nothing.
 //! - A process works on one GPU, and all kernels that it starts there go to one stream, in order: memory may be let go as soon as the last kernel that
 //!   uses it was started. Pictures alone are copied beside them, on a second stream, to memory that stays: a copy waits for the kernels that read what
-//!   stood there, and kernels that are started after a copy wait for it. The host waits where it reads a number and where it refills what a copy reads,
+//!   stood there, and kernels wait for it from when they are told where the pictures are, which is when their step begins. The host waits where it reads a number and where it refills what a copy reads,
 //!   and nowhere else. What a kernel makes depends on shapes alone, not on the card's size.
 //! - A tensor that is written has one handle: on a GPU there is no copy on writing.
 //! - A traced tensor never leaves its thread: stages are built on the thread that fires them, and a tape is not `Send`. The teacher is never traced.

@@ -8,7 +8,8 @@
 #
 # From the environment, each with a default:
 #   DINOFLOW   the program                                    target/release/dinoflow
-#   PARTS      what is run, of these                          facts tests sanitizers ours pytorch
+#   PARTS      what is run, of these                          facts tests sanitizers layers ours pytorch
+#   LAYERS     the benchmark of linear layers: what `cargo bench --features cuda --no-run --bench gpu` names
 #   LIMIT      the most seconds that one piece may take       300
 #   SANITIZED  which tests run under compute-sanitizer: words that the test binary filters by      cuda
 #   TOOLS      compute-sanitizer's                            memcheck racecheck initcheck synccheck
@@ -116,6 +117,15 @@ sanitizers() {
   done
 }
 
+# linear layers in one pass beside the library's product and passes
+layers() {
+  if [ -z "${LAYERS:-}" ]; then
+    note 'none    layers: LAYERS names no benchmark'
+    return
+  fi
+  ours layers "$LAYERS"
+}
+
 # each GRAPH:MODEL and batch, for `ours` and `pytorch`
 each_case() {
   local model batch
@@ -159,9 +169,9 @@ PY
 }
 
 library_path=$(libraries)
-for part in ${PARTS:-facts tests sanitizers ours pytorch}; do
+for part in ${PARTS:-facts tests sanitizers layers ours pytorch}; do
   case $part in
-    facts | tests | sanitizers) "$part" ;;
+    facts | tests | sanitizers | layers) "$part" ;;
     ours) each_case bench_ours ;;
     pytorch) each_case bench_pytorch ;;
     *) note "FAILED  there is no part $part"; failures=$((failures + 1)) ;;
