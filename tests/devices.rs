@@ -89,6 +89,17 @@ fn cuda_is_taken_where_it_is_and_a_run_goes_on_without_it() {
     assert_near(&losses, &losses_of(&alone));
 }
 
+/// Pictures that were copied once serve all steps.
+#[test]
+fn cuda_steps_are_timed_without_their_data() {
+    let graph = ["bench", "graphs/quickstart.ron", "--device", "cuda", "--no-data", "--json"];
+    let few = ["--set", "global_batch=4", "--steps", "2", "--warmup", "1", "--without", "knn"];
+    let Some(timed) = dinoflow(&[], &[&graph[..], &few].concat()) else { return };
+    assert!(timed.status.success(), "{}", words(&timed));
+    let found: serde_json::Value = serde_json::from_slice(&timed.stdout).unwrap();
+    assert!(found["images_per_second"].as_f64() > Some(0.0) && found["peak_memory_bytes"].as_u64() > Some(0));
+}
+
 #[test]
 fn cuda_trains_a_residual_network_as_the_processor_does() {
     let folder = tempfile::tempdir().unwrap();
@@ -117,9 +128,11 @@ fn assert_near(found: &[f64], expected: &[f64]) {
 /// In a process of its own kind: the switch is for all that the process multiplies.
 #[test]
 fn cuda_neighbours_are_told_apart_in_exact_products_whatever_is_allowed() {
-    let Ok(device) = cuda::open(0) else {
-        eprintln!("skipped, for want of a GPU");
-        return;
+    let device = match cuda::open(0) {
+        Ok(device) => device,
+        // where one is to be there, nothing is skipped
+        Err(why) if std::env::var_os("DINOFLOW_NEEDS_GPU").is_some() => panic!("there is no GPU: {why}"),
+        Err(why) => return eprintln!("skipped, for want of a GPU: {why}"),
     };
     let (dim, rows) = (40, 50);
     // rows of unit length that differ in what 10 bits of mantissa don't hold

@@ -96,6 +96,7 @@ fn one<D: Registered>(
 ) -> Kept {
     // what earlier runs left with the allocator is not this one's
     release_freed_memory();
+    device.let_go();
     let alone = memory::forget_peak();
     device.forget_peak();
     let start = Instant::now();

@@ -27,6 +27,9 @@ pub struct Timings {
     pub left_out: u64,
     /// Bytes that were resident at the process's peak, where the system says so.
     pub peak_memory_bytes: Option<u64>,
+    /// Bytes of a GPU's memory that were in use at once, at most.
+    #[serde(default)]
+    pub peak_device_memory_bytes: Option<u64>,
     pub nodes: Vec<NodeTime>,
     pub edges: Vec<EdgeUse>,
     pub environment: Environment,
@@ -148,6 +151,7 @@ impl Timings {
             rejected: summary.rejected,
             left_out: summary.left_out,
             peak_memory_bytes: crate::bench::memory::peak(),
+            peak_device_memory_bytes: None,
             nodes: nodes.collect(),
             edges: edges.collect(),
             environment,

@@ -6,11 +6,12 @@ use super::channel::Stopped;
 use super::firing::{Firing, Run};
 use super::host::{Bundle, Feed};
 use super::island::{Done, Island};
-use super::stage::{Moment, Value};
+use super::stage::{Later, Moment, Value};
 use super::trace::{Doing, Span};
 use crate::kernels::Kernels;
 use crate::plan::{EdgeId, NodeId, Place};
-use crate::tensor::allocator::Allocated;
+use crate::tensor::Batched;
+use crate::tensor::allocator::{self, Allocated};
 
 impl<D: Kernels> Island<'_, D> {
     /// Waits until what the host stages give this firing is there.
@@ -51,15 +52,22 @@ impl<D: Kernels> Island<'_, D> {
         Ok(())
     }
 
+    /// Starts what a host stage has left to be started here.
+    fn make(&mut self, firing: &Firing, at: &Moment, later: &Later<D>) -> Result<Batched<D>, Stopped> {
+        let (start, before) = (Instant::now(), allocator::here());
+        let made = self.run.guarded(firing.actor, at.step, || later.make());
+        let (end, allocated) = (Instant::now(), allocator::here() - before);
+        self.track.span(|| Span { doing: Doing::Firing(firing.actor), step: at.step, start, end, allocated });
+        made
+    }
+
     fn arrive(&mut self, host: NodeId, at: Moment, bundle: Bundle<D>) -> Result<(), Stopped> {
         let plan = self.run.plan;
         let firing = Firing::forward(plan, host);
         let island = |edge: &&EdgeId| plan.nodes[plan.edges[edge.0].to.node.0].place == Place::Island;
         for (value, edges) in bundle.into_iter().zip(&firing.outputs) {
             let value = match value {
-                Some(Value::Later(later)) => {
-                    Some(Value::Tensor(self.run.guarded(firing.actor, at.step, || later.make())?))
-                }
+                Some(Value::Later(later)) => Some(Value::Tensor(self.make(&firing, &at, &later)?)),
                 value => value,
             };
             for edge in edges.iter().filter(island) {

@@ -102,7 +102,8 @@ impl<D: Registered> Build<D> for Workshop<'_, D> {
             }
             StageSpec::Decode(stage) => Box::new(decode::Running::new(stage, pictures()?)),
             StageSpec::MultiCrop(stage) => {
-                Box::new(multi_crop::Running::new(stage, graph.seed, self.crops_on_device(node, stage)))
+                let on_device = self.crops_on_device(node, stage).then_some(self.plan.batch.micro);
+                Box::new(multi_crop::Running::new(stage, graph.seed, on_device))
             }
             StageSpec::Collate(stage) => Box::new(collate::Running::new(stage, device)),
             StageSpec::Student(_) => {

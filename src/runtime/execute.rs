@@ -58,6 +58,7 @@ pub fn execute<D: Kernels>(
     let mut doctor = Doctor::new(parts.plan).lasting(total);
     doctor.read(&folder.metrics()).map_err(file(&folder.metrics()))?;
     let (start, environment) = (Instant::now(), environment(parts, options));
+    let device = parts.device;
     let epoch = parts.horizon.steps_per_epoch;
     let mut logs = Logs::open(&folder, &options.logs, first, epoch)?;
     let progress = Progress::new(options.show, first, end);
@@ -77,6 +78,7 @@ pub fn execute<D: Kernels>(
         doctor,
         start,
         environment,
+        device_peak: Box::new(|| device.peak_memory()),
         reached: Reached { step: first, ..Reached::default() },
     };
     let layout = Layout { sequential: options.sequential, threads: options.threads };

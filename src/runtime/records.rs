@@ -25,6 +25,8 @@ pub struct Records<'a> {
     /// When the steps began, and on what.
     pub start: Instant,
     pub environment: Environment,
+    /// Tells the most bytes of the device's own memory that were in use at once.
+    pub device_peak: Box<dyn Fn() -> Option<u64> + Send + 'a>,
     /// How far the run has come, also when it fails.
     pub reached: Reached,
 }
@@ -41,6 +43,7 @@ impl Records<'_> {
     /// When the file can't be written.
     pub fn write_timings(&self, run: &Run<'_>, ended: Option<Ended>) -> std::io::Result<()> {
         let timings = Timings::of(&self.summary(run), run.steps.start, ended, self.environment.clone());
+        let timings = Timings { peak_device_memory_bytes: (self.device_peak)(), ..timings };
         timings.write(&self.folder.timings())
     }
 }

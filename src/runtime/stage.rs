@@ -88,22 +88,33 @@ impl<D: Device> Value<D> {
 
 /// Work of a device that a host stage has got ready and does not start itself: among what the device has still to do it would come too early,
 /// before the step that it is for, and make that which is under way wait for it.
-pub struct Later<D: Device>(std::sync::Arc<std::sync::Mutex<Option<Making<D>>>>);
+pub struct Later<D: Device>(std::sync::Arc<std::sync::Mutex<Making<D>>>);
 
-type Making<D> = Box<dyn FnOnce() -> Result<Batched<D>, StageError> + Send>;
+enum Making<D: Device> {
+    Ready(Box<dyn FnOnce() -> Result<Batched<D>, StageError> + Send>),
+    Made(Batched<D>),
+    Failed,
+}
 
 impl<D: Device> Later<D> {
     pub fn new(make: impl FnOnce() -> Result<Batched<D>, StageError> + Send + 'static) -> Self {
-        Later(std::sync::Arc::new(std::sync::Mutex::new(Some(Box::new(make)))))
+        Later(std::sync::Arc::new(std::sync::Mutex::new(Making::Ready(Box::new(make)))))
     }
 
-    /// Makes it, once.
+    /// The tensor, which is made at the first call.
     ///
     /// # Errors
-    /// The maker's, and where it was made before.
+    /// The maker's, and where it has failed before.
     pub fn make(&self) -> Result<Batched<D>, StageError> {
-        let making = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        making.map_or_else(|| Err(StageError::Bug("a tensor is made twice".into())), |make| make())
+        let mut making = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match std::mem::replace(&mut *making, Making::Failed) {
+            Making::Ready(make) => *making = Making::Made(make()?),
+            made => *making = made,
+        }
+        match &*making {
+            Making::Made(tensor) => Ok(tensor.clone()),
+            _ => Err(StageError::Bug("a tensor is asked for again that could not be made".into())),
+        }
     }
 }
 

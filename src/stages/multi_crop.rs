@@ -70,22 +70,26 @@ impl Declare for MultiCrop {
     }
 }
 
-/// Bytes of a picture beyond which its crops are made here whatever the device can: the way there, and room for a batch of such
-/// pictures, would cost more than they.
+/// Bytes of a picture beyond which its crops are made here whatever the device can: the way there would cost more than they.
 const LARGE: usize = 8 << 20;
+
+/// Bytes that the pictures of a batch may take on the device: of a large batch, smaller ones than [`LARGE`] stay here too.
+const BATCH: usize = 1 << 30;
 
 /// A running augmentation. Draws are keyed by seed, epoch and picture.
 pub struct Running {
     stage: MultiCrop,
     key: Key,
     scratch: Scratch,
-    on_device: bool,
+    /// Bytes of the largest pictures whose crops the device makes; none where it makes no crops.
+    on_device: Option<usize>,
 }
 
 impl Running {
-    /// Where the device makes the crops, only draws are made here.
-    pub fn new(stage: &MultiCrop, seed: u64, on_device: bool) -> Self {
+    /// Where the device makes the crops, only draws are made here; `on_device` is how many pictures it then has at a time.
+    pub fn new(stage: &MultiCrop, seed: u64, on_device: Option<usize>) -> Self {
         let key = Key::new(seed).named("multi_crop");
+        let on_device = on_device.map(|pictures| LARGE.min(BATCH / pictures.max(1)));
         Running { stage: stage.clone(), key, scratch: Scratch::default(), on_device }
     }
 }
@@ -101,7 +105,7 @@ impl<D: Device> Stage<D> for Running {
             return Err(StageError::Bug("multi_crop was handed no picture".into()));
         };
         let key = self.key.with(sample.epoch).with(sample.index as u64);
-        outputs.values[0] = Some(if self.on_device && picture.pixels.len() <= LARGE {
+        outputs.values[0] = Some(if self.on_device.is_some_and(|most| picture.pixels.len() <= most) {
             let (global, local) = draws(&self.stage, key, picture.height, picture.width);
             Value::Cuts(*sample, Arc::new(Cuts { picture: picture.clone(), global, local }))
         } else {

@@ -7,7 +7,7 @@ use cudarc::driver::DevicePtr;
 use dfdx::prelude::{Const, Cuda, CudaError, HasShape, Shape, Tensor, TensorFromVec, ZerosTensor};
 
 use super::device::{Buffer, Device, Float};
-use crate::kernels::cuda::{Any, AnyMut, Gpu, Kind, Memory, View, ViewMut, peak};
+use crate::kernels::cuda::{Any, AnyMut, Gpu, Kept, Kind, Memory, View, ViewMut, peak};
 use crate::kernels::{KernelTime, Products};
 
 impl Device for Cuda {
@@ -55,6 +55,12 @@ impl Device for Cuda {
     fn forget_peak(&self) {
         // a peak that can't be forgotten is an upper bound still
         let _ = Gpu::of(self).map(Gpu::forget_peak);
+    }
+
+    fn let_go(&self) {
+        if let Ok(gpu) = Gpu::of(self) {
+            gpu.with_kept(Kept::clear);
+        }
     }
 
     /// dfdx makes no tensor without writing it: zeros, which cost a pass over the memory.
@@ -224,14 +230,12 @@ mod tests {
     use dfdx::prelude::*;
 
     use super::Device as _;
-    use crate::kernels::cuda::{Gpu, open};
+    use crate::kernels::cuda::Gpu;
+    use crate::kernels::cuda::probe::device;
 
     #[test]
     fn views_reach_the_tensor_whatever_its_shape() {
-        let Ok(device) = open(0) else {
-            eprintln!("skipped, for want of a GPU");
-            return;
-        };
+        let Some(device) = device() else { return };
         let gpu = Gpu::of(&device).unwrap();
         let values: Vec<f32> = (0..24).map(|i| i as f32).collect();
         let mut a = device.tensor_from_vec(values.clone(), (2usize, Const::<3>, 4usize));

@@ -68,6 +68,9 @@ pub trait Device: dfdx::tensor_ops::Device<Float> + Storage<Float, Vec: Send + S
     /// Lets the peak of memory be what is in use now.
     fn forget_peak(&self) {}
 
+    /// Lets go what is kept for networks, which may be gone.
+    fn let_go(&self) {}
+
     /// A tensor whose numbers are any: all are yet to be written by a kernel.
     fn empty<S: Shape>(&self, shape: S) -> Result<Tensor<S, Float, Self>, Self::Err>;
 

@@ -11,7 +11,7 @@
 #   PARTS      what is run, of these                          facts tests sanitizers layers ours pytorch
 #   LAYERS     the benchmark of linear layers: what `cargo bench --features cuda --no-run --bench gpu` names
 #   LIMIT      the most seconds that one piece may take       300
-#   SANITIZED  which tests run under compute-sanitizer: words that the test binary filters by      cuda
+#   TESTED     which modules' tests run: words of which their names have one      cuda gpu collate::cuts ops::tests knn::tests
 #   TOOLS      compute-sanitizer's                            memcheck racecheck initcheck synccheck
 #   MODELS     what is timed: GRAPH:MODEL, ours and PyTorch's                        vits16:vit_s16
 #   BATCHES    images a step                                  64 256
@@ -82,9 +82,13 @@ facts() {
   fi
 }
 
-# the modules of a binary's tests that a GPU is for
+# the modules of a binary's tests that a GPU is for; a binary that names none fails, for then it didn't start
 modules() {
-  env LD_LIBRARY_PATH="$library_path" "$1" --list 2>/dev/null | sed -n 's/: test$//p' | grep -E "${SANITIZED:-cuda}" | sed -E 's/(::tests)?::[^:]*$//' | sort -u
+  local words=${TESTED:-cuda gpu collate::cuts ops::tests knn::tests} listed
+  listed=$(env LD_LIBRARY_PATH="$library_path" "$1" --list 2>>"$results/modules.err" |
+    sed -n 's/: test$//p' | grep -E "${words// /|}" | sed -E 's/(::tests)?::[^:]*$//' | sort -u)
+  [ -n "$listed" ] || note "FAILED  $(basename "$1") lists no tests for a GPU: $(tail -n 1 "$results/modules.err")" >&2
+  printf '%s\n' "${listed:-nothing-was-listed}"
 }
 
 # a module at a time: after one illegal address nothing in the same process can be judged
@@ -93,6 +97,7 @@ tests() {
   [ ${#binaries[@]} -gt 0 ] || note 'none    tests: no test binary was named'
   for binary in "${binaries[@]}"; do
     for module in $(modules "$binary"); do
+      [ "$module" != nothing-was-listed ] || { failures=$((failures + 1)) && continue; }
       name=tests-$(basename "$binary")-${module//::/-}
       ours "$name" "$binary" "$module"
       note "        $(grep '^test result' "$results/$name.txt" | tail -n 1)"
@@ -102,7 +107,7 @@ tests() {
 
 # each tool on the tests whose names hold the words; it makes kernels many times slower
 sanitizers() {
-  local tool binary sanitizer
+  local tool binary sanitizer module name
   sanitizer=$(command -v compute-sanitizer || ls "${CUDA_PATH:-/usr/local/cuda}"/bin/compute-sanitizer 2>/dev/null)
   if [ -z "$sanitizer" ]; then
     note 'none    sanitizers: compute-sanitizer is not installed'
@@ -110,9 +115,15 @@ sanitizers() {
   fi
   for binary in "${binaries[@]}"; do
     for tool in ${TOOLS:-memcheck racecheck initcheck synccheck}; do
-      # shellcheck disable=SC2086
-      ours "$tool-$(basename "$binary")" "$sanitizer" --tool "$tool" --error-exitcode 97 "$binary" --test-threads 1 ${SANITIZED:-cuda}
-      note "        $(grep 'ERROR SUMMARY\|RACECHECK SUMMARY' "$results/$tool-$(basename "$binary").txt" | tail -n 1)"
+      local more=()
+      # memory that one stream uses before another has it, or after
+      [ "$tool" != memcheck ] || more=(--track-stream-ordered-races all)
+      for module in $(modules "$binary"); do
+        [ "$module" != nothing-was-listed ] || { failures=$((failures + 1)) && continue; }
+        name=$tool-$(basename "$binary")-${module//::/-}
+        ours "$name" "$sanitizer" --tool "$tool" "${more[@]}" --error-exitcode 97 "$binary" --test-threads 1 "$module"
+        note "        $(grep 'ERROR SUMMARY\|RACECHECK SUMMARY' "$results/$name.txt" | tail -n 1)"
+      done
     done
   done
 }
@@ -169,6 +180,8 @@ PY
 }
 
 library_path=$(libraries)
+# nothing is skipped for want of a GPU
+[ "$device" = Cpu ] || export DINOFLOW_NEEDS_GPU=1
 for part in ${PARTS:-facts tests sanitizers layers ours pytorch}; do
   case $part in
     facts | tests | sanitizers | layers) "$part" ;;

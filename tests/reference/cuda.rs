@@ -11,7 +11,15 @@ use crate::trajectories::{check_all_mixed, check_moved, check_on};
 const NEAR: f64 = 1e-4;
 
 fn gpu() -> Option<Cuda> {
-    open(0).map_err(|why| eprintln!("skipped, for want of a GPU: {why}")).ok()
+    match open(0) {
+        Ok(device) => Some(device),
+        // where one is to be there, nothing is skipped
+        Err(why) if std::env::var_os("DINOFLOW_NEEDS_GPU").is_some() => panic!("there is no GPU: {why}"),
+        Err(why) => {
+            eprintln!("skipped, for want of a GPU: {why}");
+            None
+        }
+    }
 }
 
 fn check(fixture: &str, micro_batches: &[Option<usize>]) {

@@ -79,10 +79,7 @@ fn blocks_are_what_a_shallower_network_would_say() {
 #[cfg(feature = "cuda")]
 #[test]
 fn a_gpu_makes_the_same_features() {
-    let Ok(gpu) = crate::kernels::cuda::open(0) else {
-        eprintln!("skipped, for want of a GPU");
-        return;
-    };
+    let Some(gpu) = crate::kernels::cuda::probe::device() else { return };
     for (last_blocks, average_patches) in [(1, false), (4, true)] {
         let wanted = Wanted { last_blocks, average_patches };
         let (found, expected) = (rows_on(&gpu, 2, wanted), rows(2, wanted));

@@ -37,7 +37,7 @@ fn rows_on_a_device_vote_as_the_hosts_do() {
         let expected = classify(&train, &val, &ks, 0.07);
         assert_eq!(on(&Cpu::default(), (&features, &labels), &val, &ks), expected, "{count}");
         #[cfg(feature = "cuda")]
-        if let Ok(gpu) = crate::kernels::cuda::open(0) {
+        if let Some(gpu) = crate::kernels::cuda::probe::device() {
             assert_eq!(on(&gpu, (&features, &labels), &val, &ks), expected, "{count}");
         }
     }

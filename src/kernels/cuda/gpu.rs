@@ -157,7 +157,7 @@ impl Gpu {
     }
 
     /// Lends what is kept of weights.
-    pub(super) fn with_kept<R>(&self, work: impl FnOnce(&mut Kept) -> R) -> R {
+    pub(crate) fn with_kept<R>(&self, work: impl FnOnce(&mut Kept) -> R) -> R {
         work(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

@@ -188,9 +188,15 @@ pub fn backward_gelu(
         return tiles::backward_gelu(gpu, shape, dy, w, pre, dpre, db);
     }
     backward_input(gpu, products, rows, inp, out, dy, w, dpre.lend())?;
-    let kernel = pairs!("linear_gelu_through")[pre.kind() as usize][dpre.kind() as usize];
-    launch!(gpu, kernel, Launch::pass(pre.len()); pre, dpre, pre.len() as i64)?;
+    gelu_through(gpu, pre, dpre.lend())?;
     backward_bias(gpu, rows, inp, dpre.as_any(), db)
+}
+
+/// dy *= gelu'(pre), and pre becomes gelu(pre).
+pub fn gelu_through(gpu: &Gpu, pre: AnyMut<'_>, dy: AnyMut<'_>) -> Result<(), CudaError> {
+    assert_eq!(pre.len(), dy.len(), "pre and dy of a GELU");
+    let kernel = pairs!("linear_gelu_through")[pre.kind() as usize][dy.kind() as usize];
+    launch!(gpu, kernel, Launch::pass(pre.len()); pre, dy, pre.len() as i64)
 }
 
 /// dw += dyᵀ x.

@@ -7,7 +7,7 @@ pub mod attention;
 pub mod batch_norm;
 mod clock;
 pub mod conv;
-mod convert;
+pub mod convert;
 pub mod crops;
 mod failure;
 pub mod figures;
@@ -36,5 +36,6 @@ mod view;
 pub(crate) mod probe;
 
 pub use gpu::{Gpu, OpenError, count, memory, open};
+pub use kept::Kept;
 pub use scratch::Memory;
 pub use view::{Any, AnyMut, Kind, View, ViewMut};

@@ -9,8 +9,10 @@ use super::matrix::{Factor, Target, product};
 use super::view::Kind;
 use crate::kernels::Products;
 
-/// Rows, columns and depth of the product.
-const SIDE: usize = 8192;
+/// Rows, columns and depth of the products that are tried, until one takes long enough.
+const SIDES: [usize; 6] = [256, 512, 1024, 2048, 4096, 8192];
+/// Seconds that are long enough: starting a product is nothing beside it.
+const LONG: f64 = 1e-3;
 /// Products that are timed together.
 const TIMES: usize = 10;
 
@@ -19,7 +21,15 @@ const TIMES: usize = 10;
 /// # Errors
 /// When the card has not the memory, or refuses.
 pub fn gflops(gpu: &Gpu, products: Products) -> Result<f64, CudaError> {
-    measured(gpu, products, SIDE, TIMES)
+    let mut most = 0.0f64;
+    for side in SIDES {
+        let reached = measured(gpu, products, side, TIMES)?;
+        most = most.max(reached);
+        if 2.0 * (side as f64).powi(3) / (1e9 * reached) > LONG {
+            break;
+        }
+    }
+    Ok(most)
 }
 
 fn measured(gpu: &Gpu, products: Products, side: usize, times: usize) -> Result<f64, CudaError> {

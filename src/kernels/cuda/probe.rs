@@ -19,9 +19,13 @@ pub fn gpu() -> Option<&'static Gpu> {
 }
 
 /// dfdx's device on it.
+///
+/// # Panics
+/// Where there is none and `DINOFLOW_NEEDS_GPU` is set: nothing is to be skipped then.
 pub fn device() -> Option<Cuda> {
     match open(0) {
         Ok(device) => Some(device),
+        Err(why) if std::env::var_os("DINOFLOW_NEEDS_GPU").is_some() => panic!("there is no GPU: {why}"),
         Err(why) => {
             eprintln!("skipped, for want of a GPU: {why}");
             None

@@ -57,6 +57,8 @@ fn facts(run: &Run) -> Vec<(&'static str, String)> {
                 timings.peak_memory_bytes.map_or("–".into(), |peak| bytes(peak as f64)),
             ),
         ]);
+        let device = timings.peak_device_memory_bytes.map(|peak| bytes(peak as f64));
+        facts.extend(device.map(|peak| ("peak of the GPU's memory", peak)));
     }
     let rejected = match run.rejected {
         0 => "none".to_owned(),

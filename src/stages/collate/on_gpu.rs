@@ -84,7 +84,7 @@ mod tests {
 
     use super::*;
     use crate::data::augment::{Cuts, MultiCropSpec, Scratch, draws, multi_crop};
-    use crate::kernels::cuda::open;
+    use crate::kernels::cuda::probe::device;
     use crate::keyed::Key;
     use crate::optim::schedule::Horizon;
     use crate::runtime::stage::{Inputs, Moment, Outputs, Sample, Stage, Value};
@@ -117,10 +117,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_the_hosts_whoever_makes_its_crops() {
-        let Ok(device) = open(0) else {
-            eprintln!("skipped, for want of a GPU");
-            return;
-        };
+        let Some(device) = device() else { return };
         let spec = MultiCropSpec { global_size: 32, local_size: 16, local_crops: 3, ..Default::default() };
         let (mut on_cpu, mut on_gpu) = (Vec::new(), Vec::new());
         for index in 0..4 {

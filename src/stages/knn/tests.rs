@@ -134,7 +134,7 @@ fn a_network_is_judged_where_it_lives() {
         assert!(line["top1"].as_f64().unwrap() <= line["top5"].as_f64().unwrap(), "{line}");
     }
     #[cfg(feature = "cuda")]
-    if let Ok(gpu) = crate::kernels::cuda::open(0) {
+    if let Some(gpu) = crate::kernels::cuda::probe::device() {
         assert_eq!(of_network(&gpu), lines);
     }
 }

@@ -80,7 +80,7 @@ std::map<CUdeviceptr, size_t>& allocations() {
     static auto* all = new std::map<CUdeviceptr, size_t>;
     return *all;
 }
-size_t used;
+size_t used, most;
 // page-locked memory of the host's: copies read it when they are done, others when they are asked for
 std::map<uintptr_t, size_t>& locked() {
     static auto* all = new std::map<uintptr_t, size_t>;
@@ -121,6 +121,7 @@ CUresult take_now(CUdeviceptr* to, size_t bytes) {
     *to = CUdeviceptr(first + zone);
     allocations()[*to] = bytes;
     used += bytes;
+    if (used > most) most = used;
     return SUCCESS;
 }
 CUresult take(CUdeviceptr* to, size_t bytes) {
@@ -461,13 +462,18 @@ API CUresult cuDeviceGetDefaultMemPool(CUmemoryPool* to, CUdevice device) {
     return *to = &pools[device], SUCCESS;
 }
 API CUresult cuDeviceGetMemPool(CUmemoryPool* to, CUdevice device) { return cuDeviceGetDefaultMemPool(to, device); }
-API CUresult cuMemPoolSetAttribute(CUmemoryPool pool, int, void* value) { return pool && value ? SUCCESS : INVALID_VALUE; }
+// 8 is the most that was in use, which only 0 may be written to: it is then what is in use now
+API CUresult cuMemPoolSetAttribute(CUmemoryPool pool, int attribute, void* value) {
+    if (!pool || !value) return INVALID_VALUE;
+    if (attribute == 8) most = used;
+    return SUCCESS;
+}
 API CUresult cuMemPoolGetAttribute(CUmemoryPool pool, int attribute, void* value) {
     if (!pool || !value) return INVALID_VALUE;
     standin::reach_all();
     if (attribute <= 3) *static_cast<int*>(value) = 1;
     else if (attribute == 4) *static_cast<uint64_t*>(value) = 0;
-    else *static_cast<uint64_t*>(value) = used;
+    else *static_cast<uint64_t*>(value) = attribute == 8 ? most : used;
     return SUCCESS;
 }
 API CUresult cuMemPoolTrimTo(CUmemoryPool pool, size_t) { return pool ? SUCCESS : INVALID_VALUE; }

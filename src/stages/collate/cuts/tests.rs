@@ -3,20 +3,11 @@ use crate::data::augment::{
     IMAGENET_DEVIATION, IMAGENET_MEAN, MultiCropSpec, Scratch, apply, draws, normalize_into,
 };
 use crate::kernels::cuda::crops::{Normal, Records, Staging, crops};
-use crate::kernels::cuda::{Gpu, Kind, open};
+use crate::kernels::cuda::probe::gpu;
+use crate::kernels::cuda::{Gpu, Kind};
 use crate::keyed::Key;
 
 const NORMAL: Normal = Normal { mean: IMAGENET_MEAN, deviation: IMAGENET_DEVIATION };
-
-fn gpu() -> Option<&'static Gpu> {
-    match open(0) {
-        Ok(device) => Some(Gpu::of(&device).unwrap()),
-        Err(why) => {
-            eprintln!("skipped, for want of a GPU: {why}");
-            None
-        }
-    }
-}
 
 /// Slopes, edges and noise.
 fn drawn_picture(height: usize, width: usize, seed: u64) -> Rgb8 {
