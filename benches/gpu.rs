@@ -96,7 +96,8 @@ impl Layer {
         }
         let times = self.gpu.kernel_times()?;
         let rounding = |name: &str| name.starts_with("convert");
-        let sum: f64 = 0.0 + times.iter().filter(|time| !rounding(&time.kernel)).map(|time| time.seconds).sum();
+        let sum: f64 =
+            times.iter().filter(|time| !rounding(&time.kernel)).fold(0.0, |sum, time| sum + time.seconds);
         println!("{:>10.1}  {what}", 1e6 * sum / ROUNDS as f64);
         for time in times {
             println!("{:>20.1}  {}", 1e6 * time.seconds / ROUNDS as f64, time.kernel);

@@ -17,6 +17,7 @@ pub mod fault;
 pub mod firing;
 pub mod host;
 pub mod island;
+pub mod later;
 pub mod launch;
 pub mod ledger;
 pub mod options;

@@ -2,7 +2,8 @@
 
 use crate::data::Rgb8;
 use crate::data::augment::{Crops, Cuts, ViewDraw};
-use crate::runtime::stage::{Later, StageError};
+use crate::runtime::later::Later;
+use crate::runtime::stage::StageError;
 use crate::tensor::Device;
 
 /// One crop to make: the number of its picture, and what was drawn for it.

@@ -9,7 +9,8 @@ use super::on_device::{Cropper, Cut};
 use crate::data::Rgb8;
 use crate::kernels::cuda::Gpu;
 use crate::kernels::cuda::crops::{Crop, MAX_SIDE, Normal, Pictures, Records, Staging, crops};
-use crate::runtime::stage::{Later, StageError};
+use crate::runtime::later::Later;
+use crate::runtime::stage::StageError;
 use crate::tensor::{Batched, Crossing};
 
 /// Sends pictures to the GPU, beside its kernels, and gets ready what makes crops of them there; waits for nothing but the pictures before

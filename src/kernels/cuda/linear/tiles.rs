@@ -111,5 +111,5 @@ pub fn backward_gelu(
     let parts = gpu.unwritten(Kind::F32, stretches * shape.cols)?;
     let (w, (rows, cols, depth)) = (weights(gpu, dpre.kind(), w)?, shape.numbers());
     launch!(gpu, kernel, shape.blocks(); rows, cols, depth, dy, w.any(), pre, dpre, parts)?;
-    super::add_stretches(gpu, parts, stretches, shape.cols, db)
+    super::passes::add_stretches(gpu, parts, stretches, shape.cols, db)
 }
