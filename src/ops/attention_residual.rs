@@ -6,7 +6,7 @@ use super::mlp_residual::{NormBackward, Normalized, normalized};
 use super::survivors::{branch_gradient, rows, scale};
 use super::{Stream, Survivors, with_gradients};
 use crate::kernels::{AttentionDims, Kernels, Products, Rows};
-use crate::nn::layers::{Attention, LayerNorm};
+use crate::nn::layers::{Attention, Block, LayerNorm};
 use crate::tensor::{Buffer, Float};
 
 /// What the way back needs; the normalised input is computed again.
@@ -37,14 +37,13 @@ fn temperature<const W: usize, const HEADS: usize>() -> f32 {
 pub(super) fn forward<const W: usize, const HEADS: usize, D: Kernels>(
     device: &D,
     x: &Stream<W, D>,
-    norm: &LayerNorm<W, D>,
-    attn: &Attention<W, HEADS, D>,
+    block: &Block<W, HEADS, D>,
     queries: usize,
     survivors: Option<&Survivors>,
     products: Products,
     keeps: bool,
 ) -> Result<(Stream<W, D>, Option<Kept<W, HEADS, D>>), D::Err> {
-    let (images, tokens) = (x.images(), x.tokens());
+    let (images, tokens, norm, attn) = (x.images(), x.tokens(), &block.norm1, &block.attn);
     let sizes = dims::<W, HEADS>(survivors.map_or(images, |s| s.images.len()), tokens, queries);
     let asked = sizes.batch * queries;
     let qkv = packed(device, x, rows(survivors, images, tokens), sizes, norm, attn, products)?;

@@ -66,9 +66,9 @@ impl<const W: usize, const HEADS: usize, D: Kernels> Trunk<W, HEADS, D> {
         let again = self.traced.is_some() && recompute == Recompute::Blocks;
         let keeps = self.traced.is_some() && !again;
         let begun = again.then(|| self.stream.clone());
-        let (norm, attn, [first, second]) = (&block.norm1, &block.attn, survivors);
+        let [first, second] = survivors;
         let (x, attention) =
-            attention_residual::forward(device, &self.stream, norm, attn, queries, first, products, keeps)?;
+            attention_residual::forward(device, &self.stream, block, queries, first, products, keeps)?;
         // what went in is let go here, unless it is kept
         self.stream = x;
         let keeps = match recompute {
@@ -122,25 +122,13 @@ impl<const W: usize, const HEADS: usize, D: Kernels> Passed<W, HEADS, D> {
                 let gradient = second.back(device, grads, gradient)?;
                 first.back(device, grads, gradient)
             }
-            Passed::Again {
-                x,
-                block: Block { norm1, attn, norm2: norm, mlp },
-                queries,
-                survivors,
-                products,
-            } => {
+            Passed::Again { x, block, queries, survivors, products } => {
                 let [first, second] = survivors;
                 // the first half whole; of the second, whose output nobody needs any more, what its way back does
-                let (x, first) = attention_residual::forward(
-                    device,
-                    &x,
-                    &norm1,
-                    &attn,
-                    queries,
-                    first.as_ref(),
-                    products,
-                    true,
-                )?;
+                let first = first.as_ref();
+                let (x, first) =
+                    attention_residual::forward(device, &x, &block, queries, first, products, true)?;
+                let (norm, mlp) = (block.norm2, block.mlp);
                 let second = mlp_residual::Kept { x, pre: None, survivors: second, products, norm, mlp };
                 let gradient = second.back(device, grads, gradient)?;
                 match first {

@@ -51,7 +51,7 @@ pub fn suits(gpu: &Gpu, shape: Shape, numbers: &[Any<'_>]) -> bool {
 }
 
 /// Weights in the precision of the product.
-fn weights<'a>(gpu: &Gpu, kind: Kind, w: View<'_>) -> Result<std::sync::Arc<Memory>, CudaError> {
+fn weights(gpu: &Gpu, kind: Kind, w: View<'_>) -> Result<std::sync::Arc<Memory>, CudaError> {
     Ok(kept::rounded(gpu, kind, w)?.expect("16-bit numbers are never kept as f32"))
 }
 
