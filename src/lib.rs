@@ -57,7 +57,8 @@
 //!   the system for the process's peak of memory and for the machine's whole, [`kernels`] the environment for `DINOFLOW_ISA`, and keeps
 //!   the CUDA kernels that it compiled itself.)
 //! - Only [`runtime`] starts threads; kernels and evaluation use rayon's pool. No more threads work at once than the run has: a host stage
-//!   fires on a core that a thread of the pool lends it, and whoever has borrowed one waits for nothing.
+//!   fires on a core that a thread of the pool lends it, and whoever has borrowed one waits for nothing (but `collate`, on a GPU, for the copy of
+//!   the pictures before the last ones, whose place in the host's memory it takes: that ends without any core).
 //! - A process works on one GPU, and all kernels that it starts there go to one stream, in order: memory may be let go as soon as the last kernel that
 //!   uses it was started. Pictures alone are copied beside them, on a second stream, to memory that stays: a copy waits for the kernels that read what
 //!   stood there, and kernels wait for it from when they are told where the pictures are, which is when their step begins. The host waits where it reads a number and where it refills what a copy reads,

@@ -187,8 +187,8 @@ family! {
         fn without_tokens = without(batch: usize, tokens: usize, from: usize, count: usize, dim: usize, src: read, dst: write);
         /// (batch, tokens, dim) += (batch, keep, dim)
         fn add_first_tokens = add_first(batch: usize, tokens: usize, keep: usize, dim: usize, src: read, dst: write);
-        /// dst = scale · those rows of src that are named
-        fn gather_rows = gather(rows: rows, dim: usize, scale: f32, src: read, dst: any_write);
+        /// dst = scale · those rows of src that are named, db += the sums of dst's columns
+        fn gather_rows = gather(rows: rows, dim: usize, scale: f32, src: read, dst: any_write, db: write);
         /// dst = src in all rows but those that are named
         fn copy_others = copy_others(rows: rows, dim: usize, src: read, dst: write);
         fn copy_to = copy_to(offset: usize, src: read, dst: write);

@@ -160,11 +160,13 @@ fn backward<const W: usize, const HEADS: usize, D: Kernels>(
 ) -> Result<NormBackward<W, D>, D::Err> {
     let Kept { x, qkv, out, lse, sizes, survivors, products, norm, attn } = kept;
     let asked = sizes.batch * sizes.queries;
-    let scaled = branch_gradient(device, products, survivors.as_ref(), sizes.queries, W, dy)?;
+    let scaled;
+    with_gradients!(device, grads; db = &attn.proj_bias => {
+        scaled = branch_gradient(device, products, survivors.as_ref(), sizes.queries, W, dy, &mut db)?;
+    });
     let branch = scaled.as_ref().map_or(D::buffer(dy).into(), D::kept);
-    with_gradients!(device, grads; dw = &attn.proj, db = &attn.proj_bias => {
+    with_gradients!(device, grads; dw = &attn.proj => {
         device.linear_backward_weight(products, asked, W, W, branch, D::kept(&out), D::buffer_mut(&mut dw))?;
-        device.linear_backward_bias(asked, W, branch, D::buffer_mut(&mut db))?;
     });
     let mut dout = device.activations(products, asked * W)?;
     let (proj, dout_out) = (D::view(&attn.proj), D::kept_mut(&mut dout));

@@ -132,7 +132,10 @@ fn backward<const W: usize, D: Kernels>(
     let (images, tokens) = (x.images(), x.tokens());
     let branch_rows = rows(survivors.as_ref(), images, tokens);
     let rows = branch_rows.len();
-    let scaled = branch_gradient(device, products, survivors.as_ref(), tokens, W, dy)?;
+    let scaled;
+    with_gradients!(device, grads; db = &mlp.fc2_bias => {
+        scaled = branch_gradient(device, products, survivors.as_ref(), tokens, W, dy, &mut db)?;
+    });
     let branch = scaled.as_ref().map_or(D::buffer(dy).into(), D::kept);
     let mut dpre = device.activations(products, rows * 4 * W)?;
     let mut hidden = match pre {
@@ -144,10 +147,9 @@ fn backward<const W: usize, D: Kernels>(
         let (fc2, hidden, dpre) = (D::view(&mlp.fc2), D::kept_mut(&mut hidden), D::kept_mut(&mut dpre));
         device.linear_backward_gelu(products, rows, 4 * W, W, branch, fc2, hidden, dpre, D::buffer_mut(&mut db))?;
     });
-    with_gradients!(device, grads; dw = &mlp.fc2, db = &mlp.fc2_bias => {
+    with_gradients!(device, grads; dw = &mlp.fc2 => {
         let act = D::kept(&hidden);
         device.linear_backward_weight(products, rows, 4 * W, W, branch, act, D::buffer_mut(&mut dw))?;
-        device.linear_backward_bias(rows, W, branch, D::buffer_mut(&mut db))?;
     });
     drop((hidden, scaled));
     // through fc1

@@ -25,7 +25,7 @@ pub(super) fn scale(survivors: Option<&Survivors>) -> f32 {
 }
 
 /// The gradient of a branch's output: that of its rows, scaled as they were, in the precision of the products that it goes
-/// into; or nothing where `dy` itself will do.
+/// into; or nothing where `dy` itself will do. `db`, of the bias that the branch ends with, += the sum of its rows.
 pub(super) fn branch_gradient<D: Kernels>(
     device: &D,
     products: Products,
@@ -33,12 +33,15 @@ pub(super) fn branch_gradient<D: Kernels>(
     each: usize,
     width: usize,
     dy: &Buffer<D>,
+    db: &mut Buffer<D>,
 ) -> Result<Option<D::Activations>, D::Err> {
+    let rows = rows(survivors, Storage::<Float>::len(device, dy) / width / each, each);
+    let (dy, db) = (D::buffer(dy), D::buffer_mut(db));
     if survivors.is_none() && (products == Products::F32 || !D::STORES_FACTORS) {
+        device.linear_backward_bias(rows.len(), width, dy.into(), db)?;
         return Ok(None);
     }
-    let rows = rows(survivors, Storage::<Float>::len(device, dy) / width / each, each);
     let mut branch = device.activations(products, rows.len() * width)?;
-    device.gather_rows(rows, width, scale(survivors), D::buffer(dy), D::kept_mut(&mut branch))?;
+    device.gather_rows(rows, width, scale(survivors), dy, D::kept_mut(&mut branch), db)?;
     Ok(Some(branch))
 }

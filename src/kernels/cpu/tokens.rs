@@ -1,6 +1,7 @@
 //! Copies of parts: an image's first tokens, rows that are named and the others, a stretch of rows. Bound by memory; no arithmetic to speak of.
 
 use super::convert::{each_chunk, write};
+use super::linear::backward_bias;
 use super::optimizer::axpy;
 use super::split::rows_per_task;
 use crate::kernels::{NumbersMut, Rows};
@@ -47,8 +48,13 @@ pub fn add_first(batch: usize, tokens: usize, keep: usize, dim: usize, src: &[f3
     }
 }
 
-/// dst = scale · those rows of src that are named.
-pub fn gather(rows: Rows<'_>, dim: usize, scale: f32, src: &[f32], dst: NumbersMut<'_>) {
+/// dst = scale · those rows of src that are named, db += the sums of dst's columns.
+pub fn gather(rows: Rows<'_>, dim: usize, scale: f32, src: &[f32], mut dst: NumbersMut<'_>, db: &mut [f32]) {
+    scaled_rows(rows, dim, scale, src, dst.lend());
+    backward_bias(rows.len(), dim, dst.as_numbers(), db);
+}
+
+fn scaled_rows(rows: Rows<'_>, dim: usize, scale: f32, src: &[f32], dst: NumbersMut<'_>) {
     rows.assert_within(dim, src.len());
     assert_eq!(dst.len(), rows.len() * dim, "room for the rows that are gathered");
     let part = rows_per_task(dim);
@@ -131,8 +137,10 @@ mod tests {
         let tokens: Vec<f32> = (0..12).map(|i| i as f32).collect(); // (3, 2, 2)
         let rows = Rows::Of { images: &[0, 2], each: 2 };
         let (mut kept, mut half) = (poison(8), vec![bf16::NAN; 8]);
-        gather(rows, 2, 2.0, &tokens, NumbersMut::F32(&mut kept));
-        gather(rows, 2, 2.0, &tokens, NumbersMut::Bf16(&mut half));
+        let (mut sums, mut of_half) = ([1.0, 0.0], [0.0; 2]);
+        gather(rows, 2, 2.0, &tokens, NumbersMut::F32(&mut kept), &mut sums);
+        gather(rows, 2, 2.0, &tokens, NumbersMut::Bf16(&mut half), &mut of_half);
+        assert_eq!((sums, of_half), ([41., 44.], [40., 44.]));
         assert_eq!(kept, [0., 2., 4., 6., 16., 18., 20., 22.]);
         assert_eq!(half.iter().map(|x| x.to_f32()).collect::<Vec<_>>(), kept);
         let mut passed = vec![1.0; 12];
@@ -150,7 +158,7 @@ mod tests {
         let src = values("src", 11 * each * dim);
         let rows = Rows::Of { images: &images, each };
         let mut dst = poison(rows.len() * dim);
-        gather(rows, dim, 0.5, &src, NumbersMut::F32(&mut dst));
+        gather(rows, dim, 0.5, &src, NumbersMut::F32(&mut dst), &mut vec![0.0; dim]);
         for (row, found) in dst.chunks(dim).enumerate() {
             let expected: Vec<f32> = src[rows.at(row) * dim..][..dim].iter().map(|x| 0.5 * x).collect();
             assert_eq!(found, expected, "row {row}");

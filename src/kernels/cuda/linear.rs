@@ -9,7 +9,7 @@ use super::scratch::Memory;
 use super::view::{Any, AnyMut, Kind, View, ViewMut};
 use crate::kernels::{Products, Rows};
 
-mod passes;
+pub(super) mod passes;
 mod tiles;
 
 pub use passes::{backward_bias, gelu_backward, gelu_forward, gelu_through, relu_backward, relu_forward};

@@ -4,6 +4,7 @@ use dfdx::prelude::CudaError;
 
 use super::gpu::Gpu;
 use super::launch::{Launch, launch};
+use super::linear::passes::{add_stretches, stretches};
 use super::view::{AnyMut, Kind, View, ViewMut};
 use crate::kernels::Rows;
 
@@ -86,7 +87,7 @@ impl Stretch {
     }
 }
 
-/// dst = scale · those rows of src that are named.
+/// dst = scale · those rows of src that are named, db += the sums of dst's columns.
 pub fn gather(
     gpu: &Gpu,
     rows: Rows<'_>,
@@ -94,15 +95,27 @@ pub fn gather(
     scale: f32,
     src: View<'_>,
     dst: AnyMut<'_>,
+    db: ViewMut<'_>,
 ) -> Result<(), CudaError> {
     rows.assert_within(dim, src.len());
-    assert_eq!(dst.len(), rows.len() * dim, "room for the rows that are gathered");
+    assert_eq!(
+        [dst.len(), db.len()],
+        [rows.len() * dim, dim],
+        "room for rows that are gathered and their sums"
+    );
+    if dst.is_empty() {
+        return Ok(());
+    }
     let kernel = match dst.kind() {
         Kind::F32 => "tokens_gather_f32",
         Kind::Bf16 => "tokens_gather_bf16",
         Kind::F16 => "tokens_gather_f16",
     };
-    launch!(gpu, kernel, Launch::warps(rows.len(), 128); gpu.rows(rows)?, dim as i32, scale, src, dst)
+    let (each, stretches) = stretches(rows.len());
+    let parts = gpu.unwritten(Kind::F32, stretches * dim)?;
+    let blocks = Launch::grid((dim.div_ceil(128), stretches, 1), 256);
+    launch!(gpu, kernel, blocks; gpu.rows(rows)?, dim as i32, scale, each as i32, src, dst, parts)?;
+    add_stretches(gpu, parts, stretches, dim, db)
 }
 
 /// dst = src in all rows but those that are named.

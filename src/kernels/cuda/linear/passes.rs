@@ -9,8 +9,8 @@ use super::super::view::{Any, AnyMut, Kind, View, ViewMut};
 
 /// Rows that one block sums, where there are enough.
 const STRETCH: usize = 64;
-/// The most stretches that rows are cut into.
-const STRETCHES: usize = 128;
+/// The most stretches that rows are cut into: with three blocks of columns, as for a width of 384, enough to keep a large card busy.
+const STRETCHES: usize = 512;
 
 /// The names of a kernel for two kinds of numbers.
 macro_rules! pairs {
@@ -40,16 +40,21 @@ pub fn backward_bias(
         Kind::Bf16 => "linear_column_parts_bf16",
         Kind::F16 => "linear_column_parts_f16",
     };
-    let each = rows.div_ceil(rows.div_ceil(STRETCH).min(STRETCHES));
-    let stretches = rows.div_ceil(each);
+    let (each, stretches) = stretches(rows);
     let parts = gpu.unwritten(Kind::F32, stretches * out)?;
     let blocks = Launch::grid((out.div_ceil(128), stretches, 1), 256);
     launch!(gpu, kernel, blocks; dy, rows as i64, out as i32, each as i64, parts)?;
     add_stretches(gpu, parts, stretches, out, db)
 }
 
+/// The rows of a stretch, and how many there are of so many rows.
+pub fn stretches(rows: usize) -> (usize, usize) {
+    let each = rows.div_ceil(rows.div_ceil(STRETCH).min(STRETCHES));
+    (each, rows.div_ceil(each))
+}
+
 /// db += the sums of so many stretches of rows, each (out).
-pub(super) fn add_stretches(
+pub fn add_stretches(
     gpu: &Gpu,
     parts: Memory,
     stretches: usize,

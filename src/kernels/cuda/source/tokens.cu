@@ -37,22 +37,40 @@ KERNEL(tokens_add, 256, (i64 kept, i64 gap, i64 before, u32 blocks, const float*
     for (i64 i = at; i < at + 4 && i < kept; i++) to[i < before ? i : i + gap] += from[i];
 }
 
-// dst = scale · those rows of src that are named, a warp each
-template <class T> DEVICE void gather(Rows rows, int dim, float scale, const float* src, T* dst) {
-    i64 r = i64(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
-    if (r >= rows.count) return;
+// dst = scale · those rows of src that are named; and the sums of dst's columns as they are stored, of a stretch of rows (blockIdx.y) and
+// 128 columns (blockIdx.x), a warp every eighth row.
+template <class T>
+DEVICE void gather(Rows rows, int dim, float scale, int each, const float* __restrict__ src, T* __restrict__ dst, float* __restrict__ parts) {
+    SHARED float4 sums[8][32];
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, column = (blockIdx.x * 32 + lane) * 4;
+    i64 first = i64(blockIdx.y) * each, end = first + each < rows.count ? first + each : rows.count;
     bool fours = dim % 4 == 0 && on_fours(src) && on_fours(dst);
-    src += row_at(rows, int(r)) * dim;
-    dst += r * dim;
+    float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 #pragma unroll 4
-    for (int at = threadIdx.x % 32 * 4; at < dim; at += 128) {
-        Four v = row_four(src, at, dim, fours);
-        set_row_four(dst, at, dim, fours, Four{scale * v.x, scale * v.y, scale * v.z, scale * v.w});
+    for (i64 r = first + warp; r < end; r += 8) {
+        Four v = row_four(src + row_at(rows, int(r)) * dim, column, dim, fours);
+        T stored[4] = {narrow<T>(scale * v.x), narrow<T>(scale * v.y), narrow<T>(scale * v.z), narrow<T>(scale * v.w)};
+        v = Four{wide(stored[0]), wide(stored[1]), wide(stored[2]), wide(stored[3])};
+        set_row_four(dst + r * dim, column, dim, fours, v);
+        sum.x += v.x;
+        sum.y += v.y;
+        sum.z += v.z;
+        sum.w += v.w;
     }
+    sums[warp][lane] = sum;
+    __syncthreads();
+    if (threadIdx.x >= 128 || blockIdx.x * 128 + threadIdx.x >= u32(dim)) return;
+    float whole = 0.0f;
+    for (int i = 0; i < 8; i++) whole += reinterpret_cast<const float*>(sums[i])[threadIdx.x];
+    parts[i64(blockIdx.y) * dim + blockIdx.x * 128 + threadIdx.x] = whole;
 }
-KERNEL(tokens_gather_f32, 128, (Rows rows, int dim, float scale, const float* src, float* dst)) { gather(rows, dim, scale, src, dst); }
-KERNEL(tokens_gather_bf16, 128, (Rows rows, int dim, float scale, const float* src, bf16* dst)) { gather(rows, dim, scale, src, dst); }
-KERNEL(tokens_gather_f16, 128, (Rows rows, int dim, float scale, const float* src, f16* dst)) { gather(rows, dim, scale, src, dst); }
+#define GATHER(T, word)                                                                                                                \
+    KERNEL(tokens_gather_##word, 256, (Rows rows, int dim, float scale, int each, const float* src, T* dst, float* parts)) {          \
+        gather(rows, dim, scale, each, src, dst, parts);                                                                               \
+    }
+GATHER(float, f32)
+GATHER(bf16, bf16)
+GATHER(f16, f16)
 
 // Whether a row is one of those that are named.
 DEVICE bool is_named(Rows rows, i64 row) {

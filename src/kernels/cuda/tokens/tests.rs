@@ -1,4 +1,4 @@
-use super::super::probe::{ALL, gpu, lent, poisoned, representable, taken};
+use super::super::probe::{ALL, gpu, lent, near, poisoned, representable, taken};
 use super::*;
 use crate::kernels::cpu::tokens as cpu;
 use crate::kernels::probe::{poison, values};
@@ -61,8 +61,14 @@ fn check_rows(gpu: &Gpu, rows: Rows<'_>, total: usize, dim: usize) {
     let there = lent(gpu, &src);
     for products in ALL {
         let (mut want, mut found) = (poison(rows.len() * dim), poisoned(gpu, products, rows.len() * dim));
-        cpu::gather(rows, dim, 0.3, &src, NumbersMut::F32(&mut want));
-        gather(gpu, rows, dim, 0.3, there.view(), found.any_mut()).unwrap();
+        let start = values("db", dim);
+        let (mut db, mut unused) = (lent(gpu, &start), vec![0.0; dim]);
+        cpu::gather(rows, dim, 0.3, &src, NumbersMut::F32(&mut want), &mut unused);
+        gather(gpu, rows, dim, 0.3, there.view(), found.any_mut(), db.view_mut()).unwrap();
+        // the sums are those of what is stored
+        let (stored, mut sums) = (taken(gpu, &found), start);
+        crate::kernels::scalar::linear::backward_bias(rows.len(), dim, (&stored[..]).into(), &mut sums);
+        near(&format!("sums of {rows:?} for {products:?}"), 5e-6, &taken(gpu, &db), &sums);
         same(&format!("{rows:?} for {products:?}"), &taken(gpu, &found), &representable(products, &want));
     }
     let mut want = values("dst", total * dim);
