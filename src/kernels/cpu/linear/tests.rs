@@ -1,5 +1,5 @@
 use crate::kernels::probe::{Stored, agree, differentiates, half, poison, values, weighted};
-use crate::kernels::{Numbers, NumbersMut, Products, Rows, cpu, scalar};
+use crate::kernels::{Numbers, Products, Rows, scalar};
 
 fn check(products: Products, rows: usize, inp: usize, out: usize) {
     let (w, bias) = (values("w", out * inp), values("bias", out));
@@ -41,6 +41,27 @@ fn check(products: Products, rows: usize, inp: usize, out: usize) {
     twins!(0.0, linear::relu_backward(&x, y), y = values("drelu", x.len()));
 }
 
+/// The same work by both twins: `by_both!(linear => …)`.
+macro_rules! by_both {
+    ($kernels:ident => $work:expr) => {
+        (
+            {
+                use crate::kernels::cpu::linear as $kernels;
+                $work
+            },
+            {
+                use crate::kernels::scalar::linear as $kernels;
+                $work
+            },
+        )
+    };
+}
+
+/// How far what is stored for such products may be from its twin's: two sums on either side of a tie are a step of bf16 apart.
+fn far(p: Products) -> f64 {
+    if p == Products::Bf16 { 8e-3 } else { 5e-6 }
+}
+
 fn check_gelu(
     p: Products,
     (rows, inp, out): (usize, usize, usize),
@@ -48,62 +69,24 @@ fn check_gelu(
     w: &[f32],
     b: Option<&[f32]>,
 ) {
-    let far = if p == Products::Bf16 { 8e-3 } else { 5e-6 };
-    let both = |of: fn(
-        Products,
-        usize,
-        usize,
-        usize,
-        Numbers<'_>,
-        &[f32],
-        Option<&[f32]>,
-        Option<NumbersMut<'_>>,
-        NumbersMut<'_>,
-    )| {
-        move |[pre, y, alone]: &mut [Vec<f32>; 3]| {
-            let [mut pre, mut y, mut alone] = [pre, y, alone].map(|v| Stored::new(p, v));
-            of(p, rows, inp, out, x, w, b, Some(pre.view()), y.view());
-            of(p, rows, inp, out, x, w, b, None, alone.view());
-            [pre, y, alone].into_iter().for_each(Stored::finish);
-        }
-    };
-    let start = [poison(rows * out), poison(rows * out), poison(rows * out)];
-    agree(
-        "linear::forward_gelu",
-        far,
-        start,
-        both(cpu::linear::forward_gelu),
-        both(scalar::linear::forward_gelu),
-    );
+    let (fast, slow) = by_both!(linear => |[pre, y, alone]: &mut [Vec<f32>; 3]| {
+        let [mut pre, mut y, mut alone] = [pre, y, alone].map(|v| Stored::new(p, v));
+        linear::forward_gelu(p, rows, inp, out, x, w, b, Some(pre.view()), y.view());
+        linear::forward_gelu(p, rows, inp, out, x, w, b, None, alone.view());
+        [pre, y, alone].into_iter().for_each(Stored::finish);
+    });
+    let start = [(); 3].map(|()| poison(rows * out));
+    agree("linear::forward_gelu", far(p), start, fast, slow);
 }
 
 fn check_backward_gelu(p: Products, (rows, inp, out): (usize, usize, usize), dy: Numbers<'_>, w: &[f32]) {
-    let far = if p == Products::Bf16 { 8e-3 } else { 5e-6 };
-    let run = |of: fn(
-        Products,
-        usize,
-        usize,
-        usize,
-        Numbers<'_>,
-        &[f32],
-        NumbersMut<'_>,
-        NumbersMut<'_>,
-        &mut [f32],
-    )| {
-        move |[pre, dpre, db]: &mut [Vec<f32>; 3]| {
-            let [mut pre, mut dpre] = [pre, dpre].map(|v| Stored::new(p, v));
-            of(p, rows, inp, out, dy, w, pre.view(), dpre.view(), db);
-            [pre, dpre].into_iter().for_each(Stored::finish);
-        }
-    };
+    let (fast, slow) = by_both!(linear => |[pre, dpre, db]: &mut [Vec<f32>; 3]| {
+        let [mut pre, mut dpre] = [pre, dpre].map(|v| Stored::new(p, v));
+        linear::backward_gelu(p, rows, inp, out, dy, w, pre.view(), dpre.view(), db);
+        [pre, dpre].into_iter().for_each(Stored::finish);
+    });
     let start = [values("pre", rows * inp), poison(rows * inp), values("db", inp)];
-    agree(
-        "linear::backward_gelu",
-        far,
-        start,
-        run(cpu::linear::backward_gelu),
-        run(scalar::linear::backward_gelu),
-    );
+    agree("linear::backward_gelu", far(p), start, fast, slow);
 }
 
 /// The rows among `total`; what is written in others shows.

@@ -133,6 +133,20 @@ fn check_epilogues(m: usize, n: usize, k: usize) {
         |[pre, y]| in_half(pre, |pre| in_half(y, |y| back(pre, y))),
         |[pre, y]| in_half(pre, |pre| in_half(y, |y| twin(pre, y))),
     );
+    agree(
+        "GeluBackward",
+        HALF,
+        start(),
+        |[pre, y]| in_half(pre, |pre| back(pre, whole(y))),
+        |[pre, y]| in_half(pre, |pre| twin(pre, whole(y))),
+    );
+    agree(
+        "GeluBackward",
+        HALF,
+        start(),
+        |[pre, y]| in_half(y, |y| back(whole(pre), y)),
+        |[pre, y]| in_half(y, |y| twin(whole(pre), y)),
+    );
 }
 
 #[test]

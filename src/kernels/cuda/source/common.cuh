@@ -191,6 +191,15 @@ DEVICE float block_max(float x, float* room) {
     return most;
 }
 
+// Over the eight warps of a block whose lanes have four columns each: thread i < 128 gets column i of theirs. All threads call it.
+DEVICE float sum_of_warps(float4 mine, float4 (&room)[8][32]) {
+    room[threadIdx.x / 32][threadIdx.x % 32] = mine;
+    __syncthreads();
+    float whole = 0.0f;
+    for (int i = 0; i < 8 && threadIdx.x < 128; i++) whole += reinterpret_cast<const float*>(room[i])[threadIdx.x];
+    return whole;
+}
+
 // ---- powers
 
 // 2^x to two units in the last place, and 0 where that is below the least normal number; NaN stays NaN

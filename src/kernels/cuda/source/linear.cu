@@ -106,11 +106,8 @@ template <class T> DEVICE void column_sums(const T* __restrict__ dy, i64 rows, i
             if (column + 3 < out) sum.w += wide(from[column + 3]);
         }
     }
-    sums[warp][lane] = sum;
-    __syncthreads();
+    float whole = sum_of_warps(sum, sums);
     if (threadIdx.x >= 128 || blockIdx.x * 128 + threadIdx.x >= u32(out)) return;
-    float whole = 0.0f;
-    for (int i = 0; i < 8; i++) whole += reinterpret_cast<const float*>(sums[i])[threadIdx.x];
     parts[i64(blockIdx.y) * out + blockIdx.x * 128 + threadIdx.x] = whole;
 }
 KERNEL(linear_column_parts_f32, 256, (const float* dy, i64 rows, int out, i64 each, float* parts)) {

@@ -89,11 +89,8 @@ KERNEL(pool_average, 256, (int groups, int positions, int channels, const float*
             sum.w += v.w;
         }
     }
-    sums[warp][lane] = sum;
-    __syncthreads();
+    float whole = sum_of_warps(sum, sums);
     if (threadIdx.x >= 128 || first + int(threadIdx.x) >= channels) return;
-    float whole = 0.0f;
-    for (int i = 0; i < 8; i++) whole += reinterpret_cast<const float*>(sums[i])[threadIdx.x];
     y[i64(image) * channels + first + threadIdx.x] = whole / float(positions);
 }
 

@@ -57,11 +57,8 @@ DEVICE void gather(Rows rows, int dim, float scale, int each, const float* __res
         sum.z += v.z;
         sum.w += v.w;
     }
-    sums[warp][lane] = sum;
-    __syncthreads();
+    float whole = sum_of_warps(sum, sums);
     if (threadIdx.x >= 128 || blockIdx.x * 128 + threadIdx.x >= u32(dim)) return;
-    float whole = 0.0f;
-    for (int i = 0; i < 8; i++) whole += reinterpret_cast<const float*>(sums[i])[threadIdx.x];
     parts[i64(blockIdx.y) * dim + blockIdx.x * 128 + threadIdx.x] = whole;
 }
 #define GATHER(T, word)                                                                                                                \
